@@ -1,0 +1,32 @@
+"""A full-system test harness for Linux kernel modules.
+
+`Spec` says what to boot, `prepare` finds it, `boot` gives a `Guest`:
+
+    with boot(prepare(Spec(kernel="minimal"))) as guest:
+        with guest.load("mydriver.ko"), guest.open("/dev/mydriver0", os.O_RDWR) as device:
+            device.write(b"hello")
+
+Names are looked up on first use: `import kmod_harness` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .guest import Guest as Guest
+    from .spec import Spec as Spec
+    from .start import Prepared as Prepared
+    from .start import boot as boot
+    from .start import prepare as prepare
+
+_FILE_OF = {"Guest": "guest", "Prepared": "start", "Spec": "spec", "boot": "start", "prepare": "start"}
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Returns a public name from its room (PEP 562)."""
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FILE_OF[name]}"), name)

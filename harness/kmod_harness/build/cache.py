@@ -1,0 +1,289 @@
+"""A store of expensive build products, each named by what went into it.
+
+One directory an entry: `ROOT/KIND/KEY/`. An entry is built at its final place
+(kernel build directories hold absolute paths) and becomes valid by its last
+write, `manifest.json`, renamed into place. A directory without a manifest is
+what a killed writer left: the next one throws it away. Two processes that want
+the same entry wait for each other on a lock file, which the system releases
+whatever kills its holder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Bytes the store may hold before the least recently used entries go: room for about 20 kernels.
+DEFAULT_MAX_BYTES = 20 * 1000**3
+#: An entry used more recently than this (seconds) is taken to be in use and never evicted.
+IN_USE_SECONDS = 3600.0
+
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,150}")
+
+Manifest = Mapping[str, object]
+#: Fills the given empty directory and returns what the manifest should say.
+Builder = Callable[[Path], Manifest]
+
+
+def digest_of(*parts: str | bytes) -> str:
+    """Returns 20 hexadecimal digits that stand for these parts, in this order."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "big") + data)
+    return total.hexdigest()[:20]
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file that readers see whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_bytes(data)
+    scratch.replace(path)
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """A complete entry; `used` is the time of its last use in seconds since the epoch.
+
+    `needs` names entries ("KIND/KEY") that this one cannot work without.
+    """
+
+    kind: str
+    key: str
+    path: Path
+    manifest: Manifest
+    used: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}/{self.key}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        needs = self.manifest.get("needs", ())
+        return tuple(str(name) for name in needs) if isinstance(needs, list) else ()
+
+    def size(self) -> int:
+        """Returns the bytes it occupied on disk when it was finished (hard links counted once)."""
+        known = self.manifest.get("bytes")
+        return known if isinstance(known, int) else _disk_usage(self.path)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The store under `root`; every method may be called by many processes at once."""
+
+    root: Path
+    max_bytes: int = DEFAULT_MAX_BYTES
+
+    def find(self, kind: str, key: str) -> Path | None:
+        """Returns the directory of a complete entry, marked as used now, or None."""
+        path = self._path(kind, key)
+        try:
+            os.utime(path / MANIFEST)
+        except OSError:
+            return None
+        return path
+
+    def entry(self, kind: str, key: str, build: Builder, *, say: Callable[[str], None] | None = None) -> Path:
+        """Returns the directory of an entry, built by `build` if it is not there yet.
+
+        Another process that builds the same entry is waited for, and `say` (default: a line on
+        standard error) is told so. When `build` raises, the directory is removed. A finished
+        build keeps the whole store within its bound.
+        """
+        known = self.find(kind, key)
+        if known is not None:
+            return known
+        path = self._path(kind, key)
+        with self._lock(kind, key, say or _say_on_stderr):
+            known = self.find(kind, key)
+            if known is not None:
+                return known
+            _remove(path)
+            path.mkdir(parents=True, mode=0o700)
+            try:
+                manifest = {**build(path), "kind": kind, "key": key, "bytes": _disk_usage(path)}
+                text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+                write_atomically(path / MANIFEST, text.encode())
+            except BaseException:
+                _remove(path)
+                raise
+        self.prune(self.max_bytes)
+        return path
+
+    def manifest(self, kind: str, key: str) -> Manifest | None:
+        """Returns what an entry's manifest says, or None when there is no such entry."""
+        return _read_manifest(self._path(kind, key))
+
+    def entries(self, kind: str = "*") -> tuple[CacheEntry, ...]:
+        """Returns the complete entries (of one kind), least recently used first."""
+        found = []
+        for file in self.root.glob(f"{kind}/*/{MANIFEST}"):
+            path = file.parent
+            manifest = _read_manifest(path)
+            if manifest is not None:
+                found.append(CacheEntry(path.parent.name, path.name, path, manifest, _used(path)))
+        return tuple(sorted(found, key=lambda entry: entry.used))
+
+    def remove(self, kind: str, key: str, *, unused_since: float = float("inf")) -> bool:
+        """Removes an entry; returns False when it is locked or was used after `unused_since` (epoch)."""
+        from filelock import FileLock, Timeout
+
+        path = self._path(kind, key)
+        try:
+            with FileLock(self._lock_file(kind, key), blocking=False):
+                if _used(path) > unused_since:
+                    return False
+                _remove(path)
+        except Timeout:
+            return False
+        return True
+
+    def prune(
+        self, max_bytes: int = DEFAULT_MAX_BYTES, *, idle_seconds: float = IN_USE_SECONDS
+    ) -> tuple[str, ...]:
+        """Removes entries, least recently used first, until at most `max_bytes` are left.
+
+        Returns the names of what was removed. An entry that is locked or was used in the last
+        `idle_seconds` stays, and so does one that a staying entry needs. Incomplete directories
+        that nobody is building go first.
+        """
+        removed = [f"{kind}/{key}" for kind, key in self._incomplete() if self.remove(kind, key)]
+        entries = {entry.name: entry for entry in self.entries()}
+        sizes = {name: entry.size() for name, entry in entries.items()}
+        total = sum(sizes.values())
+        newest_allowed = time.time() - idle_seconds
+        for entry in sorted(entries.values(), key=lambda entry: entry.used):
+            for name in (entry.name, *entry.needs):
+                if total <= max_bytes:
+                    return tuple(removed)
+                if name not in entries or entries[name].used > newest_allowed:
+                    continue
+                if any(name in other.needs for other in entries.values()):
+                    continue
+                if self.remove(entries[name].kind, entries[name].key, unused_since=newest_allowed):
+                    removed.append(name)
+                    total -= sizes[name]
+                    del entries[name]
+        return tuple(removed)
+
+    def log_path(self, kind: str, key: str) -> Path:
+        """Returns where a build's log goes, so that it outlives a failed entry."""
+        path = self.root / "logs" / f"{kind}-{key}.log"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+    def pointer(self, name: str) -> str:
+        """Returns the text last written by `point`, or ""."""
+        try:
+            return (self.root / "pointers" / _checked(name)).read_text()
+        except OSError:
+            return ""
+
+    def point(self, name: str, text: str) -> None:
+        """Remembers a short text under a name: which of several entries is the current one."""
+        write_atomically(self.root / "pointers" / _checked(name), text.encode())
+
+    def _path(self, kind: str, key: str) -> Path:
+        return self.root / _checked(kind) / _checked(key)
+
+    def _lock_file(self, kind: str, key: str) -> Path:
+        path = self.root / "locks" / f"{_checked(kind)}-{_checked(key)}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+    def _lock(self, kind: str, key: str, say: Callable[[str], None]) -> AbstractContextManager[object]:
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self._lock_file(kind, key))
+        try:
+            return lock.acquire(blocking=False)
+        except Timeout:
+            say(f"another process is building {kind} {key}: waiting for it")
+            return lock.acquire()
+
+    def _incomplete(self) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (path.parent.name, path.name)
+            for path in self.root.glob("*/*")
+            if path.is_dir() and not (path / MANIFEST).exists()
+        )
+
+
+def default_cache() -> Cache:
+    """Returns the user's store: `$XDG_CACHE_HOME/kmod-harness`, else `~/.cache/kmod-harness`.
+
+    XDG Base Directory Specification 0.8: a relative XDG_CACHE_HOME is to be ignored.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return Cache((Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "kmod-harness")
+
+
+def _checked(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(f"not a cache name: {name!r}")
+    return name
+
+
+def _say_on_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _read_manifest(path: Path) -> Manifest | None:
+    try:
+        content = json.loads((path / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _used(path: Path) -> float:
+    try:
+        return (path / MANIFEST).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _remove(path: Path) -> None:
+    """Removes a directory so that no reader ever sees half of it: the manifest goes first."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _disk_usage(path: Path) -> int:
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    stack = [str(path)]
+    while stack:
+        try:
+            with os.scandir(stack.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if (status.st_dev, status.st_ino) in seen:
+                        continue
+                    if status.st_nlink > 1:
+                        seen.add((status.st_dev, status.st_ino))
+                    total += status.st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(entry.path)
+        except OSError:
+            continue
+    return total

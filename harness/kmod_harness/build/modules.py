@@ -1,0 +1,128 @@
+"""Kernel modules built by plain kbuild against a kernel that is here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ..errors import BuildFailed, Misuse
+from .cache import digest_of, write_atomically
+from .kbuild import jobs, run_make
+from .kernels import Kernel
+
+_STAMP = ".built-from"
+_LOG = "build.log"
+#: kbuild's own products are not sources, should someone have built in the source directory.
+_PRODUCTS = (".ko", ".o", ".mod", ".mod.c", ".cmd", ".order", ".symvers")
+
+
+def build_modules(source_dir: Path, kernel: Kernel, out_dir: Path) -> tuple[Path, ...]:
+    """Builds the modules in `source_dir` inside `out_dir` and returns the .ko files, sorted.
+
+    The sources are copied, so that their directory stays clean; warnings are errors. Nothing is
+    run when sources and kernel are those of the last build. Raises BuildFailed with the first
+    error, Misuse when there is nothing to build or the kernel has no build directory.
+    """
+    build_dir = _build_dir(kernel)
+    sources = _sources(source_dir)
+    stamp = digest_of(
+        _kernel_identity(build_dir),
+        *(part for path in sources for part in (str(path.relative_to(source_dir)), path.read_bytes())),
+    )
+    built = _already_built(out_dir, stamp)
+    if built:
+        return built
+    from filelock import FileLock
+
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out_dir.with_name(f".{out_dir.name}.lock")):
+        built = _already_built(out_dir, stamp)
+        if built:
+            return built
+        _make_empty(out_dir)
+        for path in sources:
+            copy = out_dir / path.relative_to(source_dir)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+        built = _run_kbuild(out_dir, build_dir, out_dir / _LOG, "KCFLAGS=-Werror")
+        write_atomically(out_dir / _STAMP, stamp.encode())
+    return built
+
+
+def build_modules_in_place(directory: Path, kernel: Kernel, log: Path) -> tuple[Path, ...]:
+    """Builds the modules in somebody's directory, where kbuild leaves its products; returns the .ko files.
+
+    Raises as `build_modules`; `log` receives make's output.
+    """
+    _sources(directory)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    return _run_kbuild(directory.absolute(), _build_dir(kernel), log)
+
+
+def _run_kbuild(directory: Path, build_dir: Path, log: Path, *options: str) -> tuple[Path, ...]:
+    directory = directory.absolute()
+    if any(character.isspace() or character == ":" for character in str(directory)):
+        raise Misuse(f"kbuild cannot build in a path with spaces or colons: {directory}")
+    run_make(
+        ["-C", str(build_dir), f"M={directory}", jobs(), *options, "modules"],
+        log=log,
+        what=f"building the modules in {directory}",
+    )
+    # One line a module: its .ko (6.1), or its .o (from 6.2), absolute or relative to the directory.
+    order = (directory / "modules.order").read_text().split()
+    built = tuple(sorted((directory / line).with_suffix(".ko") for line in order))
+    if not built:
+        raise BuildFailed(
+            f"kbuild built no module in {directory}",
+            advice="its Makefile or Kbuild names modules as `obj-m := NAME.o`",
+        )
+    return built
+
+
+def _already_built(out_dir: Path, stamp: str) -> tuple[Path, ...]:
+    try:
+        if (out_dir / _STAMP).read_text() != stamp:
+            return ()
+    except OSError:
+        return ()
+    return tuple(sorted(out_dir.rglob("*.ko")))
+
+
+def _make_empty(out_dir: Path) -> None:
+    """Empties a directory that an earlier build made; anybody else's is left alone."""
+    if out_dir.is_dir() and any(out_dir.iterdir()) and not (out_dir / _STAMP).is_file():
+        raise Misuse(
+            f"{out_dir} holds files that no build of modules left there", advice="give another directory"
+        )
+    shutil.rmtree(out_dir, ignore_errors=True)
+    write_atomically(out_dir / _STAMP, b"unfinished")
+
+
+def _build_dir(kernel: Kernel) -> Path:
+    if kernel.build_dir is None:
+        raise Misuse(
+            f"modules cannot be built for the kernel {kernel.name}: it comes without a build directory",
+            evidence=f"release {kernel.release}",
+            advice="use --kernel minimal or debian, a kernel build directory, or install its headers (host)",
+        )
+    return kernel.build_dir
+
+
+def _kernel_identity(build_dir: Path) -> str:
+    status = (build_dir / "Module.symvers").stat() if (build_dir / "Module.symvers").exists() else None
+    return f"{build_dir} {status.st_mtime_ns if status else 0} {status.st_size if status else 0}"
+
+
+def _sources(directory: Path) -> tuple[Path, ...]:
+    if not directory.is_dir():
+        raise Misuse(f"there is no directory {directory}; expected one with a module's sources and Makefile")
+    if not any((directory / name).is_file() for name in ("Makefile", "Kbuild")):
+        raise Misuse(f"{directory} has no Makefile or Kbuild; expected one with `obj-m := NAME.o`")
+    return tuple(
+        sorted(
+            path
+            for path in directory.rglob("*")
+            if path.is_file() and not path.name.startswith(".") and not path.name.endswith(_PRODUCTS)
+        )
+    )

@@ -1,0 +1,45 @@
+"""Where the project's own data files are: in a checkout, or inside an installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import Misuse
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def checkout() -> Path | None:
+    """Returns the root of the checkout this package runs from, or None when it was installed."""
+    root = _PACKAGE.parents[1]
+    return root if (root / "kernel-config").is_dir() else None
+
+
+def data_directory(name: str) -> Path:
+    """Returns the directory `name` (`kernel-config`, `modules`) of the checkout or the wheel.
+
+    Raises Misuse when neither has it: the installation is damaged.
+    """
+    candidates = [_PACKAGE / "data" / name]
+    root = checkout()
+    if root is not None:
+        candidates.insert(0, root / name)
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise Misuse(
+        f"this installation of kmod-harness has no {name} directory",
+        evidence="\n".join(map(str, candidates)),
+        advice="install the package again",
+    )
+
+
+def minimal_config() -> Path:
+    """Returns the fragment that the `minimal` kernel is made from."""
+    return data_directory("kernel-config") / "minimal.config"
+
+
+def agent_sources() -> tuple[Path, ...]:
+    """Returns the C files and headers of the guest's agent, sorted by name."""
+    directory = _PACKAGE / "guest" / "agent_src"
+    return tuple(sorted((*directory.glob("*.c"), *directory.glob("*.h"))))

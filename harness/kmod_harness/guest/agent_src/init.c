@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+#include "init.h"
+
+#include "sys.h"
+
+#define MODULES "/kmod-harness/modules/"
+
+static void mount(const char *type, const char *directory)
+{
+	SYS3(__NR_mkdirat, AT_FDCWD, directory, 0755);
+	/* the image's init mounts them too: EBUSY there and here is no loss */
+	SYS5(__NR_mount, type, directory, type, 0, 0);
+}
+
+static void load_module(const char *name)
+{
+	char path[256] = MODULES;
+	unsigned long at = sizeof(MODULES) - 1, size = strlen(name);
+	long error;
+	int fd;
+
+	if (at + size >= sizeof(path))
+		return;
+	memcpy(path + at, name, size + 1);
+	fd = open_file(path, O_RDONLY);
+	error = fd < 0 ? fd : SYS3(__NR_finit_module, fd, "", 0);
+	/* one that is built in or was loaded before is what we want */
+	if (error < 0 && error != -EEXIST)
+		log_line("cannot load ", name, error);
+	close_file(fd);
+}
+
+/* Kernels whose virtio drivers are modules: names in load order, a line each. */
+static void load_channel_modules(void)
+{
+	static char order[4096];
+	int fd = open_file(MODULES "order", O_RDONLY);
+	char *name = order, *at;
+	long size;
+
+	if (fd < 0)
+		return;
+	size = SYS3(__NR_read, fd, order, sizeof(order) - 1);
+	close_file(fd);
+	if (size < 0)
+		return;
+	order[size] = 0;
+	for (at = order; *at; at++) {
+		if (*at != '\n')
+			continue;
+		*at = 0;
+		load_module(name);
+		name = at + 1;
+	}
+}
+
+void run_init(char **argv, char **envp)
+{
+	static const char *const candidates[] = {
+		"/init", "/sbin/init", "/etc/init", "/bin/init", "/bin/sh",
+	};
+	unsigned long i;
+
+	mount("devtmpfs", "/dev");
+	mount("proc", "/proc");
+	mount("sysfs", "/sys");
+	load_channel_modules();
+	if (!fork_process()) {
+		SYS0(__NR_setsid);
+		run_agent();
+	}
+	for (i = 0; i < sizeof(candidates) / sizeof(*candidates); i++) {
+		argv[0] = (char *)candidates[i];
+		SYS3(__NR_execve, candidates[i], argv, envp);
+	}
+	log_line("the image has no init that can be executed", "", -ENOENT);
+	/* the agent works without one; process 1 must not end, and reaps */
+	for (;;)
+		if (SYS4(__NR_wait4, -1, 0, 0, 0) == -ECHILD)
+			SYS0(__NR_pause);
+}

@@ -1,0 +1,111 @@
+"""The host's end of the agent's port: requests out, answers and events in, each by its tag."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..errors import BootFailed, GuestHang, GuestRebooted, KernelPanic
+from ..machine import Deadline, Machine
+from .protocol import PROTOCOL_VERSION, Frame, FrameReader, Kind, ProtocolError
+
+
+class AgentChannel:
+    """Frames to and from one machine's agent; one thread at a time may use it.
+
+    Whoever waits for one answer also takes in what arrives for others: every
+    frame lies in its tag's mailbox until its owner asks.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._socket = machine.agent
+        self._socket.setblocking(False)
+        self._reader = FrameReader()
+        self._mailboxes: dict[int, deque[Frame]] = {0: deque()}
+        self._next_tag = 1
+        self.epoch = 0
+        #: wait statuses of workers that died, by number; taken out when the number is used again
+        self.dead_workers: dict[int, int] = {}
+
+    def await_hello(self, deadline: Deadline) -> int:
+        """Returns the agent's pid once it has opened its port. Raises BootFailed, QemuDied."""
+        try:
+            frame = self.receive(0, deadline)
+        except GuestHang as hang:
+            raise BootFailed(
+                f"the guest was not ready within {deadline.seconds:g} s",
+                evidence=hang.evidence,
+                advice="the lines above are the kernel's last; `kmod-harness boot` shows the whole boot",
+            ) from hang
+        except (KernelPanic, GuestRebooted) as end:
+            raise BootFailed(
+                f"{end.message} before it was ready",
+                evidence=end.evidence,
+                advice="what a kernel needs to get there: kernel-config/minimal.config",
+            ) from end
+        version = int.from_bytes(frame.payload[:4], "little")
+        if frame.kind != Kind.HELLO or version != PROTOCOL_VERSION:
+            raise ProtocolError(f"the agent speaks version {version}, not {PROTOCOL_VERSION}")
+        return int.from_bytes(frame.payload[4:8], "little")
+
+    def send(self, kind: Kind, payload: bytes = b"", *, worker: int = 0, deadline: Deadline) -> int:
+        """Sends a request; returns its tag, whose mailbox is open from now on."""
+        tag = self._next_tag
+        self._next_tag = self._next_tag % 0xFFFFFFFF + 1
+        self._mailboxes[tag] = deque()
+        unsent = memoryview(Frame(kind, tag, payload, worker, self.epoch).encode())
+        while unsent:
+            try:
+                unsent = unsent[self._socket.send(unsent) :]
+            except BlockingIOError:
+                # takes in meanwhile: an agent that is writing to us does not read
+                fd = self._socket.fileno()
+                if fd in self._machine.watch.wait([fd], deadline, writable=[fd]):
+                    self._take_in()
+            except OSError:
+                self._machine.watch.wait_for_end(1.0)
+                raise
+        return tag
+
+    def receive(self, tag: int, deadline: Deadline) -> Frame:
+        """Returns the next frame of this tag. Raises what Watch.wait raises."""
+        mailbox = self._mailboxes[tag]
+        while not mailbox:
+            self._machine.watch.wait([self._socket.fileno()], deadline)
+            self._take_in()
+        return mailbox.popleft()
+
+    def has_frame(self, tag: int) -> bool:
+        """True when `receive` would return without waiting."""
+        return bool(self._mailboxes[tag])
+
+    def forget(self, tag: int) -> None:
+        """Closes the tag's mailbox: what still comes for it is dropped."""
+        self._mailboxes.pop(tag, None)
+
+    def ask(self, kind: Kind, payload: bytes = b"", *, worker: int = 0, deadline: Deadline) -> Frame:
+        """Sends a request and returns its single answer."""
+        tag = self.send(kind, payload, worker=worker, deadline=deadline)
+        try:
+            return self.receive(tag, deadline)
+        finally:
+            self.forget(tag)
+
+    def _take_in(self) -> None:
+        try:
+            data = self._socket.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._machine.watch.wait_for_end(1.0)
+            raise ProtocolError("the agent's channel was closed, though QEMU runs")
+        for frame in self._reader.feed(data):
+            # an answer to an earlier life of this guest is nobody's
+            if frame.epoch != self.epoch and frame.tag:
+                continue
+            if frame.kind == Kind.DIED:
+                self.dead_workers[frame.worker] = int.from_bytes(frame.payload[:4], "little", signed=True)
+            if frame.tag in self._mailboxes:
+                self._mailboxes[frame.tag].append(frame)

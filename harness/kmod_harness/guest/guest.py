@@ -1,0 +1,267 @@
+"""The guest as its user sees it: files, processes, programs, modules, shell, SSH, kernel log."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import GuestHang, MachineFailure
+from ..klog import Splat, error_for
+from ..kmod.elf import KernelModule
+from ..kmod.preflight import KernelFacts
+from ..machine import Machine
+from ..spec import Spec
+from . import jobs
+from .channel import AgentChannel
+from .kernel_log import KernelLog
+from .module import LoadedModule, Parameter, load, refuse
+from .process import Process, ProcessKilled
+
+if TYPE_CHECKING:
+    from ..kmod.symbols import Kallsyms
+    from .files import GuestFile
+    from .shell import Shell
+    from .ssh import Ssh
+
+#: Seconds from QEMU's start to the agent's first word (times 4 under emulation).
+BOOT_SECONDS = 15.0
+
+
+class Guest:
+    """A booted guest. Everything here fails at once, and says so, when the machine ends.
+
+    `kernel_facts` gives what is known of its kernel for the check before a load,
+    None for no check. `boot_seconds` runs from QEMU's start to the agent's first word.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        kernel_facts: Callable[[], KernelFacts | None] = lambda: None,
+        boot_timeout: float | None = None,
+    ) -> None:
+        self.machine = machine
+        self._kernel_facts = kernel_facts
+        self._facts: KernelFacts | None = None
+        self.channel = AgentChannel(machine)
+        deadline = machine.deadline(
+            "the boot", BOOT_SECONDS if boot_timeout is None else boot_timeout, exact=boot_timeout is not None
+        )
+        self.agent_pid = self.channel.await_hello(deadline)
+        self.boot_seconds = time.monotonic() - machine.started
+        self.kernel_log = KernelLog(machine)
+        self._process: Process | None = None
+        self._others: list[Process] = []
+        self._modules: list[LoadedModule] = []
+        self._shell: Shell | None = None
+        self._ssh: Ssh | None = None
+
+    @property
+    def spec(self) -> Spec:
+        return self.machine.spec
+
+    # --- processes and files
+
+    @property
+    def syscaller(self) -> Process:
+        """The process behind this class's own calls; a new one when an oops killed the last."""
+        if self._process is None or not self._process.is_alive:
+            self._process = Process(self.machine, self.channel)
+        return self._process
+
+    def process(self) -> Process:
+        """Returns a new process of the guest: a second opener, a reader that may block."""
+        process = Process(self.machine, self.channel)
+        self._others.append(process)
+        return process
+
+    def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> GuestFile:
+        """Returns an open file of the guest. Raises OSError with the guest's errno."""
+        return self.syscaller.open(path, flags, mode)
+
+    def read_file(self, path: str) -> bytes:
+        return self.syscaller.read_file(path)
+
+    def read_text(self, path: str) -> str:
+        return self.syscaller.read_text(path)
+
+    def write_file(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        self.syscaller.write_file(path, data, mode)
+
+    def exists(self, path: str) -> bool:
+        return self.syscaller.exists(path)
+
+    def device_number(self, path: str) -> tuple[int, int]:
+        """Returns (major, minor) of a device node. Raises OSError."""
+        return self.syscaller.device_number(path)
+
+    def make_directories(self, path: str) -> None:
+        """Makes a directory and its parents; one that exists is left as it is."""
+        made = ""
+        for part in path.strip("/").split("/"):
+            made += f"/{part}"
+            if not self.exists(made):
+                self.syscaller.mkdir(made)
+
+    def push(self, source: Path, path: str) -> None:
+        """Copies a file or a directory from the host, with its permissions."""
+        if source.is_dir():
+            self.make_directories(path)
+            for child in sorted(source.iterdir()):
+                self.push(child, f"{path}/{child.name}")
+            return
+        parent = path.rpartition("/")[0]
+        if parent:
+            self.make_directories(parent)
+        self.write_file(path, source.read_bytes())
+        self.syscaller.call("chmod", os.fsencode(path) + b"\0", source.stat().st_mode & 0o7777)
+
+    # --- programs
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float | None = None,
+        environment: Mapping[str, str] | None = None,
+        directory: str = "",
+        input: bytes = b"",
+    ) -> jobs.Completed:
+        """Runs a program: stdout, stderr and exit status apart; `.check()` insists on status 0.
+
+        Raises OSError when it cannot be executed, GuestHang when it takes longer than
+        `timeout` seconds; it is killed then.
+        """
+        path = ""
+        if input:
+            path = "/kmod-harness/input"
+            self.write_file(path, input)
+        return jobs.run(
+            self.machine,
+            self.channel,
+            argv,
+            timeout=timeout,
+            environment=environment,
+            directory=directory,
+            input_path=path,
+        )
+
+    @property
+    def shell(self) -> Shell:
+        """The shell on ttyS1, by pexpect; starts in step when first used. Raises BootFailed."""
+        if self._shell is None:
+            from .shell import serial_shell
+
+            shell = serial_shell(self.machine)
+            shell.synchronise()
+            self._shell = shell
+        return self._shell
+
+    @property
+    def ssh(self) -> Ssh:
+        """An SSH connection by paramiko, made when first used; needs Spec(ssh=True)."""
+        if self._ssh is None:
+            from .ssh import Ssh
+
+            self._ssh = Ssh(self)
+        return self._ssh
+
+    # --- modules
+
+    def load(
+        self,
+        path: str | Path,
+        parameters: Mapping[str, Parameter] | None = None,
+        *,
+        process: Process | None = None,
+        force: bool = False,
+        timeout: float | None = None,
+        **more: Parameter,
+    ) -> LoadedModule:
+        """Loads a .ko of the host: checks it against the kernel, then calls finit_module once.
+
+        Parameters go by keyword, or in `parameters` where a name is one of this
+        method's own. `force` skips the check, to see the kernel's own answer. Raises
+        ModuleFileError, ModuleMismatch (before loading), ModuleLoadError (with errno).
+        """
+        from ..kmod.elf import read_module
+        from ..kmod.files import module_bytes
+
+        file = read_module(path)
+        if not force:
+            self.check_before_loading(file)
+        started = time.monotonic()
+        data = module_bytes(file.path)
+        module = load(self, file, data, {**(parameters or {}), **more}, process=process, timeout=timeout)
+        module.load_seconds = time.monotonic() - started
+        self._modules.append(module)
+        if self._facts is not None:
+            self._facts = self._facts.with_module(file)
+        return module
+
+    def check_before_loading(self, file: KernelModule) -> None:
+        """Raises ModuleMismatch, with both sides shown, for a module this kernel would refuse."""
+        from ..kmod.preflight import preflight
+
+        if self._facts is None:
+            self._facts = self._kernel_facts()
+        if self._facts is not None:
+            hint = (
+                f"build it with: make -C $(kmod-harness kernel dir {self.spec.kernel or 'minimal'}) M=$PWD"
+                " modules; --force (load(force=True)) shows the kernel's own answer"
+            )
+            refuse(file, preflight(file, self._facts), force_hint=hint)
+
+    @property
+    def modules(self) -> tuple[LoadedModule, ...]:
+        """What was loaded by `load` and not unloaded, in order."""
+        return tuple(self._modules)
+
+    def forget_module(self, module: LoadedModule) -> None:
+        """Takes an unloaded module off the list; LoadedModule.unload calls it."""
+        if module in self._modules:
+            self._modules.remove(module)
+
+    def kallsyms(self) -> Kallsyms:
+        """Returns the guest's /proc/kallsyms, parsed."""
+        from ..kmod.symbols import parse_kallsyms
+
+        return parse_kallsyms(self.read_text("/proc/kallsyms"))
+
+    # --- judging
+
+    def clean_up(self) -> list[MachineFailure | OSError]:
+        """Ends this guest's other processes and unloads what `load` left; returns what failed."""
+        failures: list[MachineFailure | OSError] = []
+        for process in self._others:
+            try:
+                process.kill()
+            except GuestHang as hang:
+                failures.append(hang)
+        self._others.clear()
+        for module in reversed(self.modules):
+            try:
+                module.unload()
+            except (OSError, ProcessKilled, GuestHang) as error:
+                failures.append(error)
+                self.forget_module(module)
+        return failures
+
+    def judge(self, since: int, expected: str = "") -> tuple[Splat, ...]:
+        """Completes the kernel log and returns the splats behind a mark, less those of kind `expected`.
+
+        Raises what ends the machine: KernelPanic, QemuDied, GuestHang.
+        """
+        self.kernel_log.sync(self.syscaller)
+        splats = self.kernel_log.splats_since(since)
+        return tuple(splat for splat in splats if not expected or splat.kind != expected)
+
+
+def raise_first(splats: Sequence[Splat]) -> None:
+    """Raises the first splat's exception; returns when there is none."""
+    if splats:
+        raise error_for(splats[0])

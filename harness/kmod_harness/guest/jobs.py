@@ -1,0 +1,139 @@
+"""Programs in the guest: stdout, stderr and exit status apart, nothing quoted, nothing mixed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import GuestHang, MachineFailure
+from ..machine import Machine
+from .channel import AgentChannel
+from .process import os_error, signal_name
+from .protocol import Kind, ProtocolError, encode_run
+
+#: Seconds a program may run unless the caller says otherwise (times 4 under emulation).
+RUN_SECONDS = 30.0
+#: The most output kept of one program, in bytes: the guest is not trusted.
+MAX_OUTPUT = 64 << 20
+
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "TERM": "dumb",
+    "LANG": "C.UTF-8",
+}
+
+
+class CommandFailed(MachineFailure):
+    """A program of the guest, run with `check=True`, did not exit with 0."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that has ended: `status` is its exit status, -N when signal N killed it.
+
+    stdout and stderr are bytes, `text` is stdout decoded; `seconds` is wall time.
+    """
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def how(self) -> str:
+        """How it ended, in words."""
+        if self.status >= 0:
+            return f"exit status {self.status}"
+        return f"killed by {signal_name(-self.status)}"
+
+    def check(self) -> Completed:
+        """Returns itself. Raises CommandFailed unless the status is 0."""
+        if self.status != 0:
+            said = (self.stderr or self.stdout).decode(errors="replace")
+            raise CommandFailed(f"{shlex.join(self.argv)}: {self.how}", evidence=said[-2000:])
+        return self
+
+
+def run(
+    machine: Machine,
+    channel: AgentChannel,
+    argv: Sequence[str],
+    *,
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    directory: str = "",
+    input_path: str = "",
+) -> Completed:
+    """Runs a program and returns how it ended.
+
+    `input_path` is a file of the guest for its stdin, "" for /dev/null. Raises
+    OSError with the guest's errno when it cannot be executed, GuestHang when it
+    takes longer than `timeout` seconds (it is killed then), and what Watch.wait
+    raises.
+    """
+    if isinstance(argv, str):
+        raise TypeError('argv is a sequence of strings; for a shell line: ["sh", "-c", line]')
+    seconds = RUN_SECONDS if timeout is None else timeout
+    deadline = machine.deadline(shlex.join(argv), seconds, exact=timeout is not None)
+    variables = {**ENVIRONMENT, **(environment or {})}
+    payload = encode_run(
+        [os.fsencode(word) for word in argv],
+        [os.fsencode(f"{name}={value}") for name, value in variables.items()],
+        os.fsencode(directory),
+        os.fsencode(input_path),
+    )
+    started = time.monotonic()
+    tag = channel.send(Kind.RUN, payload, deadline=deadline)
+    output: dict[int, list[bytes]] = {Kind.STDOUT: [], Kind.STDERR: []}
+    size = 0
+    try:
+        while True:
+            frame = channel.receive(tag, deadline)
+            if frame.kind in output:
+                size += len(frame.payload)
+                if size <= MAX_OUTPUT:
+                    output[frame.kind].append(frame.payload)
+            elif frame.kind == Kind.ERROR:
+                raise os_error(struct.unpack("<i", frame.payload)[0], argv[0])
+            elif frame.kind == Kind.EXIT:
+                break
+            elif frame.kind != Kind.RUN:
+                raise ProtocolError(f"frame of kind {frame.kind} during a program's run")
+    except GuestHang as hang:
+        _kill(machine, channel, tag)
+        said = b"".join(output[Kind.STDOUT] + output[Kind.STDERR]).decode(errors="replace")
+        raise GuestHang(
+            hang.message, evidence=f"it had said: {said[-1500:]!r}\n{hang.evidence}", advice=hang.advice
+        ) from hang
+    finally:
+        channel.forget(tag)
+    status = os.waitstatus_to_exitcode(struct.unpack("<i", frame.payload)[0])
+    if size > MAX_OUTPUT:
+        output[Kind.STDERR].append(b"\nkmod-harness: output beyond 64 MiB was dropped\n")
+    return Completed(
+        tuple(argv),
+        status,
+        b"".join(output[Kind.STDOUT]),
+        b"".join(output[Kind.STDERR]),
+        time.monotonic() - started,
+    )
+
+
+def _kill(machine: Machine, channel: AgentChannel, tag: int) -> None:
+    """Ends an overdue program; one that no signal reaches (state D) stays and is the guest's problem."""
+    deadline = machine.deadline("ending an overdue program", 5.0)
+    try:
+        channel.ask(Kind.SIGNAL, struct.pack("<II", tag, signal.SIGKILL), deadline=deadline)
+    except (GuestHang, OSError):
+        return

@@ -1,0 +1,89 @@
+"""The kernel log of one guest, as ttyS0 carries it: complete up to a nonce on demand."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from ..klog import ConsoleParser, KernelRecord, Splat, find_splats
+from ..machine import Deadline, Machine
+
+if TYPE_CHECKING:
+    from .process import Process
+
+_NONCE = "kmod-harness-nonce "
+#: Seconds the nonce may take from /dev/kmsg to ttyS0 (times 4 under emulation).
+SYNC_SECONDS = 15.0
+
+
+class KernelLog:
+    """Every record since the boot; a mark is an index into `records`.
+
+    The harness's own nonces are not among the records.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._parser = ConsoleParser()
+        self._nonces: set[str] = set()
+        self.records: list[KernelRecord] = []
+
+    def take_in(self) -> None:
+        """Takes in what the console has written until now, without waiting."""
+        for record in self._parser.feed(self._machine.console.read_new()):
+            if record.text.startswith(_NONCE):
+                self._nonces.add(record.text.removeprefix(_NONCE).strip())
+            else:
+                self.records.append(record)
+
+    def mark(self) -> int:
+        """Returns the place behind the last record seen until now."""
+        self.take_in()
+        return len(self.records)
+
+    def since(self, mark: int) -> tuple[KernelRecord, ...]:
+        self.take_in()
+        return tuple(self.records[mark:])
+
+    def text_since(self, mark: int) -> str:
+        """Returns the raw lines behind a mark."""
+        return "\n".join(record.raw for record in self.since(mark))
+
+    def splats_since(self, mark: int) -> tuple[Splat, ...]:
+        return find_splats(self.since(mark))
+
+    def sync(self, process: Process) -> None:
+        """Returns when everything the kernel said before this call is in `records`.
+
+        A nonce goes in through /dev/kmsg and comes out on ttyS0 behind all of it.
+        Raises GuestHang when it does not, and what Watch.wait raises.
+        """
+        nonce = secrets.token_hex(8)
+        with process.open("/dev/kmsg", 1) as kmsg:
+            kmsg.write(f"<7>{_NONCE}{nonce}\n".encode())
+        deadline = self._machine.deadline("the kernel log's way to ttyS0", SYNC_SECONDS)
+        while nonce not in self._nonces:
+            self._wait(deadline)
+        self._nonces.discard(nonce)
+
+    def await_text(self, text: str, *, since: int = 0, timeout: float | None = None) -> KernelRecord:
+        """Returns the first record behind `since` that holds `text`, waiting for it.
+
+        Raises GuestHang after `timeout` seconds (default: SYNC_SECONDS, scaled).
+        """
+        what = f"a kernel log line with {text!r}"
+        deadline = self._machine.deadline(
+            what, SYNC_SECONDS if timeout is None else timeout, exact=timeout is not None
+        )
+        at = since
+        self.take_in()
+        while True:
+            for record in self.records[at:]:
+                if text in record.text:
+                    return record
+            at = len(self.records)
+            self._wait(deadline)
+
+    def _wait(self, deadline: Deadline) -> None:
+        self._machine.watch.wait([self._machine.console.fileno()], deadline)
+        self.take_in()

@@ -1,0 +1,202 @@
+"""Loading a module: finit_module once, its errno, the kernel's reason, what came of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import ModuleLoadError, ModuleMismatch
+from ..klog import error_for
+from ..kmod.elf import KernelModule
+from ..kmod.findings import Finding
+from .process import Process, ProcessKilled, c_path, os_error
+from .protocol import Call, OutUpToResult, ResultOf
+from .syscalls import AT_FDCWD, NUMBERS
+
+if TYPE_CHECKING:
+    from .guest import Guest
+
+Parameter = str | int | bool | Sequence[str | int | bool]
+
+#: Where loaded files lie in the guest.
+DIRECTORY = "/kmod-harness/loaded"
+
+_ADVICE = {
+    errno.ENOEXEC: "the kernel does not take this file: built for another kernel, or damaged",
+    errno.ENOENT: "a symbol it needs is not exported by this kernel; load the module that provides it first",
+    errno.EEXIST: "a module of this name is loaded already, or left something of that name behind",
+    errno.EINVAL: "the module, or a parameter, was refused; `modinfo` lists the parameters",
+    errno.EKEYREJECTED: "this kernel loads signed modules only (module.sig_enforce)",
+    errno.EPERM: "the kernel forbids loading: lockdown, a blacklist, or the process lacks CAP_SYS_MODULE",
+    errno.EBUSY: "another load of it is still under way: its init never returned",
+}
+
+
+class LoadedModule:
+    """A module in the guest's kernel; a context manager that unloads it.
+
+    address, size: of its core in bytes, as /proc/modules shows them. sections:
+    name -> address, from sysfs. file: what the .ko says. taint: its letters.
+    load_seconds: how long finit_module took, seen from here.
+    """
+
+    def __init__(self, guest: Guest, file: KernelModule) -> None:
+        self._guest = guest
+        self.file = file
+        self.name = file.name
+        fields = self._proc_line()
+        if fields is None:
+            raise ModuleLoadError(
+                f"{self.name} was loaded, but /proc/modules does not list it", errno.ENOENT
+            )
+        self.size = int(fields[1])
+        self.address = int(fields[5], 16)
+        self.taint = fields[6].strip("()") if len(fields) > 6 else ""
+        self.sections = self._read_sections()
+        self.load_seconds = 0.0
+
+    def __enter__(self) -> LoadedModule:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.is_loaded:
+            self.unload()
+
+    @property
+    def state(self) -> str:
+        """Live, Loading, Unloading, or "" when it is gone."""
+        fields = self._proc_line()
+        return fields[4] if fields else ""
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._proc_line() is not None
+
+    @property
+    def refcnt(self) -> int:
+        """How many users hold it now. Raises OSError when it is gone."""
+        return int(self._guest.read_text(f"/sys/module/{self.name}/refcnt"))
+
+    def symbol(self, name: str) -> int:
+        """Returns the address of one of its symbols: its section's address plus the ELF value.
+
+        Raises KeyError: no such symbol, or its section was freed after init.
+        """
+        for symbol in self.file.symbols:
+            if symbol.name == name and symbol.section in self.sections:
+                return self.sections[symbol.section] + symbol.value
+        raise KeyError(f"{self.name} has no symbol {name} in a section that is in memory")
+
+    def unload(self, *, timeout: float | None = None) -> None:
+        """delete_module(2) without waiting. Raises OSError: EAGAIN while it is in use, EBUSY, ENOENT."""
+        result = self._guest.syscaller.syscall(
+            NUMBERS["delete_module"], c_path(self.name), os.O_NONBLOCK, timeout=timeout
+        )
+        if result.errno:
+            raise os_error(result.errno, self.name)
+        self._guest.forget_module(self)
+
+    def _proc_line(self) -> list[str] | None:
+        for line in self._guest.read_text("/proc/modules").splitlines():
+            fields = line.split()
+            if fields and fields[0] == self.name:
+                return fields
+        return None
+
+    def _read_sections(self) -> dict[str, int]:
+        """Reads all section files in one round trip; {} where sysfs does not show them."""
+        directory = f"/sys/module/{self.name}/sections"
+        try:
+            names = self._guest.syscaller.list_directory(directory)
+        except OSError:
+            return {}
+        calls: list[Call] = []
+        for name in names:
+            path = c_path(f"{directory}/{name}")
+            calls.append(Call(NUMBERS["openat"], (AT_FDCWD, path, os.O_RDONLY, 0)))
+            calls.append(Call(NUMBERS["read"], (ResultOf(len(calls) - 1), OutUpToResult(64), 64)))
+            calls.append(Call(NUMBERS["close"], (ResultOf(len(calls) - 2),)))
+        texts = [result.buffers[0] for result in self._guest.syscaller.batch(calls)[1::3]]
+        return {name: int(text, 16) for name, text in zip(names, texts, strict=True) if text.strip()}
+
+
+def load(
+    guest: Guest,
+    file: KernelModule,
+    data: bytes,
+    parameters: Mapping[str, Parameter],
+    *,
+    process: Process | None = None,
+    timeout: float | None = None,
+) -> LoadedModule:
+    """Pushes the module's bytes and calls finit_module(2) once, in `process`.
+
+    Raises ModuleLoadError with the guest's errno and the log lines that explain
+    it; KernelOops and its like when init brought the process down.
+    """
+    process = process or guest.syscaller
+    path = f"{DIRECTORY}/{file.name}.ko"
+    guest.make_directories(DIRECTORY)
+    guest.syscaller.write_file(path, data)
+    mark = guest.kernel_log.mark()
+    try:
+        with process.open(path) as opened:
+            result = process.syscall(
+                NUMBERS["finit_module"],
+                opened.fd,
+                format_parameters(parameters).encode() + b"\0",
+                0,
+                timeout=timeout,
+            )
+    except ProcessKilled as killed:
+        guest.kernel_log.sync(guest.syscaller)
+        splats = guest.kernel_log.splats_since(mark)
+        if splats:
+            raise error_for(splats[0]) from killed
+        raise
+    if result.errno:
+        guest.kernel_log.sync(guest.syscaller)
+        raise ModuleLoadError(
+            f"loading {file.name} failed: {errno.errorcode.get(result.errno, result.errno)}"
+            f" ({os.strerror(result.errno)})",
+            result.errno,
+            evidence=guest.kernel_log.text_since(mark) or "the kernel log says nothing about it",
+            advice=_ADVICE.get(result.errno, "the errno is the one its init returned"),
+        )
+    return LoadedModule(guest, file)
+
+
+def refuse(file: KernelModule, findings: Sequence[Finding], *, force_hint: str) -> None:
+    """Raises ModuleMismatch when a finding is fatal: the kernel would refuse the module."""
+    fatal = [finding for finding in findings if finding.fatal]
+    if fatal:
+        raise ModuleMismatch(
+            f"{file.path.name} was not built for this kernel",
+            evidence="\n".join(map(str, fatal)),
+            advice=force_hint,
+        )
+
+
+def format_parameters(parameters: Mapping[str, Parameter]) -> str:
+    """Returns the text finit_module takes (kernel/params.c, 6.1: parse_args).
+
+    >>> format_parameters({"minors": 2, "debug": True, "name": "a b", "ports": [1, 2]})
+    'minors=2 debug=Y name="a b" ports=1,2'
+    """
+    return " ".join(f"{name}={_format(name, value)}" for name, value in parameters.items())
+
+
+def _format(name: str, value: Parameter) -> str:
+    if isinstance(value, bool):
+        return "Y" if value else "N"
+    if isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str):
+        return ",".join(_format(name, item) for item in value)
+    if '"' in value or "\0" in value:
+        raise ValueError(f'parameter {name}: the kernel has no way to pass a " or NUL: {value!r}')
+    return f'"{value}"' if not value or any(c.isspace() for c in value) else value
+
+

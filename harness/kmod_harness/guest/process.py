@@ -1,0 +1,256 @@
+"""A process in the guest that makes system calls for us: exact errnos, bytes, bad pointers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import MachineFailure
+from ..machine import Deadline, Machine
+from . import syscalls
+from .channel import AgentChannel
+from .protocol import (
+    CHUNK,
+    PEEK,
+    POKE,
+    Call,
+    Frame,
+    InOut,
+    Kind,
+    Out,
+    ProtocolError,
+    Result,
+    ResultOf,
+    decode_results,
+    encode_calls,
+)
+
+if TYPE_CHECKING:
+    from .files import GuestFile
+
+#: Seconds one system call may take unless the caller says otherwise (times 4 under emulation).
+CALL_SECONDS = 10.0
+
+
+class ProcessKilled(MachineFailure):
+    """The guest's process was killed while it made a call, by an oops most of all.
+
+    `signal` is the signal's number, `call` the system call's name.
+    """
+
+    def __init__(self, message: str, number: int, call: str) -> None:
+        super().__init__(message, advice="the kernel log says why; `guest.process()` gives a new one")
+        self.signal = number
+        self.call = call
+
+
+class Pending:
+    """Calls that are under way in a process; `result` waits for them."""
+
+    def __init__(self, process: Process, tag: int, calls: Sequence[Call]) -> None:
+        self._process = process
+        self._tag = tag
+        self._calls = calls
+
+    def done(self) -> bool:
+        """True when the answer has been taken in already."""
+        return self._process._channel.has_frame(self._tag)
+
+    def results(self, timeout: float | None = None) -> list[Result]:
+        """Returns the calls' results. Raises GuestHang after `timeout` seconds, ProcessKilled."""
+        deadline = self._process._deadline(self._calls, timeout)
+        frame = self._process._channel.receive(self._tag, deadline)
+        self._process._channel.forget(self._tag)
+        return self._process._decode(frame, self._calls)
+
+    def result(self, timeout: float | None = None) -> bytes | int:
+        """Returns what a single call gave: the bytes it read, else its value. Raises OSError."""
+        (result,) = self.results(timeout)
+        check(result)
+        return result.buffers[0] if result.buffers else result.value
+
+
+class Process:
+    """One process of the guest, with its own files and memory. A context manager that ends it."""
+
+    def __init__(self, machine: Machine, channel: AgentChannel) -> None:
+        self._machine = machine
+        self._channel = channel
+        deadline = machine.deadline("starting a process in the guest", CALL_SECONDS)
+        frame = channel.ask(Kind.START, deadline=deadline)
+        if frame.kind == Kind.ERROR:
+            raise os_error(struct.unpack("<i", frame.payload)[0], "the guest starts no more processes")
+        self.number, self.pid = struct.unpack("<II", frame.payload)
+        channel.dead_workers.pop(self.number, None)
+        self._alive = True
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.kill()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._alive and self.number not in self._channel.dead_workers
+
+    def kill(self) -> None:
+        """Ends the process by SIGKILL and waits until it is gone; a dead one stays dead."""
+        if not self.is_alive:
+            return
+        deadline = self._machine.deadline("ending a process in the guest", CALL_SECONDS)
+        self._channel.ask(Kind.STOP, worker=self.number, deadline=deadline)
+        self._alive = False
+
+    def begin(self, calls: Sequence[Call], *, stop_on_error: bool = False) -> Pending:
+        """Starts the calls and returns at once: another process may act meanwhile."""
+        if not self.is_alive:
+            raise ProcessKilled(f"process {self.pid} of the guest is dead", signal.SIGKILL, "")
+        payload = encode_calls(calls, stop_on_error=stop_on_error)
+        deadline = self._deadline(calls, None)
+        tag = self._channel.send(Kind.CALLS, payload, worker=self.number, deadline=deadline)
+        return Pending(self, tag, calls)
+
+    def batch(self, calls: Sequence[Call], *, stop_on_error: bool = False) -> list[Result]:
+        """Returns the results of many calls made in one round trip; errors are in the results."""
+        return self.begin(calls, stop_on_error=stop_on_error).results()
+
+    def syscall(
+        self, number: int, *arguments: int | bytes | Out | InOut, timeout: float | None = None
+    ) -> Result:
+        """Returns the result of any system call, errors included."""
+        return self.begin([Call(number, tuple(arguments))]).results(timeout)[0]
+
+    def call(self, name: str, *arguments: int | bytes | Out | InOut | ResultOf, about: str = "") -> Result:
+        """Returns the result of the named call. Raises OSError with the guest's errno."""
+        (result,) = self.batch([Call(syscalls.NUMBERS[name], tuple(arguments))])
+        return check(result, about)
+
+    # --- memory of the process itself
+
+    def allocate(self, size: int, protection: int = 3) -> int:
+        """Returns the address of `size` fresh bytes (mmap; protection 0 gives a PROT_NONE page)."""
+        private_anonymous = 0x22
+        result = self.call("mmap", 0, size, protection, private_anonymous, 0xFFFFFFFFFFFFFFFF, 0)
+        return result.value
+
+    def peek(self, address: int, size: int) -> bytes:
+        """Returns bytes of the process's memory; a bad address kills it (ProcessKilled)."""
+        return self.batch([Call(PEEK, (address, Out(size)))])[0].buffers[0]
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Writes to the process's memory; a bad address kills it (ProcessKilled)."""
+        self.batch([Call(POKE, (address, data, len(data)))])
+
+    # --- files
+
+    def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> GuestFile:
+        """Returns an open file of the guest. Raises OSError with the guest's errno and the path."""
+        from .files import GuestFile
+
+        result = self.call("openat", syscalls.AT_FDCWD, c_path(path), flags, mode, about=path)
+        return GuestFile(self, result.value, path)
+
+    def read_file(self, path: str, limit: int = 64 << 20) -> bytes:
+        """Returns a whole file of the guest, of any reported size (proc and sysfs say 0).
+
+        Raises OSError, and EFBIG for more than `limit` bytes: the guest is not trusted.
+        """
+        parts: list[bytes] = []
+        with self.open(path) as file:
+            while part := file.read(CHUNK):
+                parts.append(part)
+                if sum(map(len, parts)) > limit:
+                    raise os_error(errno.EFBIG, path)
+        return b"".join(parts)
+
+    def read_text(self, path: str) -> str:
+        return self.read_file(path).decode(errors="replace")
+
+    def write_file(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Writes a file in the guest, made anew. Raises OSError."""
+        with self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode) as file:
+            file.write_all(data)
+
+    def exists(self, path: str) -> bool:
+        return self.syscall(syscalls.NUMBERS["faccessat"], syscalls.AT_FDCWD, c_path(path), 0).errno == 0
+
+    def unlink(self, path: str) -> None:
+        self.call("unlink", c_path(path), about=path)
+
+    def mkdir(self, path: str, mode: int = 0o755) -> None:
+        self.call("mkdir", c_path(path), mode, about=path)
+
+    def list_directory(self, path: str) -> list[str]:
+        """Returns the names in a directory, sorted. Raises OSError."""
+        names: list[str] = []
+        with self.open(path, os.O_RDONLY | os.O_DIRECTORY) as directory:
+            while entries := directory.getdents():
+                names += entries
+        return sorted(name for name in names if name not in (".", ".."))
+
+    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
+        """Returns mode, inode, device, links, owner, size and times. Raises OSError."""
+        return syscalls.parse_stat(self._stat(path, follow))
+
+    def device_number(self, path: str) -> tuple[int, int]:
+        """Returns (major, minor) of a device node. Raises OSError."""
+        (rdev,) = struct.unpack_from("<Q", self._stat(path, follow=True), 40)
+        return os.major(rdev), os.minor(rdev)
+
+    def _stat(self, path: str, follow: bool) -> bytes:
+        return self.call("stat" if follow else "lstat", c_path(path), Out(144), about=path).buffers[0]
+
+    def _deadline(self, calls: Sequence[Call], timeout: float | None) -> Deadline:
+        names = [syscalls.name_of(call.number) for call in calls]
+        what = names[0] if len(names) == 1 else f"a batch of {len(names)} calls"
+        seconds = CALL_SECONDS if timeout is None else timeout
+        return self._machine.deadline(f"{what} in the guest", seconds, exact=timeout is not None)
+
+    def _decode(self, frame: Frame, calls: Sequence[Call]) -> list[Result]:
+        if frame.kind == Kind.CALLS:
+            return decode_results(frame.payload, calls)
+        if frame.kind == Kind.ERROR:
+            raise os_error(struct.unpack("<i", frame.payload)[0], "the agent refused the calls")
+        if frame.kind != Kind.DIED:
+            raise ProtocolError(f"frame of kind {frame.kind} answers calls")
+        self._alive = False
+        number = os.WTERMSIG(struct.unpack("<i", frame.payload)[0])
+        name = syscalls.name_of(calls[0].number) if len(calls) == 1 else "a batch of calls"
+        raise ProcessKilled(
+            f"process {self.pid} of the guest was killed by {signal_name(number)} in {name}", number, name
+        )
+
+
+def signal_name(number: int) -> str:
+    """Returns SIGKILL for 9; the number itself for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def check(result: Result, about: str = "") -> Result:
+    """Returns the result. Raises OSError when the call failed."""
+    if result.errno:
+        raise os_error(result.errno, about)
+    return result
+
+
+def os_error(number: int, about: str = "") -> OSError:
+    """Returns OSError (its errno's subclass) as the same failure would raise on the host."""
+    if about:
+        return OSError(number, os.strerror(number), about)
+    return OSError(number, os.strerror(number))
+
+
+def c_path(path: str) -> bytes:
+    """Returns the path as the kernel takes it. Raises ValueError for a NUL inside."""
+    data = os.fsencode(path)
+    if b"\0" in data:
+        raise ValueError(f"a path holds a NUL byte: {path!r}")
+    return data + b"\0"

@@ -1,0 +1,102 @@
+"""What happened, as one word; and which word wins when several things did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from ..errors import (
+    ExitStatus,
+    GuestHang,
+    KernelOops,
+    KernelPanic,
+    KernelSplat,
+    KernelWarning,
+    MachineFailure,
+)
+from .kinds import HANG_KINDS, SplatKind
+from .splats import Splat
+
+
+class Outcome(StrEnum):
+    """The outcome of a test or a run; the values appear in JSON and JUnit output."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SPLAT = "splat"
+    PANIC = "panic"
+    HANG = "hang"
+    BOOT_FAILED = "boot-failed"
+    QEMU_DIED = "qemu-died"
+    SETUP_ERROR = "setup-error"
+    NOTHING_TESTED = "nothing-tested"
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The command line's exit status for this outcome."""
+        return _EXIT_STATUS[self]
+
+
+_EXIT_STATUS = {
+    Outcome.PASSED: ExitStatus.PASSED,
+    Outcome.FAILED: ExitStatus.FAILED,
+    Outcome.SPLAT: ExitStatus.SPLAT,
+    Outcome.PANIC: ExitStatus.PANIC,
+    Outcome.HANG: ExitStatus.HANG,
+    Outcome.BOOT_FAILED: ExitStatus.BOOT_FAILED,
+    Outcome.QEMU_DIED: ExitStatus.QEMU_DIED,
+    Outcome.SETUP_ERROR: ExitStatus.USAGE,
+    Outcome.NOTHING_TESTED: ExitStatus.NOTHING_TESTED,
+}
+
+#: Worst first. QEMU's death to passed are one scale (design, decision 9). A boot that failed and a
+#: set-up error say that no test ran: below what the kernel did, above a test's own failure. That
+#: nothing was tested wins over passed only: some part of a run was empty.
+PRECEDENCE = (
+    Outcome.QEMU_DIED,
+    Outcome.PANIC,
+    Outcome.SPLAT,
+    Outcome.HANG,
+    Outcome.BOOT_FAILED,
+    Outcome.SETUP_ERROR,
+    Outcome.FAILED,
+    Outcome.NOTHING_TESTED,
+    Outcome.PASSED,
+)
+
+_OOPS_KINDS = frozenset((SplatKind.OOPS, SplatKind.BUG))
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcome that wins; NOTHING_TESTED when there is none."""
+    return min(outcomes, key=PRECEDENCE.index, default=Outcome.NOTHING_TESTED)
+
+
+def outcome_of(splats: Iterable[Splat]) -> Outcome:
+    """What these splats mean: PASSED when there is none."""
+    return worst((Outcome.PASSED, *(_outcome_of_kind(splat.kind) for splat in splats)))
+
+
+def error_for(splat: Splat) -> MachineFailure:
+    """The exception for a splat, with its title as message and its text as evidence."""
+    message = f"{splat.kind.value}: {splat.title}"
+    error: type[MachineFailure]
+    if splat.kind is SplatKind.PANIC:
+        error = KernelPanic
+    elif splat.kind in HANG_KINDS:
+        error = GuestHang
+    elif splat.kind in _OOPS_KINDS:
+        error = KernelOops
+    else:
+        error = KernelWarning
+    return error(message, evidence=splat.text)
+
+
+def _outcome_of_kind(kind: SplatKind) -> Outcome:
+    if kind is SplatKind.PANIC:
+        return Outcome.PANIC
+    return Outcome.HANG if kind in HANG_KINDS else Outcome.SPLAT
+
+
+#: For `except`: what `error_for` may return.
+SPLAT_ERRORS: tuple[type[MachineFailure], ...] = (KernelPanic, GuestHang, KernelSplat)

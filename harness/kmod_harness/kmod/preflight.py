@@ -1,0 +1,206 @@
+"""What the kernel would say about a module, found before it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import Misuse
+from .elf import KernelModule
+from .findings import Finding, FindingKind
+
+#: `license_is_gpl_compatible` (include/linux/license.h, 6.1).
+GPL_COMPATIBLE = frozenset(
+    ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
+)
+#: Undefined in a module and never looked up (`ignore_undef_symbol`, kernel/module/main.c: other
+#: architectures only, so nothing on x86-64); linker-made names that some tools leave behind.
+_IGNORED = frozenset(("_GLOBAL_OFFSET_TABLE_",))
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """What is known about the kernel that a module is to be loaded into.
+
+    vermagic: the kernel's whole string, None when only the release is known.
+    exported: symbol -> True when GPL-only, None when that is unknown; None for
+    the whole when nothing is known about exports. provided: the same for each
+    module that is loaded before, by module name. present: modules built in or
+    loaded already, known by name only. crcs: symbol -> CRC where the kernel
+    has MODVERSIONS.
+    """
+
+    release: str
+    vermagic: str | None = None
+    exported: Mapping[str, bool | None] | None = None
+    provided: Mapping[str, Mapping[str, bool | None]] = field(default_factory=dict)
+    present: frozenset[str] = frozenset()
+    crcs: Mapping[str, int] = field(default_factory=dict)
+
+    def with_module(self, module: KernelModule) -> KernelFacts:
+        """These facts once that module is loaded too."""
+        return KernelFacts(
+            release=self.release,
+            vermagic=self.vermagic,
+            exported=self.exported,
+            provided={**self.provided, _plain(module.name): module.exports},
+            present=self.present,
+            crcs=self.crcs,
+        )
+
+
+def preflight(module: KernelModule, kernel: KernelFacts) -> tuple[Finding, ...]:
+    """Returns what would make the kernel refuse the module (fatal) or complain about it."""
+    return (
+        *_vermagic_findings(module, kernel),
+        *_symbol_findings(module, kernel),
+        *_version_findings(module, kernel),
+        *_dependency_findings(module, kernel),
+    )
+
+
+def unknown_parameters(module: KernelModule, given: Iterable[str]) -> tuple[Finding, ...]:
+    """Parameters the module does not have: the kernel only warns (`unknown_module_param_cb`, 6.1)."""
+    known = ", ".join(sorted(module.parameters)) or "none"
+    return tuple(
+        Finding(
+            FindingKind.UNKNOWN_PARAMETER,
+            name,
+            f"{module.name} has no parameter {name}; it has: {known}",
+            expected=known,
+            found=name,
+            fatal=False,
+        )
+        for name in given
+        if _plain(name) not in {_plain(parameter) for parameter in module.parameters}
+        and name != "dyndbg"  # taken by the kernel itself
+    )
+
+
+def load_order(modules: Sequence[KernelModule]) -> tuple[KernelModule, ...]:
+    """The modules so that each comes after those of them it depends on; otherwise in the given order.
+
+    Raises Misuse: two modules of one name, or modules that depend on each other in a circle.
+    """
+    by_name: dict[str, KernelModule] = {}
+    for module in modules:
+        twin = by_name.setdefault(_plain(module.name), module)
+        if twin is not module:
+            raise Misuse(
+                f"two modules are named {module.name}",
+                evidence=f"{twin.path}\n{module.path}",
+                advice="the kernel loads one module of a name: leave one out",
+            )
+    ordered: dict[str, KernelModule] = {}
+    waiting = dict(by_name)
+    while waiting:
+        ready = [
+            name
+            for name, module in waiting.items()
+            if not any(_plain(needed) in waiting for needed in module.depends if _plain(needed) != name)
+        ]
+        if not ready:
+            circle = "\n".join(f"{m.name} depends on {', '.join(m.depends)}" for m in waiting.values())
+            raise Misuse("modules depend on each other in a circle", evidence=circle)
+        first = ready[0]
+        ordered[first] = waiting.pop(first)
+    return tuple(ordered.values())
+
+
+def _vermagic_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Finding]:
+    """`check_modinfo` and `same_magic` (kernel/module/main.c, version.c, 6.1)."""
+    expected = kernel.vermagic if kernel.vermagic is not None else kernel.release
+    if not module.vermagic:
+        yield Finding(
+            FindingKind.VERMAGIC_MISSING,
+            module.name,
+            f"{module.name} carries no vermagic; nothing tells which kernel it was built for",
+            expected=expected,
+            fatal=False,
+        )
+        return
+    if kernel.vermagic is None:
+        same = module.release == kernel.release
+    elif module.versions:  # with symbol CRCs the release itself is not compared
+        same = _flags(module.vermagic) == _flags(kernel.vermagic)
+    else:
+        same = module.vermagic == kernel.vermagic
+    if not same:
+        found = module.vermagic if kernel.vermagic is not None else module.release
+        yield Finding(
+            FindingKind.VERMAGIC,
+            module.name,
+            f"{module.name} was built for another kernel: its vermagic is '{found}', "
+            f"the kernel's '{expected}'",
+            expected=expected,
+            found=found,
+        )
+
+
+def _flags(vermagic: str) -> str:
+    return vermagic.partition(" ")[2]
+
+
+def _symbol_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Finding]:
+    """`resolve_symbol` and `simplify_symbols` (kernel/module/main.c, 6.1)."""
+    if kernel.exported is None:
+        return
+    exported = dict(kernel.exported)
+    for exports in kernel.provided.values():
+        exported.update(exports)
+    compatible = module.license in GPL_COMPATIBLE
+    for symbol in module.undefined:
+        if symbol.name in _IGNORED or symbol.name in module.exports:
+            continue
+        if symbol.name not in exported:
+            if not symbol.weak:
+                yield Finding(
+                    FindingKind.UNKNOWN_SYMBOL,
+                    symbol.name,
+                    f"{module.name} needs {symbol.name}, "
+                    "which neither the kernel nor a module given here exports",
+                )
+        elif exported[symbol.name] and not compatible:
+            yield Finding(
+                FindingKind.GPL_ONLY_SYMBOL,
+                symbol.name,
+                f"{module.name} needs {symbol.name}, exported to GPL-compatible modules only; "
+                f"its licence is '{module.license or 'unspecified'}'",
+                expected="GPL",
+                found=module.license,
+                fatal=not symbol.weak,
+            )
+
+
+def _version_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Finding]:
+    """`check_version` (kernel/module/version.c, 6.1); a CRC of 0 means that none was computed."""
+    for name, crc in module.versions.items():
+        wanted = kernel.crcs.get(name, 0)
+        if crc and wanted and crc != wanted:
+            yield Finding(
+                FindingKind.SYMBOL_VERSION,
+                name,
+                f"{module.name} was built against another version of {name}: CRC {crc:#010x}, "
+                f"the kernel's is {wanted:#010x}",
+                expected=f"{wanted:#010x}",
+                found=f"{crc:#010x}",
+            )
+
+
+def _dependency_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Finding]:
+    """Modules named in `depends` that nobody loads; fatal only through the symbols they export."""
+    there = {_plain(name) for name in (*kernel.provided, *kernel.present)}
+    for name in module.depends:
+        if _plain(name) not in there:
+            yield Finding(
+                FindingKind.MISSING_DEPENDENCY,
+                name,
+                f"{module.name} depends on the module {name}, which is neither given nor loaded",
+                expected=name,
+                fatal=False,
+            )
+
+
+def _plain(name: str) -> str:
+    """Module and parameter names, in which the kernel takes `-` and `_` for the same."""
+    return name.replace("-", "_")

@@ -1,0 +1,128 @@
+"""From a Spec to QEMU's command line: one pure function, a reason beside every odd flag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..spec import Spec
+from .accelerator import Accelerator
+
+#: Versioned, so that a saved device state meets the machine it was saved on.
+MACHINE_TYPE = "pc-i440fx-7.2"
+AGENT_PORT = "kmod-harness.agent"
+
+#: What every kernel is told, and why.
+KERNEL_WORDS = (
+    # from the first line on: a kernel that dies early must be heard
+    "earlycon=uart8250,io,0x3f8,115200",
+    "console=ttyS0,115200",
+    # "<4>[ 1.234567] text": levels in the log
+    "console_msg_format=syslog",
+    # all levels: what a module says is its evidence
+    "ignore_loglevel",
+    # the nonce that closes a test's log must not be rate-limited away
+    "printk.devkmsg=on",
+    # reset at once after a panic, which QEMU turns into a pause with RAM intact
+    "panic=-1",
+    "rdinit=/kmod-harness/init",
+)
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the machine's channels end: file descriptors QEMU inherits, paths it creates."""
+
+    qmp_fd: int
+    agent_fd: int
+    shell_fd: int
+    directory: Path
+
+    @property
+    def console_log(self) -> Path:
+        return self.directory / "console.log"
+
+    @property
+    def console_socket(self) -> Path:
+        return self.directory / "console.sock"
+
+    @property
+    def gdb_socket(self) -> Path:
+        return self.directory / "gdb.sock"
+
+
+def kernel_command_line(spec: Spec) -> str:
+    """Returns the kernel's command line; the user's words come last and so win."""
+    return " ".join((*KERNEL_WORDS, *spec.append))
+
+
+def qemu_argv(
+    qemu: str,
+    spec: Spec,
+    accelerator: Accelerator,
+    kernel: Path,
+    initrd: Path,
+    ends: Endpoints,
+    *,
+    stopped: bool = False,
+) -> list[str]:
+    """Returns QEMU's whole argument list. `stopped` starts with the CPUs halted (`-S`)."""
+    argv = [qemu, "-name", "kmod-harness", "-nodefaults", "-no-user-config", "-display", "none"]
+    argv += ["-machine", f"{MACHINE_TYPE},accel={accelerator.name},usb=off,vmport=off"]
+    argv += ["-cpu", accelerator.cpu, "-smp", str(spec.cpus), "-m", f"{spec.memory_mib}M"]
+    # a panicked guest stays, paused, its memory intact; a reset ends the guest, not the evidence
+    argv += ["-action", "reboot=shutdown,shutdown=pause,panic=pause"]
+    argv += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", kernel_command_line(spec)]
+    argv += ["-chardev", f"socket,id=qmp,fd={ends.qmp_fd}", "-mon", "chardev=qmp,mode=control"]
+    argv += _serial_ports(ends) + _virtio_devices(ends, spec)
+    if spec.firmware:
+        argv += ["-bios", spec.firmware]
+    for device in spec.devices:
+        argv += ["-device", device]
+    if stopped:
+        argv += ["-S"]
+    return argv + list(spec.qemu_args)
+
+
+def _serial_ports(ends: Endpoints) -> list[str]:
+    return [
+        # ttyS0: the kernel log alone. The log file never blocks the guest and outlives the harness;
+        # the socket is for break + sysrq and for people
+        "-chardev",
+        f"socket,id=console,path={ends.console_socket},server=on,wait=off,logfile={ends.console_log}",
+        "-serial",
+        "chardev:console",
+        # ttyS1: the shell, where no printk can land; its first prompt waits in the socket
+        "-chardev",
+        f"socket,id=shell,fd={ends.shell_fd}",
+        "-serial",
+        "chardev:shell",
+    ]
+
+
+def _virtio_devices(ends: Endpoints, spec: Spec) -> list[str]:
+    # each PCI device with an interrupt costs 0.2 s of boot under emulation (the kernel evaluates all
+    # 128 entries of the ACPI _PRT for it): no rng, since the CPU has RDRAND; a network card when asked for
+    argv = [
+        "-device",
+        "virtio-serial-pci,id=channels,max_ports=2",
+        "-chardev",
+        f"socket,id=agent,fd={ends.agent_fd}",
+        "-device",
+        f"virtserialport,bus=channels.0,chardev=agent,name={AGENT_PORT}",
+        # tells of a panic within milliseconds, whatever panic= says; it has no interrupt
+        "-device",
+        "pvpanic-pci",
+    ]
+    if not (spec.ssh or spec.network):
+        return argv
+    # restrict=on: the guest reaches nothing; port 0 lets the system choose the host's end, loopback only
+    restrict = "off" if spec.network else "on"
+    return [
+        *argv,
+        "-netdev",
+        f"user,id=net,restrict={restrict},ipv6=off,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22",
+        # no option ROM: nobody boots from the network, and it costs a second of BIOS time
+        "-device",
+        "virtio-net-pci,netdev=net,romfile=",
+    ]

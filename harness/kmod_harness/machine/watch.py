@@ -1,0 +1,145 @@
+"""The one function that waits: for bytes, the machine's end and the deadline together.
+
+Every channel awaits its bytes here, so that a QEMU that dies or a kernel that
+panics is known at once everywhere, whoever was waiting for what.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from ..errors import GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
+from .deadline import Deadline
+
+
+@dataclass(frozen=True)
+class MachineEnd:
+    """Why the guest stopped being usable: `panic`, `reset` or `poweroff`."""
+
+    kind: str
+
+
+class Watch:
+    """Knows whether one QEMU process and its guest are alive; owned by its Machine.
+
+    `end` is set from the event-loop thread by QMP events and read by whoever waits.
+    """
+
+    def __init__(self, pid: int, describe_death: Callable[[], str], console_tail: Callable[[], str]) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self._describe_death = describe_death
+        self._console_tail = console_tail
+        self._changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+        self.end: MachineEnd | None = None
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+        os.close(self._changed)
+
+    def set_end(self, kind: str) -> None:
+        """The first reason stays; called from any thread."""
+        with self._lock:
+            if self.end is None:
+                self.end = MachineEnd(kind)
+                os.eventfd_write(self._changed, 1)
+
+    def qemu_is_alive(self) -> bool:
+        return not select.select([self.pidfd], [], [], 0)[0]
+
+    def wait(
+        self,
+        readable: Collection[int],
+        deadline: Deadline,
+        writable: Collection[int] = (),
+    ) -> set[int]:
+        """Returns the descriptors that are ready, at least one.
+
+        Raises QemuDied, KernelPanic or GuestRebooted when the machine ends first,
+        GuestHang when the deadline passes. Bytes that have arrived come before an
+        end: what the guest said last is not lost.
+        """
+        while True:
+            ready = self._poll(readable, writable, deadline)
+            if ready:
+                return ready
+            self.raise_if_ended()
+            if deadline.passed:
+                raise GuestHang(
+                    f"{deadline.what} took longer than {deadline.seconds:g} s",
+                    evidence=self._console_tail(),
+                    advice="if it may take that long, give it more with --timeout",
+                )
+
+    def raise_if_ended(self) -> None:
+        """Raises the failure that says how the machine ended; returns while it runs."""
+        if not self.qemu_is_alive():
+            raise QemuDied(
+                f"QEMU (process {self.pid}) ended on its own",
+                evidence=self._describe_death(),
+                advice="the message above is QEMU's; `kmod-harness doctor` checks the installation",
+            )
+        if self.end is not None:
+            raise self._failure(self.end)
+
+    def wait_for_end(self, seconds: float) -> None:
+        """Raises as soon as the machine has ended; returns after `seconds` if it has not.
+
+        For a channel that met its end of file: the reason follows within moments.
+        """
+        if self._ended():
+            self.raise_if_ended()
+        select.select([self.pidfd, self._changed], [], [], seconds)
+        self.raise_if_ended()
+
+    def _ended(self) -> bool:
+        return self.end is not None or not self.qemu_is_alive()
+
+    def _failure(self, end: MachineEnd) -> MachineFailure:
+        tail = self._console_tail()
+        if end.kind == "panic" or (end.kind == "reset" and "Kernel panic" in tail):
+            return KernelPanic("the guest's kernel panicked", evidence=tail)
+        word = "reset" if end.kind == "reset" else "powered off"
+        return GuestRebooted(f"the guest {word} by itself", evidence=tail)
+
+    def _poll(self, readable: Collection[int], writable: Collection[int], deadline: Deadline) -> set[int]:
+        poll = select.poll()
+        for fd in readable:
+            poll.register(fd, select.POLLIN)
+        for fd in writable:
+            poll.register(fd, select.POLLOUT | (select.POLLIN if fd in readable else 0))
+        watched = {self.pidfd}
+        poll.register(self.pidfd, select.POLLIN)
+        if self.end is None:
+            poll.register(self._changed, select.POLLIN)
+            watched.add(self._changed)
+        timeout = 0.0 if self._ended() else deadline.remaining
+        # rounded up: a poll that wakes early would only spin
+        events = poll.poll(None if timeout is None else int(timeout * 1000 + 0.999))
+        return {fd for fd, _ in events} - watched
+
+
+def parent_death_signal(parent: int) -> Callable[[], None]:
+    """Returns what a child runs before exec so that it dies with the thread that forked it.
+
+    prctl(2), PR_SET_PDEATHSIG: the signal follows the forking *thread*, so QEMU
+    is started from a thread that outlives it. A parent that died before the call
+    is noticed by its pid.
+    """
+    import ctypes
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    pr_set_pdeathsig = 1
+
+    def in_child() -> None:
+        prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child

@@ -1,0 +1,72 @@
+"""The one description of a machine that the command line, the fixtures and the caches share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+#: Kernels known by name; anything else is a path.
+KERNEL_NAMES = ("minimal", "debian", "host")
+#: Root file systems known by name; anything else is a path.
+ROOTFS_NAMES = ("embedded", "buildroot")
+
+
+class SpecError(ValueError):
+    """A field of a Spec is out of range; the text names the field and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A machine to boot.
+
+    kernel: `minimal`, `debian`, `host`, a path to a bzImage or to a kernel build
+    directory, or "" for the one whose release matches the first module.
+    rootfs: `embedded`, `buildroot`, or a path to a cpio archive (plain or gzip).
+    kconfig: fragment files laid over minimal.config, in order (builds another kernel).
+    append: words added to the kernel's command line.
+    devices: `-device` arguments; qemu_args: raw arguments, last on the command line.
+    memory_mib: guest RAM in MiB. firmware: a BIOS image for QEMU's `-bios`.
+    ssh: True gives the guest a network card whose port 22 is forwarded from loopback.
+    network: True lets the guest reach outside through that card; default is never.
+    """
+
+    kernel: str = ""
+    rootfs: str = "embedded"
+    kconfig: tuple[str, ...] = ()
+    append: tuple[str, ...] = ()
+    cpus: int = 1
+    memory_mib: int = 256
+    devices: tuple[str, ...] = ()
+    qemu_args: tuple[str, ...] = ()
+    firmware: str = ""
+    ssh: bool = False
+    network: bool = False
+    accelerator: str = field(default="auto")
+
+    def __post_init__(self) -> None:
+        for name in ("kconfig", "append", "devices", "qemu_args"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise SpecError(f"{name} is a sequence of strings, not one string: {value!r}")
+            object.__setattr__(self, name, tuple(value))
+        if not 1 <= self.cpus <= 64:
+            raise SpecError(f"cpus must be between 1 and 64, not {self.cpus}")
+        if not 64 <= self.memory_mib <= 1 << 20:
+            raise SpecError(f"memory_mib must be between 64 and 1048576, not {self.memory_mib}")
+        if self.accelerator not in ("auto", "tcg", "kvm"):
+            raise SpecError(f"accelerator must be auto, tcg or kvm, not {self.accelerator!r}")
+        for word in self.append:
+            if re.search(r"[\n\0]", word):
+                raise SpecError(f"append word holds a newline or NUL: {word!r}")
+
+
+def parse_size_mib(text: str) -> int:
+    """Returns MiB for `512`, `512M` or `2G` (QEMU's `-m` spelling).
+
+    >>> parse_size_mib("2G")
+    2048
+    """
+    match = re.fullmatch(r"(\d+)([MmGg]?)", text.strip())
+    if match is None:
+        raise SpecError(f"a memory size is a number with M or G behind it, not {text!r}")
+    return int(match[1]) * (1024 if match[2] in ("G", "g") else 1)
