@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -62,6 +63,12 @@ def test_an_entry_is_built_once(tmp_path: Path) -> None:
     assert cache.entry("kind", "key", lambda path: pytest.fail("built again")) == first
     assert cache.find("kind", "key") == first
     assert cache.find("kind", "other") is None
+
+
+def test_the_store_is_its_users_alone(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "some" / "store")
+    cache.entry("kind", "key", filled())
+    assert stat.S_IMODE(cache.root.stat().st_mode) == 0o700
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:

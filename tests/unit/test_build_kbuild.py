@@ -96,10 +96,12 @@ def test_output_that_is_no_text_does_no_harm(tmp_path: Path) -> None:
 
 def test_an_outer_make_does_not_reach_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAKEFLAGS", "n -- ARCH=arm")
-    monkeypatch.setenv("ARCH", "arm")
-    source = makefile(tmp_path, "all:\n\t@echo arch is $(ARCH).\n")
+    for name in ("ARCH", "LOCALVERSION", "KCFLAGS", "KBUILD_OUTPUT"):
+        monkeypatch.setenv(name, "imposed")
+    source = makefile(tmp_path, "all:\n\t@env; echo 'arch is $(ARCH).'\n")
     run_make(["-C", str(source)], log=tmp_path / "log", what="it")
     assert "arch is ." in (tmp_path / "log").read_text()
+    assert "imposed" not in (tmp_path / "log").read_text()
 
 
 def test_without_make_the_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

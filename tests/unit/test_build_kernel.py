@@ -259,6 +259,14 @@ def test_somebody_elses_directory_is_never_emptied(tmp_path: Path, kernel: Kerne
     assert (out / "thesis").exists()
 
 
+def test_a_kernel_whose_source_is_gone_says_so(tmp_path: Path, kernel: Kernel, module: Path) -> None:
+    assert kernel.build_dir is not None
+    (kernel.build_dir / "source").symlink_to(tmp_path / "removed")
+    with pytest.raises(Misuse, match=r"source .* is gone") as failure:
+        build_modules(module, kernel, tmp_path / "out")
+    assert failure.value.evidence == str(tmp_path / "removed")
+
+
 def test_a_users_module_is_built_where_it_is(tmp_path: Path, kernel: Kernel, module: Path) -> None:
     assert build_modules_in_place(module, kernel, tmp_path / "log") == (module / "hello.ko",)
 

@@ -52,7 +52,6 @@ def file_digest(path: Path) -> str:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file that readers see whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_bytes(data)
     scratch.replace(path)
@@ -187,9 +186,7 @@ class Cache:
 
     def log_path(self, kind: str, key: str) -> Path:
         """Returns where a build's log goes, so that it outlives a failed entry."""
-        path = self.root / "logs" / f"{kind}-{key}.log"
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return path
+        return self._directory("logs") / f"{_checked(kind)}-{_checked(key)}.log"
 
     def pointer(self, name: str) -> str:
         """Returns the text last written by `point`, or ""."""
@@ -200,15 +197,20 @@ class Cache:
 
     def point(self, name: str, text: str) -> None:
         """Remembers a short text under a name: which of several entries is the current one."""
-        write_atomically(self.root / "pointers" / _checked(name), text.encode())
+        write_atomically(self._directory("pointers") / _checked(name), text.encode())
 
     def _path(self, kind: str, key: str) -> Path:
         return self.root / _checked(kind) / _checked(key)
 
-    def _lock_file(self, kind: str, key: str) -> Path:
-        path = self.root / "locks" / f"{_checked(kind)}-{_checked(key)}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def _directory(self, name: str) -> Path:
+        """Returns a directory of the store, made if need be; the store is its user's alone."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.root / name
+        path.mkdir(exist_ok=True)
         return path
+
+    def _lock_file(self, kind: str, key: str) -> Path:
+        return self._directory("locks") / f"{_checked(kind)}-{_checked(key)}.lock"
 
     def _lock(self, kind: str, key: str, say: Callable[[str], None]) -> AbstractContextManager[object]:
         from filelock import FileLock, Timeout

@@ -24,6 +24,11 @@ _ERROR = re.compile(
     r"(?<![-\w])(?:fatal )?error:|undefined reference to|multiple definition of"
     r"|No rule to make target|\*\*\* |^ERROR:|: not found$|command not found"
 )
+#: Variables of an outer make, or that kbuild takes from the environment (Documentation/kbuild/kbuild.rst).
+_IMPOSED = re.compile(
+    r"MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES|ARCH|SRCARCH|CROSS_COMPILE|LLVM|LLVM_IAS|[CMOVW]|LOCALVERSION"
+    r"|KCFLAGS|KAFLAGS|KCPPFLAGS|KBUILD_.*|KCONFIG_.*|INSTALL_MOD_.*"
+)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -152,9 +157,8 @@ def jobs() -> str:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Returns the environment without what an outer make or a cross-compiling shell would impose."""
-    imposed = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ARCH", "CROSS_COMPILE", "O", "M", "V")
-    kept = {name: value for name, value in os.environ.items() if name not in imposed}
+    """Returns the environment without what would change a build behind its cache key's back."""
+    kept = {name: value for name, value in os.environ.items() if not _IMPOSED.fullmatch(name)}
     # errors are found by their English words
     return {**kept, "LC_ALL": "C"}
 

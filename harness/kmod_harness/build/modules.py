@@ -96,6 +96,7 @@ def _make_empty(out_dir: Path) -> None:
             f"{out_dir} holds files that no build of modules left there", advice="give another directory"
         )
     shutil.rmtree(out_dir, ignore_errors=True)
+    out_dir.mkdir()
     write_atomically(out_dir / _STAMP, b"unfinished")
 
 
@@ -105,6 +106,13 @@ def _build_dir(kernel: Kernel) -> Path:
             f"modules cannot be built for the kernel {kernel.name}: it comes without a build directory",
             evidence=f"release {kernel.release}",
             advice="use --kernel minimal or debian, a kernel build directory, or install its headers (host)",
+        )
+    source = kernel.build_dir / "source"
+    if source.is_symlink() and not source.exists():
+        raise Misuse(
+            f"the source that the kernel {kernel.name} was built from is gone, and kbuild needs it",
+            evidence=str(source.readlink()),
+            advice="put it back, or build the kernel again: kmod-harness kernel build minimal",
         )
     return kernel.build_dir
 

@@ -163,7 +163,7 @@ class Guest:
 
     @property
     def ssh(self) -> Ssh:
-        """An SSH connection by paramiko, made when first used; needs Spec(ssh=True)."""
+        """An SSH connection by paramiko, made when first used. Raises SshFailed."""
         if self._ssh is None:
             from .ssh import Ssh
 

@@ -36,7 +36,7 @@ class Ssh:
         if not (guest.spec.ssh or guest.spec.network):
             raise Misuse(
                 "this machine has no network card, so there is no SSH",
-                advice="ask for one: Spec(ssh=True), or --ssh on the command line",
+                advice="its Spec has ssh=False: leave that out",
             )
         import paramiko
 

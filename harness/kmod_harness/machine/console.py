@@ -37,7 +37,7 @@ class ConsoleLog:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def tail(self, lines: int = 25) -> str:
+    def tail(self, lines: int = 60) -> str:
         """Returns the last lines of the whole log, for a person to read."""
         size = self.path.stat().st_size
         with open(self.path, "rb") as file:

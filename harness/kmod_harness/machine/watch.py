@@ -104,7 +104,7 @@ class Watch:
     def _failure(self, end: MachineEnd) -> MachineFailure:
         tail = self._console_tail()
         if end.kind == "panic" or (end.kind == "reset" and "Kernel panic" in tail):
-            return KernelPanic("the guest's kernel panicked", evidence=tail)
+            return KernelPanic("the guest's kernel panicked", evidence=from_panic(tail))
         word = "reset" if end.kind == "reset" else "powered off"
         return GuestRebooted(f"the guest {word} by itself", evidence=tail)
 
@@ -123,6 +123,13 @@ class Watch:
         # rounded up: a poll that wakes early would only spin
         events = poll.poll(None if timeout is None else int(timeout * 1000 + 0.999))
         return {fd for fd, _ in events} - watched
+
+
+def from_panic(tail: str) -> str:
+    """Returns a log's tail from the panic's first line on, a few lines of what led there before it."""
+    lines = tail.splitlines()
+    at = next((index for index, line in enumerate(lines) if "Kernel panic" in line), 0)
+    return "\n".join(lines[max(0, at - 5) :])
 
 
 def parent_death_signal(parent: int) -> Callable[[], None]:

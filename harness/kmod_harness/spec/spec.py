@@ -26,7 +26,7 @@ class Spec:
     append: words added to the kernel's command line.
     devices: `-device` arguments; qemu_args: raw arguments, last on the command line.
     memory_mib: guest RAM in MiB. firmware: a BIOS image for QEMU's `-bios`.
-    ssh: True gives the guest a network card whose port 22 is forwarded from loopback.
+    ssh: False leaves out the network card, whose port 22 is forwarded from loopback.
     network: True lets the guest reach outside through that card; default is never.
     """
 
@@ -39,7 +39,7 @@ class Spec:
     devices: tuple[str, ...] = ()
     qemu_args: tuple[str, ...] = ()
     firmware: str = ""
-    ssh: bool = False
+    ssh: bool = True
     network: bool = False
     accelerator: str = field(default="auto")
 
