@@ -48,6 +48,14 @@ class AgentChannel:
             raise ProtocolError(f"the agent speaks version {version}, not {PROTOCOL_VERSION}")
         return int.from_bytes(frame.payload[4:8], "little")
 
+    def greet(self, epoch: int, deadline: Deadline) -> None:
+        """Returns when the agent of a restored guest answers in this life; older frames are dropped.
+
+        Raises what Watch.wait raises.
+        """
+        self.epoch = epoch
+        self.ask(Kind.HELLO, deadline=deadline)
+
     def send(self, kind: Kind, payload: bytes = b"", *, worker: int = 0, deadline: Deadline) -> int:
         """Sends a request; returns its tag, whose mailbox is open from now on."""
         tag = self._next_tag

@@ -77,16 +77,24 @@ class Pending:
 class Process:
     """One process of the guest, with its own files and memory. A context manager that ends it."""
 
-    def __init__(self, machine: Machine, channel: AgentChannel) -> None:
+    def __init__(
+        self, machine: Machine, channel: AgentChannel, existing: tuple[int, int] | None = None
+    ) -> None:
         self._machine = machine
         self._channel = channel
-        deadline = machine.deadline("starting a process in the guest", CALL_SECONDS)
-        frame = channel.ask(Kind.START, deadline=deadline)
+        self._alive = True
+        #: the agent's number for it, and its pid in the guest
+        self.number, self.pid = existing or self._start()
+        if not existing:
+            channel.dead_workers.pop(self.number, None)
+
+    def _start(self) -> tuple[int, int]:
+        deadline = self._machine.deadline("starting a process in the guest", CALL_SECONDS)
+        frame = self._channel.ask(Kind.START, deadline=deadline)
         if frame.kind == Kind.ERROR:
             raise os_error(struct.unpack("<i", frame.payload)[0], "the guest starts no more processes")
-        self.number, self.pid = struct.unpack("<II", frame.payload)
-        channel.dead_workers.pop(self.number, None)
-        self._alive = True
+        number, pid = struct.unpack("<II", frame.payload)
+        return number, pid
 
     def __enter__(self) -> Process:
         return self

@@ -1,9 +1,9 @@
 """One QEMU process seen from outside: accelerator, command line, launch, QMP, waiting, death."""
 
 from .accelerator import Accelerator, choose_accelerator
-from .argv import kernel_command_line, qemu_argv
+from .argv import RamFile, kernel_command_line, qemu_argv
 from .deadline import Clock, Deadline
-from .machine import Machine, find_qemu
+from .machine import Machine, StateNotSaved, find_qemu
 from .watch import Watch
 
 __all__ = [
@@ -11,6 +11,8 @@ __all__ = [
     "Clock",
     "Deadline",
     "Machine",
+    "RamFile",
+    "StateNotSaved",
     "Watch",
     "choose_accelerator",
     "find_qemu",

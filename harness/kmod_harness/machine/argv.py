@@ -52,6 +52,14 @@ class Endpoints:
         return self.directory / "gdb.sock"
 
 
+@dataclass(frozen=True)
+class RamFile:
+    """Guest RAM in a file: `shared` writes to it (a template is made), else copy-on-write."""
+
+    path: Path
+    shared: bool
+
+
 def kernel_command_line(spec: Spec) -> str:
     """Returns the kernel's command line; the user's words come last and so win."""
     return " ".join((*KERNEL_WORDS, *spec.append))
@@ -66,10 +74,16 @@ def qemu_argv(
     ends: Endpoints,
     *,
     stopped: bool = False,
+    ram: RamFile | None = None,
+    incoming: bool = False,
 ) -> list[str]:
-    """Returns QEMU's whole argument list. `stopped` starts with the CPUs halted (`-S`)."""
+    """Returns QEMU's whole argument list.
+
+    `stopped` starts with the CPUs halted (`-S`); `incoming` waits for a saved device state.
+    """
     argv = [qemu, "-name", "kmod-harness", "-nodefaults", "-no-user-config", "-display", "none"]
-    argv += ["-machine", f"{MACHINE_TYPE},accel={accelerator.name},usb=off,vmport=off"]
+    backend = ",memory-backend=ram" if ram else ""
+    argv += ["-machine", f"{MACHINE_TYPE},accel={accelerator.name},usb=off,vmport=off{backend}"]
     argv += ["-cpu", accelerator.cpu, "-smp", str(spec.cpus), "-m", f"{spec.memory_mib}M"]
     # a panicked guest stays, paused, its memory intact; a reset ends the guest, not the evidence
     argv += ["-action", "reboot=shutdown,shutdown=pause,panic=pause"]
@@ -80,8 +94,15 @@ def qemu_argv(
         argv += ["-bios", spec.firmware]
     for device in spec.devices:
         argv += ["-device", device]
+    if ram is not None:
+        share = "on" if ram.shared else "off"
+        path = str(ram.path).replace(",", ",,")
+        size = f"{spec.memory_mib}M"
+        argv += ["-object", f"memory-backend-file,id=ram,size={size},mem-path={path},share={share}"]
     if stopped:
         argv += ["-S"]
+    if incoming:
+        argv += ["-incoming", "defer"]
     return argv + list(spec.qemu_args)
 
 

@@ -98,6 +98,10 @@ class QemuProcess:
         except Exception as error:
             raise QemuDied(f"QEMU went away during {command}", evidence=self.describe_death()) from error
 
+    def pass_fd(self, name: str, fd: int) -> None:
+        """Gives QEMU a descriptor under a name, for a command that takes `fd:NAME`."""
+        self._in_loop(self._send_fd(name, fd)).result(30)
+
     def describe_death(self) -> str:
         """Returns QEMU's exit status and the last lines it wrote, "" while it runs and is silent."""
         lines = self.output.read_text(errors="replace").splitlines()[-12:] if self.output.exists() else []
@@ -156,6 +160,11 @@ class QemuProcess:
     async def _read_events(self, client: QMPClient) -> None:
         async for event in client.events:
             self._on_event(str(event["event"]), cast("dict[str, Any]", event.get("data", {})))
+
+    async def _send_fd(self, name: str, fd: int) -> None:
+        assert self._client is not None
+        self._client.send_fd_scm(fd)
+        await self._client.execute("getfd", {"fdname": name})
 
     async def _disconnect(self) -> None:
         if self._events is not None:
