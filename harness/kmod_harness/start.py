@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,15 +72,31 @@ def prepare(
 
 @contextlib.contextmanager
 def boot(
-    prepared: Prepared, *, boot_timeout: float | None = None, clock: Clock | None = None
+    prepared: Prepared,
+    *,
+    cold: bool = True,
+    boot_timeout: float | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[Guest]:
-    """Boots a guest and ends it: no QEMU, socket or directory is left.
+    """Gives a guest and ends it: no QEMU, socket or directory is left.
 
-    `boot_timeout` is in seconds, exact. Raises BootFailed, QemuDied, Misuse (QEMU
-    refuses an argument).
+    Unless `cold`, the guest is restored from the machine's template, booted and
+    saved when there is none yet. `boot_timeout` is in seconds, exact. Raises
+    BootFailed, QemuDied, Misuse (QEMU refuses an argument).
     """
+    from .template import restored_guest
+
+    with start_guest(prepared, boot_timeout, clock) if cold else restored_guest(prepared, clock) as guest:
+        yield guest
+
+
+@contextlib.contextmanager
+def start_guest(
+    prepared: Prepared, boot_timeout: float | None = None, clock: Clock | None = None
+) -> Iterator[Guest]:
+    """Boots a guest from its kernel's first instruction on."""
     with start_machine(prepared, clock=clock) as machine:
-        yield Guest(machine, kernel_facts=_once(prepared.kernel_facts), boot_timeout=boot_timeout)
+        yield Guest(machine, kernel_facts=prepared.kernel_facts, boot_timeout=boot_timeout)
 
 
 def start_machine(prepared: Prepared, *, stopped: bool = False, clock: Clock | None = None) -> Machine:
@@ -118,14 +134,3 @@ def _initrd(kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
 
     key = digest_of(file_digest(rootfs), archive)[:20]
     return cache.entry("initrd", key, build) / "initrd.cpio"
-
-
-def _once(read: Callable[[], KernelFacts]) -> Callable[[], KernelFacts]:
-    kept: list[KernelFacts] = []
-
-    def facts() -> KernelFacts:
-        if not kept:
-            kept.append(read())
-        return kept[0]
-
-    return facts

@@ -19,6 +19,7 @@ from .channel import AgentChannel
 from .kernel_log import KernelLog
 from .module import LoadedModule, Parameter, load, refuse
 from .process import Process, ProcessKilled
+from .restore import EarlierLife, wake
 
 if TYPE_CHECKING:
     from ..kmod.symbols import Kallsyms
@@ -43,18 +44,23 @@ class Guest:
         *,
         kernel_facts: Callable[[], KernelFacts | None] = lambda: None,
         boot_timeout: float | None = None,
+        earlier: EarlierLife | None = None,
     ) -> None:
         self.machine = machine
         self._kernel_facts = kernel_facts
         self._facts: KernelFacts | None = None
         self.channel = AgentChannel(machine)
+        self._process: Process | None = None
         deadline = machine.deadline(
             "the boot", BOOT_SECONDS if boot_timeout is None else boot_timeout, exact=boot_timeout is not None
         )
-        self.agent_pid = self.channel.await_hello(deadline)
+        if earlier is None:
+            self.channel.await_hello(deadline)
+        else:
+            self._process = wake(machine, self.channel, earlier, deadline)
+        self.was_restored = earlier is not None
         self.boot_seconds = time.monotonic() - machine.started
-        self.kernel_log = KernelLog(machine)
-        self._process: Process | None = None
+        self.kernel_log = KernelLog(machine, earlier.boot_log if earlier else b"")
         self._others: list[Process] = []
         self._modules: list[LoadedModule] = []
         self._shell: Shell | None = None
@@ -157,7 +163,7 @@ class Guest:
             from .shell import serial_shell
 
             shell = serial_shell(self.machine)
-            shell.synchronise()
+            shell.synchronise(prompt_seen=self.was_restored)
             self._shell = shell
         return self._shell
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..klog import ConsoleParser, KernelRecord, Splat, find_splats
+from ..klog import ConsoleParser, KernelRecord, Splat, find_splats, parse_console
 from ..machine import Deadline, Machine
 
 if TYPE_CHECKING:
@@ -22,15 +23,20 @@ class KernelLog:
     The harness's own nonces are not among the records.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, boot_log: bytes = b"") -> None:
         self._machine = machine
         self._parser = ConsoleParser()
         self._nonces: set[str] = set()
         self.records: list[KernelRecord] = []
+        # a restored guest's log goes on where its template's ended
+        self._note(parse_console(boot_log))
 
     def take_in(self) -> None:
         """Takes in what the console has written until now, without waiting."""
-        for record in self._parser.feed(self._machine.console.read_new()):
+        self._note(self._parser.feed(self._machine.console.read_new()))
+
+    def _note(self, records: Iterable[KernelRecord]) -> None:
+        for record in records:
             if record.text.startswith(_NONCE):
                 self._nonces.add(record.text.removeprefix(_NONCE).strip())
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .kinds import SplatKind
-from .outcome import Outcome, error_for, outcome_of, worst
+from .outcome import Outcome, error_for, outcome_of, outcome_of_error, worst
 from .records import ConsoleParser, KernelRecord, parse_console, parse_kmsg
 from .splats import Splat, find_splats
 
@@ -16,6 +16,7 @@ __all__ = [
     "error_for",
     "find_splats",
     "outcome_of",
+    "outcome_of_error",
     "parse_console",
     "parse_kmsg",
     "worst",

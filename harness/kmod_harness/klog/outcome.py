@@ -100,3 +100,9 @@ def _outcome_of_kind(kind: SplatKind) -> Outcome:
 
 #: For `except`: what `error_for` may return.
 SPLAT_ERRORS: tuple[type[MachineFailure], ...] = (KernelPanic, GuestHang, KernelSplat)
+
+
+def outcome_of_error(error: BaseException) -> Outcome:
+    """The outcome an exception stands for; FAILED for one that says nothing more."""
+    status = getattr(error, "exit_status", ExitStatus.FAILED)
+    return next(outcome for outcome in Outcome if outcome.exit_status == status)

@@ -111,7 +111,8 @@ def _serial_ports(ends: Endpoints) -> list[str]:
         # ttyS0: the kernel log alone. The log file never blocks the guest and outlives the harness;
         # the socket is for break + sysrq and for people
         "-chardev",
-        f"socket,id=console,path={ends.console_socket},server=on,wait=off,logfile={ends.console_log}",
+        f"socket,id=console,path={_option_value(ends.console_socket)},server=on,wait=off,"
+        f"logfile={_option_value(ends.console_log)}",
         "-serial",
         "chardev:console",
         # ttyS1: the shell, where no printk can land; its first prompt waits in the socket
@@ -120,6 +121,11 @@ def _serial_ports(ends: Endpoints) -> list[str]:
         "-serial",
         "chardev:shell",
     ]
+
+
+def _option_value(path: Path) -> str:
+    """Returns the path with commas doubled, as QEMU's option parser wants them (qemu(1))."""
+    return str(path).replace(",", ",,")
 
 
 def _virtio_devices(ends: Endpoints, spec: Spec) -> list[str]:

@@ -32,13 +32,8 @@ def run_directory() -> Iterator[Path]:
     """
     base = base_directory()
     sweep(base)
-    # locked under another name first: nobody's sweep can meet it unheld
-    nameless = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=base))
-    path = base / nameless.name[1:]
-    lock = os.open(nameless, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    path, lock = _claim(base)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        nameless.rename(path)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -50,18 +45,29 @@ def sweep(base: Path) -> int:
     removed = 0
     for path in base.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if path.stat().st_uid == os.getuid() and not _is_held(path):
-                shutil.rmtree(path)
-                removed += 1
+            lock = _open(path)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_uid == os.getuid():
+                    # still locked: whoever has just made it waits in _claim, and makes another
+                    shutil.rmtree(path)
+                    removed += 1
+            finally:
+                os.close(lock)
     return removed
 
 
-def _is_held(path: Path) -> bool:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+def _claim(base: Path) -> tuple[Path, int]:
+    """Returns a new directory and its lock; one that a sweep met before the lock is made anew."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        with contextlib.suppress(FileNotFoundError):
+            lock = _open(path)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists():
+                return path, lock
+            os.close(lock)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

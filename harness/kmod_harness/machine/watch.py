@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from ..errors import GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
 from .deadline import Deadline
 
+#: Lines of the kernel log that go with a failure.
+_EVIDENCE_LINES = 25
+#: A panic's registers, trace and list of modules stand behind its first line: with room.
+_PANIC_LINES = 400
+
 
 @dataclass(frozen=True)
 class MachineEnd:
@@ -28,30 +33,37 @@ class Watch:
     """Knows whether one QEMU process and its guest are alive; owned by its Machine.
 
     `end` is set from the event-loop thread by QMP events and read by whoever waits.
+    `console_tail(lines)` gives the last lines of the kernel log.
     """
 
-    def __init__(self, pid: int, describe_death: Callable[[], str], console_tail: Callable[[], str]) -> None:
+    def __init__(
+        self, pid: int, describe_death: Callable[[], str], console_tail: Callable[[int], str]
+    ) -> None:
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self._describe_death = describe_death
         self._console_tail = console_tail
         self._changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
+        self._closed = False
         self.end: MachineEnd | None = None
 
     def close(self) -> None:
+        # an event that comes now must not be written to whatever gets this number next
+        with self._lock:
+            self._closed = True
         os.close(self.pidfd)
         os.close(self._changed)
 
     def set_end(self, kind: str) -> None:
         """The first reason stays; called from any thread."""
         with self._lock:
-            if self.end is None:
+            if self.end is None and not self._closed:
                 self.end = MachineEnd(kind)
                 os.eventfd_write(self._changed, 1)
 
     def qemu_is_alive(self) -> bool:
-        return not select.select([self.pidfd], [], [], 0)[0]
+        return not _readable([self.pidfd], 0)
 
     def wait(
         self,
@@ -73,7 +85,7 @@ class Watch:
             if deadline.passed:
                 raise GuestHang(
                     f"{deadline.what} took longer than {deadline.seconds:g} s",
-                    evidence=self._console_tail(),
+                    evidence=self._console_tail(_EVIDENCE_LINES),
                     advice="if it may take that long, give it more with --timeout",
                 )
 
@@ -95,18 +107,19 @@ class Watch:
         """
         if self._ended():
             self.raise_if_ended()
-        select.select([self.pidfd, self._changed], [], [], seconds)
+        _readable([self.pidfd, self._changed], seconds)
         self.raise_if_ended()
 
     def _ended(self) -> bool:
         return self.end is not None or not self.qemu_is_alive()
 
     def _failure(self, end: MachineEnd) -> MachineFailure:
-        tail = self._console_tail()
+        tail = self._console_tail(_PANIC_LINES)
         if end.kind == "panic" or (end.kind == "reset" and "Kernel panic" in tail):
             return KernelPanic("the guest's kernel panicked", evidence=from_panic(tail))
         word = "reset" if end.kind == "reset" else "powered off"
-        return GuestRebooted(f"the guest {word} by itself", evidence=tail)
+        evidence = self._console_tail(_EVIDENCE_LINES)
+        return GuestRebooted(f"the guest {word} by itself", evidence=evidence)
 
     def _poll(self, readable: Collection[int], writable: Collection[int], deadline: Deadline) -> set[int]:
         poll = select.poll()
@@ -120,16 +133,26 @@ class Watch:
             poll.register(self._changed, select.POLLIN)
             watched.add(self._changed)
         timeout = 0.0 if self._ended() else deadline.remaining
-        # rounded up: a poll that wakes early would only spin
-        events = poll.poll(None if timeout is None else int(timeout * 1000 + 0.999))
+        # rounded up: a poll that wakes early would only spin; poll(2) takes an int of milliseconds
+        events = poll.poll(None if timeout is None else int(min(timeout, 3600.0) * 1000 + 0.999))
         return {fd for fd, _ in events} - watched
 
 
 def from_panic(tail: str) -> str:
     """Returns a log's tail from the panic's first line on, a few lines of what led there before it."""
     lines = tail.splitlines()
-    at = next((index for index, line in enumerate(lines) if "Kernel panic" in line), 0)
+    at = next((index for index, line in enumerate(lines) if "Kernel panic" in line), -_EVIDENCE_LINES)
+    if at < 0:
+        return "\n".join(lines[at:])
     return "\n".join(lines[max(0, at - 5) :])
+
+
+def _readable(fds: Collection[int], seconds: float) -> bool:
+    """True when one of them is readable within `seconds`; by poll(2), which takes any number."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return bool(poll.poll(int(seconds * 1000 + 0.999)))
 
 
 def parent_death_signal(parent: int) -> Callable[[], None]:

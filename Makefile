@@ -1,0 +1,148 @@
+# The front door. Thin: what takes more than a few lines is in scripts/ or in Python.
+#
+# A stamp under build/stamps/ says that a step is done; it is older than what the step depends on when the
+# step has to be done again. With everything built, make runs no pip, no apt, no kbuild and no Python.
+
+KERNEL     ?= minimal
+KERNEL_SRC ?=
+ROOTFS     ?= embedded
+M          ?=
+ARGS       ?=
+
+SHELL       := /bin/bash
+STAMPS      := build/stamps
+VENV        := .venv/bin
+HARNESS     := $(VENV)/kmod-harness
+# the virtual environment's programs, as if it were activated
+export PATH := $(CURDIR)/$(VENV):$(PATH)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# the steps share apt's lock, the cache's locks and two processors: one after the other
+.NOTPARALLEL:
+
+# Kernels that are built or downloaded; any other is a path, or the running one.
+KNOWN_KERNEL := $(filter minimal debian,$(KERNEL))
+PACKAGES     := $(STAMPS)/packages-run
+ifeq ($(KERNEL),minimal)
+PACKAGES     += $(STAMPS)/packages-kernel
+ifeq ($(KERNEL_SRC),)
+PACKAGES     += $(STAMPS)/packages-fetch-source
+endif
+endif
+VENV_STAMP    := .venv/.made
+KERNEL_STAMP  := $(if $(KNOWN_KERNEL),$(STAMPS)/kernel-$(KERNEL))
+MODULES_STAMP := $(STAMPS)/modules-$(subst /,_,$(KERNEL))
+ROOTFS_STAMP  := $(if $(filter embedded,$(ROOTFS)),$(STAMPS)/rootfs)
+
+# A stamp of a cache entry holds the entry's path: gone from the cache, it is made again.
+# KERNEL_SRC= may have changed since the last time: the harness looks.
+$(foreach stamp,$(KERNEL_STAMP) $(ROOTFS_STAMP),\
+  $(if $(wildcard $(firstword $(file <$(stamp)))),,$(eval $(stamp): FORCE)))
+ifneq ($(KERNEL_SRC),)
+$(KERNEL_STAMP): FORCE
+endif
+
+##@ Use it
+.PHONY: demo run boot debug
+
+demo: ready  ## everything from nothing: build, boot, load a module, use it, judge it
+	$(HARNESS) demo --kernel $(KERNEL) --rootfs $(ROOTFS) $(ARGS)
+
+run: ready  ## ARGS="MODULE.ko -- COMMAND": one run with a verdict (without: the sample driver)
+	$(HARNESS) run --kernel $(KERNEL) --rootfs $(ROOTFS) $(or $(ARGS),build/modules/chardev/chardev.ko)
+
+boot: ready  ## a shell on a guest
+	$(HARNESS) boot --kernel $(KERNEL) --rootfs $(ROOTFS) $(ARGS)
+
+debug: ready  ## a guest that waits for gdb
+	$(HARNESS) debug --kernel $(KERNEL) --rootfs $(ROOTFS) $(ARGS)
+
+##@ Build it
+.PHONY: setup ready kernel modules rootfs
+
+setup:  ## Debian packages and .venv, looked at again even if done before
+	rm -f $(STAMPS)/packages-* $(VENV_STAMP)
+	$(MAKE) --no-print-directory $(PACKAGES) $(VENV_STAMP)
+
+ready: $(KERNEL_STAMP) $(MODULES_STAMP) $(ROOTFS_STAMP)  ## all that comes before a boot
+
+kernel: $(VENV_STAMP) $(KERNEL_STAMP)  ## the kernel, kept in the cache
+
+ifeq ($(M),)
+modules: $(MODULES_STAMP)  ## the modules in modules/ to build/modules/; M=DIRECTORY: anyone's, there
+else
+modules: $(VENV_STAMP) $(KERNEL_STAMP)
+	$(HARNESS) modules --kernel $(KERNEL) $(M)
+endif
+
+rootfs: $(VENV_STAMP) $(ROOTFS_STAMP)  ## the root file system, kept in the cache
+
+##@ Check it
+.PHONY: test nightly soak bench lint format
+
+test: ready  ## unit, plugin and guest tests; JUnit XML in build/test/
+	@mkdir -p build/test
+	$(VENV)/python -m pytest tests/unit tests/plugin tests/guest --junitxml=build/test/junit.xml $(ARGS)
+
+nightly: ready  ## the guest tests over kernels, CPUs and KASLR; results in build/nightly/
+	$(HARNESS) nightly --out build/nightly $(ARGS)
+
+soak: ready  ## long tests: processes killed at random, floods
+	$(VENV)/python -m pytest tests/soak --junitxml=build/test/soak.xml $(ARGS)
+
+bench: ready  ## how fast: boots against the bare QEMU, calls a second
+	$(VENV)/python -m pytest tests/bench --junitxml=build/test/bench.xml $(ARGS)
+
+lint: $(STAMPS)/packages-lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch, shellcheck
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+	scripts/checkpatch.sh "$$($(HARNESS) kernel dir $(KERNEL))"
+	shellcheck scripts/*.sh .ci/run
+
+format: $(VENV_STAMP)  ## the Python sources, by ruff
+	$(VENV)/ruff check --fix-only .
+	$(VENV)/ruff format .
+
+##@ Tidy up
+.PHONY: help clean distclean FORCE
+
+clean:  ## what was built in this checkout; the cache stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+distclean: clean  ## the same, and .venv (kernels: kmod-harness cache prune)
+	rm -rf .venv
+
+help:  ## this text
+	@scripts/help.sh $(MAKEFILE_LIST)
+
+# --- the steps
+
+$(STAMPS):
+	@mkdir -p $@
+
+# dpkg's status changes with every package that comes or goes
+$(STAMPS)/packages-run: GROUPS := run fetch
+$(STAMPS)/packages-%: GROUPS = $*
+$(STAMPS)/packages-%: scripts/debian-packages.txt scripts/install-packages.sh $(wildcard /var/lib/dpkg/status) | $(STAMPS)
+	@scripts/install-packages.sh $(GROUPS)
+	@touch $@
+
+$(VENV_STAMP): pyproject.toml scripts/make-venv.sh $(STAMPS)/packages-run
+	@scripts/make-venv.sh
+	@touch $@
+
+$(KERNEL_STAMP): $(PACKAGES) $(VENV_STAMP) $(wildcard kernel-config/*)
+	$(HARNESS) kernel build $(KERNEL) $(if $(KERNEL_SRC),--source $(KERNEL_SRC))
+	@$(HARNESS) kernel dir $(KERNEL) >$@
+
+# One directory serves whichever kernel was built for last.
+$(MODULES_STAMP): $(PACKAGES) $(VENV_STAMP) $(KERNEL_STAMP) $(shell find modules -type f ! -name '.*')
+	$(HARNESS) modules --kernel $(KERNEL) --out build/modules modules/
+	@rm -f $(STAMPS)/modules-*
+	@touch $@
+
+$(ROOTFS_STAMP): $(PACKAGES) $(VENV_STAMP) harness/kmod_harness/build/rootfs.py
+	@$(HARNESS) rootfs >$@

@@ -1,0 +1,55 @@
+"""A module's code ran in the process that called the kernel: init in insmod's, open in the opener's.
+
+chardev says in its log which task was current: `(pid 37 comm insmod)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..klog import KernelRecord
+from .require import require
+
+_CALLER = r"\(pid (?P<pid>\d+) comm (?P<comm>.{1,16})\)"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The task that was current when a function of the module ran."""
+
+    function: str
+    pid: int
+    comm: str
+
+
+def check_init_caller(records: Sequence[KernelRecord], module: str, pid: int) -> Caller:
+    """The module's init ran in the process `pid`, which called finit_module. Raises CheckFailed."""
+    return _check(records, rf"{module}: loaded: ", "init", pid, "called finit_module")
+
+
+def check_open_caller(records: Sequence[KernelRecord], module: str, pid: int) -> Caller:
+    """The module's last logged open ran in the process `pid`, which opened the device. Raises CheckFailed."""
+    return _check(records, rf"{module}: open: ", "open", pid, "opened the device")
+
+
+def _check(records: Sequence[KernelRecord], start: str, function: str, pid: int, did: str) -> Caller:
+    matches = [
+        match
+        for record in records
+        if re.match(start, record.text) and (match := re.search(_CALLER, record.text)) is not None
+    ]
+    require(
+        len(matches) > 0,
+        f"the module did not log who called its {function}",
+        "\n".join(record.raw for record in records),
+        "the open's line needs trace_opens=1" if function == "open" else "",
+    )
+    caller = Caller(function, int(matches[-1]["pid"]), matches[-1]["comm"])
+    require(
+        caller.pid == pid,
+        f"{function} ran in another process than the one that {did}",
+        f"current was pid {caller.pid} ({caller.comm}); pid {pid} {did}",
+    )
+    return caller

@@ -1,0 +1,66 @@
+"""A device node appears, with the numbers that the kernel gave its device."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+
+from ..guest import Guest
+from .require import require
+
+
+@dataclass(frozen=True)
+class DeviceNode:
+    """A character device node and what the kernel says about it; driver is /proc/devices' name."""
+
+    path: str
+    major: int
+    minor: int
+    driver: str
+
+
+def check_device_node(guest: Guest, path: str, *, device_class: str, driver: str = "") -> DeviceNode:
+    """The node is a character device whose numbers are those of the class device of its name.
+
+    device_class: the directory under /sys/class. driver: the name expected for the
+    major in /proc/devices, "" for any. Raises CheckFailed.
+    """
+    try:
+        status = guest.syscaller.stat(path)
+        major, minor = guest.device_number(path)
+    except FileNotFoundError:
+        listing = " ".join(guest.syscaller.list_directory(path.rpartition("/")[0] or "/"))
+        require(False, f"there is no device node {path}", f"the directory holds: {listing}")
+        raise
+    require(stat.S_ISCHR(status.st_mode), f"{path} is no character device", f"mode {status.st_mode:o}")
+    registered = f"/sys/class/{device_class}/{path.rpartition('/')[2]}/dev"
+    require(guest.exists(registered), f"the kernel has no device behind {path}", f"{registered} is missing")
+    said = guest.read_text(registered).strip()
+    require(
+        said == f"{major}:{minor}",
+        f"{path} has other numbers than its device",
+        f"the node: {major}:{minor}\n{registered}: {said}",
+    )
+    name = character_drivers(guest.read_text("/proc/devices")).get(major, "")
+    require(name != "", f"/proc/devices does not list the major {major} of {path}")
+    require(
+        not driver or name == driver,
+        f"the major {major} of {path} belongs to another driver",
+        f"/proc/devices: {name}; expected {driver}",
+    )
+    return DeviceNode(path, major, minor, name)
+
+
+def character_drivers(devices: str) -> dict[int, str]:
+    """Returns major -> name of the character devices in the text of /proc/devices.
+
+    >>> character_drivers("Character devices:\\n  1 mem\\n253 chardev\\n\\nBlock devices:\\n254 virtblk\\n")
+    {1: 'mem', 253: 'chardev'}
+    """
+    characters, _, _ = devices.partition("Block devices:")
+    found: dict[int, str] = {}
+    for line in characters.splitlines()[1:]:
+        words = line.split(None, 1)
+        if len(words) == 2:
+            found.setdefault(int(words[0]), words[1])
+    return found

@@ -1,0 +1,42 @@
+"""insmod's result: the module is live, where and how large the kernel says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..guest import Guest, LoadedModule
+from .require import require
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """A live module; address and size (bytes) of its core, taint letters, seconds finit_module took."""
+
+    name: str
+    address: int
+    size: int
+    state: str
+    taint: str
+    seconds: float
+
+
+def check_loaded(guest: Guest, module: LoadedModule) -> LoadResult:
+    """The module is Live in /proc/modules and live in sysfs, at an address and of a size above 0.
+
+    Raises CheckFailed. An address of 0 means that the reader may not see addresses
+    (kallsyms_show_value, kernel/ksyms_common.c).
+    """
+    state = module.state
+    require(
+        state == "Live", f"{module.name} is not Live after its load", f"/proc/modules: {state or 'absent'}"
+    )
+    initstate = f"/sys/module/{module.name}/initstate"
+    shown = guest.read_text(initstate).strip()
+    require(shown == "live", f"sysfs does not call {module.name} live", f"{initstate}: {shown}")
+    require(module.size > 0, f"{module.name} takes {module.size} bytes")
+    require(
+        module.address != 0,
+        f"/proc/modules hides the address of {module.name}",
+        advice="read it as root with kernel.kptr_restrict at 0 or 1",
+    )
+    return LoadResult(module.name, module.address, module.size, state, module.taint, module.load_seconds)

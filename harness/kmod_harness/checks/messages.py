@@ -1,0 +1,63 @@
+"""The kernel log holds what a module had to say, at the right levels, and no report of trouble."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import CheckFailed
+from ..guest import Guest
+from ..klog import KernelRecord
+from .require import require
+
+#: include/linux/kern_levels.h
+LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+
+
+@dataclass(frozen=True)
+class Message:
+    """An expected log line: `pattern` is searched in the text, `level` 0 (emergency) to 7 (debug)."""
+
+    level: int
+    pattern: str
+
+
+def check_messages(guest: Guest, since: int, expected: Sequence[Message]) -> tuple[KernelRecord, ...]:
+    """Each message stands in the kernel log behind `since`, in this order, at its level; returns the records.
+
+    Completes the log first. Raises CheckFailed and shows what the log holds instead.
+    """
+    guest.kernel_log.sync(guest.syscaller)
+    records = guest.kernel_log.since(since)
+    found: list[KernelRecord] = []
+    at = 0
+    for message in expected:
+        matching = [i for i in range(at, len(records)) if re.search(message.pattern, records[i].text)]
+        if not matching:
+            raise CheckFailed(
+                f"the kernel log holds no {message.pattern!r}",
+                evidence="\n".join(record.raw for record in records) or "(nothing was logged)",
+            )
+        record = records[matching[0]]
+        require(
+            record.level == message.level,
+            f"{message.pattern!r} was logged at another level than {LEVELS[message.level]}",
+            record.raw,
+        )
+        found.append(record)
+        at = matching[0] + 1
+    return tuple(found)
+
+
+def check_no_splat(guest: Guest, since: int) -> int:
+    """The kernel reported nothing about itself behind `since`; returns how many records were looked at.
+
+    Completes the log first. Raises CheckFailed with the first report.
+    """
+    splats = guest.judge(since)
+    records = len(guest.kernel_log.since(since))
+    if splats:
+        more = f" (and {len(splats) - 1} more)" if len(splats) > 1 else ""
+        raise CheckFailed(f"{splats[0].kind}: {splats[0].title}{more}", evidence=splats[0].text)
+    return records

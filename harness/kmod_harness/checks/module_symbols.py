@@ -1,0 +1,62 @@
+"""What /proc/kallsyms shows of a module is its ELF symbols plus the addresses of its sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..build.kconfig import parse_config
+from ..build.kernels import Kernel
+from ..guest import Guest, LoadedModule
+from ..kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
+from ..kmod.compare import compare_module_symbols
+from .require import require
+
+
+@dataclass(frozen=True)
+class ModuleSymbols:
+    """How many symbols agree, the lowest and highest address of them, and the range they had to lie in."""
+
+    module: str
+    count: int
+    lowest: int
+    highest: int
+    module_range: tuple[int, int]
+
+
+def module_range(kernel: Kernel) -> tuple[int, int]:
+    """Returns the first address of the kernel's module range and its end.
+
+    MODULES_VADDR depends on RANDOMIZE_BASE, booted `nokaslr` or not (6.1,
+    page_64_types.h:95-98); a kernel whose configuration is unknown gets the wider range.
+    """
+    if kernel.config is not None and parse_config(kernel.config.read_text()).get("RANDOMIZE_BASE") == "y":
+        return MODULES_BASE_RANDOMIZED, MODULES_END
+    return MODULES_BASE_FIXED, MODULES_END
+
+
+def check_module_symbols(guest: Guest, module: LoadedModule, kernel: Kernel) -> ModuleSymbols:
+    """All symbols of the module in /proc/kallsyms are where the .ko and its sections put them, in range.
+
+    Raises CheckFailed with every difference; AddressesHidden when kallsyms shows zeros.
+    """
+    kallsyms = guest.kallsyms()
+    kallsyms.require_addresses()
+    entries = kallsyms.of_module(module.name)
+    require(len(entries) > 0, f"/proc/kallsyms lists no symbol of {module.name}")
+    require(len(module.sections) > 0, f"/sys/module/{module.name}/sections shows nothing to compare with")
+    allowed = module_range(kernel)
+    findings = compare_module_symbols(
+        module.file,
+        module.sections,
+        entries,
+        module_range=allowed,
+        kallsyms_all=kallsyms.shows_data,
+    )
+    require(
+        not findings,
+        f"/proc/kallsyms and {module.file.path.name} disagree about {len(findings)} symbols",
+        "\n".join(str(finding) for finding in findings[:20]),
+    )
+    inside = [entry.address for entry in entries if allowed[0] <= entry.address < allowed[1]]
+    require(len(inside) > 0, f"no symbol of {module.name} lies in the module range")
+    return ModuleSymbols(module.name, len(entries), min(inside), max(inside), allowed)

@@ -1,0 +1,46 @@
+"""Bytes written to a device are the bytes read from it, through open, write, lseek, read and close."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ..guest import Guest
+from .require import require
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """What went in and came out again; what a read behind the data gave (b"" at the end)."""
+
+    path: str
+    written: bytes
+    read: bytes
+    behind: bytes
+
+
+def check_round_trip(guest: Guest, path: str, data: bytes) -> RoundTrip:
+    """Every byte written is read back, by the same and by a second opener; behind them the data end.
+
+    Raises CheckFailed; OSError with the guest's errno when a call fails.
+    """
+    with guest.open(path, os.O_RDWR) as device:
+        count = device.write(data)
+        require(count == len(data), f"{path} took {count} of {len(data)} bytes")
+        position = device.lseek(0)
+        require(position == 0, f"lseek({path}, 0) gave {position}")
+        read = device.read(len(data))
+        require(read == data, f"{path} gives other bytes than it took", _first_difference(data, read))
+        behind = device.read(1)
+        require(behind == b"", f"{path} goes on behind the data", f"it gave {behind!r}")
+    with guest.open(path) as again:
+        second = again.read(len(data))
+    require(second == data, f"a second opener of {path} reads other bytes", _first_difference(data, second))
+    return RoundTrip(path, data, read, behind)
+
+
+def _first_difference(expected: bytes, found: bytes) -> str:
+    at = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), None)
+    if at is None:
+        return f"{len(found)} bytes instead of {len(expected)}"
+    return f"first at offset {at}: expected {expected[at : at + 16]!r}, found {found[at : at + 16]!r}"

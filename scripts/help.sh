@@ -1,0 +1,24 @@
+#!/bin/sh
+# help.sh MAKEFILE: the targets that have a word of explanation (`target: ...  ## word`), in groups (`##@`).
+set -eu
+
+awk '
+	BEGIN { print "make TARGET [VARIABLE=...]" }
+	/^##@ / { printf "\n%s\n", substr($0, 5) }
+	/^[a-z-]+:.*  ## / {
+		split($0, part, "  ## ")
+		sub(/:.*/, "", part[1])
+		printf "  %-11s%s\n", part[1], part[2]
+	}' "$1"
+cat <<'END'
+
+Variables
+  KERNEL=    minimal (default; compiled here once, about 5 minutes), debian (prebuilt: no compile),
+             host (the running one), or a path: a bzImage or a kernel build directory
+  KERNEL_SRC=  directory or tarball that `minimal` is built from (default: Debian's linux-source-6.1)
+  ROOTFS=    embedded (default) or a cpio archive
+  M=         directory of modules for `make modules`
+  ARGS=      more arguments for the command
+  KH_NO_INSTALL=1  install no Debian packages: name the programs that are missing instead
+  PYTHON=    the Python that .venv is made with (default: the first of 3.11 or newer)
+END
