@@ -13,8 +13,6 @@ SHELL       := /bin/bash
 STAMPS      := build/stamps
 VENV        := .venv/bin
 HARNESS     := $(VENV)/kmod-harness
-# the virtual environment's programs, as if it were activated
-export PATH := $(CURDIR)/$(VENV):$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -23,21 +21,19 @@ export PATH := $(CURDIR)/$(VENV):$(PATH)
 
 # Kernels that are built or downloaded; any other is a path, or the running one.
 KNOWN_KERNEL := $(filter minimal debian,$(KERNEL))
-PACKAGES     := $(STAMPS)/packages-run
-ifeq ($(KERNEL),minimal)
-PACKAGES     += $(STAMPS)/packages-kernel
-ifeq ($(KERNEL_SRC),)
-PACKAGES     += $(STAMPS)/packages-fetch-source
-endif
-endif
+# Groups of scripts/debian-packages.txt; one stamp for all, so that one message names all that is missing.
+GROUPS       := run.fetch$(if $(filter minimal,$(KERNEL)),.kernel$(if $(KERNEL_SRC),,.source))
+PACKAGES     := $(STAMPS)/packages-$(GROUPS)
 VENV_STAMP    := .venv/.made
-KERNEL_STAMP  := $(if $(KNOWN_KERNEL),$(STAMPS)/kernel-$(KERNEL))
+KERNEL_STAMP  := $(if $(KNOWN_KERNEL),$(STAMPS)/kernel-$(KERNEL)$(if $(KERNEL_SRC),-from-elsewhere))
 MODULES_STAMP := $(STAMPS)/modules-$(subst /,_,$(KERNEL))
+# the stamp lists the modules; read when a recipe runs
+CHARDEV        = $(filter %/chardev.ko,$(file <$(MODULES_STAMP)))
 ROOTFS_STAMP  := $(if $(filter embedded,$(ROOTFS)),$(STAMPS)/rootfs)
 
-# A stamp of a cache entry holds the entry's path: gone from the cache, it is made again.
+# These stamps begin with the path of what was made: gone, from the cache say, it is made again.
 # KERNEL_SRC= may have changed since the last time: the harness looks.
-$(foreach stamp,$(KERNEL_STAMP) $(ROOTFS_STAMP),\
+$(foreach stamp,$(KERNEL_STAMP) $(MODULES_STAMP) $(ROOTFS_STAMP),\
   $(if $(wildcard $(firstword $(file <$(stamp)))),,$(eval $(stamp): FORCE)))
 ifneq ($(KERNEL_SRC),)
 $(KERNEL_STAMP): FORCE
@@ -50,7 +46,7 @@ demo: ready  ## everything from nothing: build, boot, load a module, use it, jud
 	$(HARNESS) demo --kernel $(KERNEL) --rootfs $(ROOTFS) $(ARGS)
 
 run: ready  ## ARGS="MODULE.ko -- COMMAND": one run with a verdict (without: the sample driver)
-	$(HARNESS) run --kernel $(KERNEL) --rootfs $(ROOTFS) $(or $(ARGS),build/modules/chardev/chardev.ko)
+	$(HARNESS) run --kernel $(KERNEL) --rootfs $(ROOTFS) $(or $(ARGS),$(CHARDEV))
 
 boot: ready  ## a shell on a guest
 	$(HARNESS) boot --kernel $(KERNEL) --rootfs $(ROOTFS) $(ARGS)
@@ -70,7 +66,7 @@ ready: $(KERNEL_STAMP) $(MODULES_STAMP) $(ROOTFS_STAMP)  ## all that comes befor
 kernel: $(VENV_STAMP) $(KERNEL_STAMP)  ## the kernel, kept in the cache
 
 ifeq ($(M),)
-modules: $(MODULES_STAMP)  ## the modules in modules/ to build/modules/; M=DIRECTORY: anyone's, there
+modules: $(MODULES_STAMP)  ## those in modules/, to build/modules/; M=DIRECTORY: anyone's, in that directory
 else
 modules: $(VENV_STAMP) $(KERNEL_STAMP)
 	$(HARNESS) modules --kernel $(KERNEL) $(M)
@@ -83,7 +79,7 @@ rootfs: $(VENV_STAMP) $(ROOTFS_STAMP)  ## the root file system, kept in the cach
 
 test: ready  ## unit, plugin and guest tests; JUnit XML in build/test/
 	@mkdir -p build/test
-	$(VENV)/python -m pytest tests/unit tests/plugin tests/guest --junitxml=build/test/junit.xml $(ARGS)
+	$(VENV)/python -m pytest $(wildcard tests/unit tests/plugin tests/guest) --junitxml=build/test/junit.xml $(ARGS)
 
 nightly: ready  ## the guest tests over kernels, CPUs and KASLR; results in build/nightly/
 	$(HARNESS) nightly --out build/nightly $(ARGS)
@@ -94,7 +90,7 @@ soak: ready  ## long tests: processes killed at random, floods
 bench: ready  ## how fast: boots against the bare QEMU, calls a second
 	$(VENV)/python -m pytest tests/bench --junitxml=build/test/bench.xml $(ARGS)
 
-lint: $(STAMPS)/packages-lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch, shellcheck
+lint: $(PACKAGES).lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch, shellcheck
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
@@ -124,25 +120,22 @@ $(STAMPS):
 	@mkdir -p $@
 
 # dpkg's status changes with every package that comes or goes
-$(STAMPS)/packages-run: GROUPS := run fetch
-$(STAMPS)/packages-%: GROUPS = $*
 $(STAMPS)/packages-%: scripts/debian-packages.txt scripts/install-packages.sh $(wildcard /var/lib/dpkg/status) | $(STAMPS)
-	@scripts/install-packages.sh $(GROUPS)
+	@scripts/install-packages.sh $(subst ., ,$*)
 	@touch $@
 
-$(VENV_STAMP): pyproject.toml scripts/make-venv.sh $(STAMPS)/packages-run
+$(VENV_STAMP): pyproject.toml scripts/make-venv.sh | $(PACKAGES)
 	@scripts/make-venv.sh
 	@touch $@
 
+# The harness's `minimal` is the one built last: a stamp of the other source is void.
 $(KERNEL_STAMP): $(PACKAGES) $(VENV_STAMP) $(wildcard kernel-config/*)
-	$(HARNESS) kernel build $(KERNEL) $(if $(KERNEL_SRC),--source $(KERNEL_SRC))
+	@rm -f $(STAMPS)/kernel-$(KERNEL)*
+	$(HARNESS) kernel build $(KERNEL)$(if $(KERNEL_SRC), --source $(KERNEL_SRC))
 	@$(HARNESS) kernel dir $(KERNEL) >$@
 
-# One directory serves whichever kernel was built for last.
 $(MODULES_STAMP): $(PACKAGES) $(VENV_STAMP) $(KERNEL_STAMP) $(shell find modules -type f ! -name '.*')
-	$(HARNESS) modules --kernel $(KERNEL) --out build/modules modules/
-	@rm -f $(STAMPS)/modules-*
-	@touch $@
+	$(HARNESS) modules --kernel $(KERNEL) >$@
 
-$(ROOTFS_STAMP): $(PACKAGES) $(VENV_STAMP) harness/kmod_harness/build/rootfs.py
+$(ROOTFS_STAMP): $(PACKAGES) $(VENV_STAMP) $(addprefix harness/kmod_harness/build/,rootfs.py cpio.py)
 	@$(HARNESS) rootfs >$@

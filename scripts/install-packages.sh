@@ -6,7 +6,7 @@
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
-log=$here/../build/log/apt-get.log
+log=$(dirname "$here")/build/log/apt-get.log
 
 there() { # there CHECK
 	case $1 in
@@ -57,6 +57,12 @@ is_debian() {
 	grep -qsx 'ID=debian' /etc/os-release
 }
 
+may_be_root() { # root, or sudo that asks for nothing, or somebody is there to be asked
+	[ "$(id -u)" = 0 ] && return
+	command -v sudo >/dev/null || return
+	sudo -n true 2>/dev/null || (: </dev/tty) 2>/dev/null
+}
+
 as_root() {
 	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
@@ -98,7 +104,7 @@ unknown=$(unknown_to_apt "${wanted[@]}")
 if [ ${#missing[@]} = 0 ] && [ -z "$unknown" ]; then
 	exit 0
 fi
-if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+if ! may_be_root; then
 	[ ${#missing[@]} = 0 ] || decline "installing needs root or sudo"
 	echo "apt does not know: ${unknown//$'\n'/ }" >&2
 	echo "-> as root: apt-get update" >&2

@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 # a checkout that was moved has a .venv whose programs name the old place
 if ! .venv/bin/python -c 'import sys, pathlib; assert pathlib.Path(sys.prefix).samefile(".venv")' 2>/dev/null ||
 	! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+	rm -rf .venv
 	python=$(scripts/find-python.sh venv ensurepip)
 	echo "making .venv with $("$python" --version)"
-	rm -rf .venv
 	"$python" -m venv .venv
 fi
 echo "installing the harness, test and lint tools into .venv"

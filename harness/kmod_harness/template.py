@@ -67,13 +67,17 @@ def restored_guest(prepared: Prepared, clock: Clock | None = None) -> Iterator[G
     A template that cannot be made or does not load is discarded with one line on
     standard error, and the guest is booted cold.
     """
-    with contextlib.ExitStack() as owned:
-        guest = None
-        try:
-            guest = owned.enter_context(_restore(prepared, template_of(prepared), clock))
-        except TemplateUnusable as reason:
-            print(f"kmod-harness: booting cold, since {reason}", file=sys.stderr)
-        yield guest or owned.enter_context(start_guest(prepared, clock=clock))
+    guest = None
+    try:
+        guest = restore(prepared, template_of(prepared), clock)
+    except TemplateUnusable as reason:
+        print(f"kmod-harness: booting cold, since {reason}", file=sys.stderr)
+    if guest is None:
+        with start_guest(prepared, clock=clock) as guest:
+            yield guest
+        return
+    with guest.machine:
+        yield guest
 
 
 def template_of(prepared: Prepared) -> Template:
@@ -96,11 +100,14 @@ def template_of(prepared: Prepared) -> Template:
     return _open(cache, key, entry)
 
 
-@contextlib.contextmanager
-def _restore(prepared: Prepared, template: Template, clock: Clock | None) -> Iterator[Guest]:
-    with contextlib.ExitStack() as owned:
+def restore(prepared: Prepared, template: Template, clock: Clock | None = None) -> Guest:
+    """Returns a new guest in the state of its template; whoever takes it closes its machine.
+
+    Raises TemplateUnusable when the template does not load; it is discarded then.
+    """
+    with contextlib.ExitStack() as undo:
         try:
-            machine = owned.enter_context(_machine(prepared, RamFile(template.ram, shared=False), clock))
+            machine = undo.enter_context(_machine(prepared, RamFile(template.ram, shared=False), clock))
             machine.load_state(template.state)
             earlier = EarlierLife(template.process, template.boot_log)
             guest = Guest(machine, kernel_facts=prepared.kernel_facts, earlier=earlier)
@@ -108,7 +115,8 @@ def _restore(prepared: Prepared, template: Template, clock: Clock | None) -> Ite
             default_cache().remove(_KIND, template.directory.name)
             reason = error.message if isinstance(error, KmodHarnessError) else error
             raise TemplateUnusable(f"the template did not load ({reason}); it was discarded") from error
-        yield guest
+        undo.pop_all()
+        return guest
 
 
 def _machine(prepared: Prepared, ram: RamFile, clock: Clock | None = None) -> Machine:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A module that misbehaves on request: fault= says how, when= says whether its init does it or the
- * first write to /dev/faulty. For testing what watches a kernel; never load it anywhere else.
+ * A module that misbehaves on request: fault= says how, when= says whether its init does it, its
+ * exit, or a write to /dev/faulty. For testing what watches a kernel; never load it anywhere else.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -27,7 +27,7 @@ MODULE_PARM_DESC(fault, "init_error, oops, bug, warn, panic, atomic_sleep, hang,
 
 static char *when = "init";
 module_param(when, charp, 0444);
-MODULE_PARM_DESC(when, "init (default) or write (to /dev/faulty)");
+MODULE_PARM_DESC(when, "init (default), write (to /dev/faulty) or exit");
 
 static int fault_errno = EIO;
 module_param_named(errno, fault_errno, int, 0444);
@@ -157,6 +157,7 @@ static const struct {
 
 static int (*commit_fault)(void) __ro_after_init;
 static bool in_init __ro_after_init;
+static bool in_exit __ro_after_init;
 
 static int faulty_commit(const char *where)
 {
@@ -168,7 +169,7 @@ static ssize_t faulty_write(struct file *file, const char __user *buf, size_t co
 {
 	int err;
 
-	if (in_init)
+	if (in_init || in_exit)
 		return count;
 	err = faulty_commit("write");
 	return err ? err : count;
@@ -187,13 +188,14 @@ static int __init faulty_check_parameters(void)
 		if (!strcmp(fault, faults[i].name))
 			commit_fault = faults[i].commit;
 	in_init = !strcmp(when, "init");
+	in_exit = !strcmp(when, "exit");
 
 	if (!commit_fault) {
 		pr_err("fault '%s' is unknown, see modinfo\n", fault);
 		return -EINVAL;
 	}
-	if (!in_init && strcmp(when, "write")) {
-		pr_err("when must be init or write, not '%s'\n", when);
+	if (!in_init && !in_exit && strcmp(when, "write")) {
+		pr_err("when must be init, write or exit, not '%s'\n", when);
 		return -EINVAL;
 	}
 	if (fault_errno < 1 || fault_errno > MAX_ERRNO) {
@@ -248,6 +250,9 @@ free_device:
 
 static void __exit faulty_exit(void)
 {
+	/* Before the device goes: open() is refused from here on, by the module's state. */
+	if (in_exit)
+		faulty_commit("exit");
 	if (!forget_device) {
 		misc_deregister(device);
 		kfree(device);

@@ -49,8 +49,12 @@ _KEPT_FILES = ("modules.order", "scripts/module.lds")
 @dataclass(frozen=True)
 class _Fragment:
     path: Path
-    text: str
     requests: tuple[kconfig.Request, ...]
+
+    @property
+    def settings(self) -> str:
+        """What it asks for, in order: another comment is no other kernel."""
+        return "\n".join(map(str, self.requests))
 
 
 def built_kernel(fragments: Sequence[Path], *, cache: Cache) -> Path | None:
@@ -69,7 +73,7 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: C
     """
     read = _read_fragments(fragments)
     tree = kernel_source(source, cache)
-    key = digest_of(_RECIPE, tree.identity, compiler_version(), *(fragment.text for fragment in read))
+    key = digest_of(_RECIPE, tree.identity, compiler_version(), *(fragment.settings for fragment in read))
     log = cache.log_path(_KIND, key)
 
     def build(entry: Path) -> dict[str, object]:
@@ -89,7 +93,7 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: C
             "release": release,
             "source": tree.identity,
             "needs": [tree.entry] if tree.entry else [],
-            "fragments": {str(fragment.path): digest_of(fragment.text) for fragment in read},
+            "fragments": {str(fragment.path): digest_of(fragment.settings) for fragment in read},
             "compiler": compiler_version(),
             "objects": compiled,
             "seconds": round(time.monotonic() - started, 1),
@@ -164,7 +168,7 @@ def _read_fragments(paths: Sequence[Path]) -> tuple[_Fragment, ...]:
     for path in paths:
         try:
             text = path.read_text()
-            fragments.append(_Fragment(path, text, kconfig.parse_fragment(text, str(path))))
+            fragments.append(_Fragment(path, kconfig.parse_fragment(text, str(path))))
         except (OSError, UnicodeDecodeError) as error:
             raise Misuse(f"cannot read the Kconfig fragment {path}", evidence=str(error)) from None
         except kconfig.KconfigError as error:
@@ -173,7 +177,7 @@ def _read_fragments(paths: Sequence[Path]) -> tuple[_Fragment, ...]:
 
 
 def _pointer(fragments: Sequence[_Fragment]) -> str:
-    return f"kernel-{digest_of(*(fragment.text for fragment in fragments))}"
+    return f"kernel-{digest_of(*(fragment.settings for fragment in fragments))}"
 
 
 def _defined_symbols(tree: Path) -> set[str]:

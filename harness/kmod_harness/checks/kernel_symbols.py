@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..build.kernels import Kernel
 from ..guest import Guest
 from ..kmod.compare import compare_kernel_symbols
-from ..kmod.symbols import parse_kallsyms, parse_system_map
+from ..kmod.symbols import Kallsyms, parse_kallsyms, parse_system_map
 from .require import require
 
 #: Debian installs a System.map that says where the real one is, in a package of its own.
@@ -32,16 +32,17 @@ class KernelSymbols:
     not_compared: str = ""
 
 
-def check_kernel_symbols(guest: Guest, kernel: Kernel) -> KernelSymbols:
+def check_kernel_symbols(guest: Guest, kernel: Kernel, *, kallsyms: Kallsyms | None = None) -> KernelSymbols:
     """Every kernel symbol is at its System.map address plus one slide, which is 0 under `nokaslr`.
 
     A kernel that comes without System.map gives `not_compared`: no failure, and no
-    claim either. Raises CheckFailed with the first differences.
+    claim either. `kallsyms` is one that was read earlier. Raises CheckFailed with the first differences.
     """
     if not has_system_map(kernel):
         return KernelSymbols(None, not_compared=f"the kernel {kernel.name} comes without a System.map")
     assert kernel.system_map is not None
-    compared = compare_kernel_symbols(parse_system_map(kernel.system_map.read_text()), guest.kallsyms())
+    system_map = parse_system_map(kernel.system_map.read_text())
+    compared = compare_kernel_symbols(system_map, kallsyms or guest.kallsyms())
     differences = [
         f"{d.name}: expected {d.expected:#x}, found {', '.join(f'{a:#x}' for a in d.found)}"
         for d in compared.first_different

@@ -9,6 +9,7 @@ from ..build.kernels import Kernel
 from ..guest import Guest, LoadedModule
 from ..kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
 from ..kmod.compare import compare_module_symbols
+from ..kmod.symbols import Kallsyms
 from .require import require
 
 
@@ -34,12 +35,15 @@ def module_range(kernel: Kernel) -> tuple[int, int]:
     return MODULES_BASE_FIXED, MODULES_END
 
 
-def check_module_symbols(guest: Guest, module: LoadedModule, kernel: Kernel) -> ModuleSymbols:
+def check_module_symbols(
+    guest: Guest, module: LoadedModule, kernel: Kernel, *, kallsyms: Kallsyms | None = None
+) -> ModuleSymbols:
     """All symbols of the module in /proc/kallsyms are where the .ko and its sections put them, in range.
 
-    Raises CheckFailed with every difference; AddressesHidden when kallsyms shows zeros.
+    `kallsyms` is one that was read after the load (reading it takes half a second). Raises
+    CheckFailed with every difference; AddressesHidden when kallsyms shows zeros.
     """
-    kallsyms = guest.kallsyms()
+    kallsyms = kallsyms or guest.kallsyms()
     kallsyms.require_addresses()
     entries = kallsyms.of_module(module.name)
     require(len(entries) > 0, f"/proc/kallsyms lists no symbol of {module.name}")

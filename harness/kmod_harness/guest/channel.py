@@ -23,9 +23,12 @@ class AgentChannel:
         self._reader = FrameReader()
         self._mailboxes: dict[int, deque[Frame]] = {0: deque()}
         self._next_tag = 1
+        self._unsent = bytearray()
         self.epoch = 0
-        #: wait statuses of workers that died, by number; taken out when the number is used again
-        self.dead_workers: dict[int, int] = {}
+        #: how many workers had this number until now: the agent uses numbers again
+        self.lives: dict[int, int] = {}
+        #: wait statuses of workers that died, by (number, life)
+        self.deaths: dict[tuple[int, int], int] = {}
 
     def await_hello(self, deadline: Deadline) -> int:
         """Returns the agent's pid once it has opened its port. Raises BootFailed, QemuDied."""
@@ -61,15 +64,16 @@ class AgentChannel:
         tag = self._next_tag
         self._next_tag = self._next_tag % 0xFFFFFFFF + 1
         self._mailboxes[tag] = deque()
-        unsent = memoryview(Frame(kind, tag, payload, worker, self.epoch).encode())
-        while unsent:
+        # behind what a deadline cut off: half a frame would put the agent out of step
+        self._unsent += Frame(kind, tag, payload, worker, self.epoch).encode()
+        while self._unsent:
             try:
-                unsent = unsent[self._socket.send(unsent) :]
+                del self._unsent[: self._socket.send(self._unsent)]
             except BlockingIOError:
                 # takes in meanwhile: an agent that is writing to us does not read
                 fd = self._socket.fileno()
                 if fd in self._machine.watch.wait([fd], deadline, writable=[fd]):
-                    self._take_in()
+                    self.take_in()
             except OSError:
                 self._machine.watch.wait_for_end(1.0)
                 raise
@@ -80,12 +84,12 @@ class AgentChannel:
         mailbox = self._mailboxes[tag]
         while not mailbox:
             self._machine.watch.wait([self._socket.fileno()], deadline)
-            self._take_in()
+            self.take_in()
         return mailbox.popleft()
 
     def has_frame(self, tag: int) -> bool:
         """True when `receive` would return without waiting."""
-        return bool(self._mailboxes[tag])
+        return bool(self._mailboxes.get(tag))
 
     def forget(self, tag: int) -> None:
         """Closes the tag's mailbox: what still comes for it is dropped."""
@@ -99,7 +103,8 @@ class AgentChannel:
         finally:
             self.forget(tag)
 
-    def _take_in(self) -> None:
+    def take_in(self) -> None:
+        """Takes in what has arrived, without waiting. Raises what ended the machine, ProtocolError."""
         try:
             data = self._socket.recv(1 << 18)
         except BlockingIOError:
@@ -110,10 +115,17 @@ class AgentChannel:
             self._machine.watch.wait_for_end(1.0)
             raise ProtocolError("the agent's channel was closed, though QEMU runs")
         for frame in self._reader.feed(data):
+            self._note_life(frame)
             # an answer to an earlier life of this guest is nobody's
             if frame.epoch != self.epoch and frame.tag:
                 continue
-            if frame.kind == Kind.DIED:
-                self.dead_workers[frame.worker] = int.from_bytes(frame.payload[:4], "little", signed=True)
             if frame.tag in self._mailboxes:
                 self._mailboxes[frame.tag].append(frame)
+
+    def _note_life(self, frame: Frame) -> None:
+        """Keeps who lives and who died; a death carries the tag of what its worker did last."""
+        word = int.from_bytes(frame.payload[:4], "little", signed=True)
+        if frame.kind == Kind.START:
+            self.lives[word] = self.lives.get(word, 0) + 1
+        elif frame.kind == Kind.DIED:
+            self.deaths[frame.worker, self.lives.get(frame.worker, 0)] = word

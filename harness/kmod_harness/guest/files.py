@@ -7,7 +7,7 @@ import select
 import struct
 from typing import TYPE_CHECKING
 
-from .process import Pending, check
+from .process import CALL_SECONDS, Pending, check
 from .protocol import CHUNK, Call, InOut, Out, OutUpToResult, Result
 from .syscalls import NUMBERS
 
@@ -28,7 +28,8 @@ class GuestFile:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._open and self.process.is_alive:
+        # a process that is dead or blocked closes nothing; the reason is on its way out already
+        if self._open and self.process.is_alive and not self.process.is_busy:
             self.close()
 
     def close(self) -> None:
@@ -39,18 +40,25 @@ class GuestFile:
 
     def read(self, size: int) -> bytes:
         """One read(2) of at most `size` bytes: short and empty reads as the driver gives them."""
+        if size > CHUNK:
+            with self.process.memory(size) as address:
+                return self.process.peek(address, self.read_at(address, size))
         return check(self._single("read", self.fd, OutUpToResult(size), size), self.path).buffers[0]
 
     def read_async(self, size: int) -> Pending:
-        """Starts a read that may block; `result(timeout=...)` gives its bytes."""
+        """Starts a read of at most 512 KiB that may block; `result(timeout=...)` gives its bytes."""
         return self._begin("read", self.fd, OutUpToResult(size), size)
 
     def write(self, data: bytes) -> int:
         """One write(2): how many bytes the driver took."""
+        if len(data) > CHUNK:
+            with self.process.memory(len(data)) as address:
+                self.process.poke(address, data)
+                return self.write_at(address, len(data))
         return check(self._single("write", self.fd, data, len(data)), self.path).value
 
     def write_async(self, data: bytes) -> Pending:
-        """Starts a write that may block; `result(timeout=...)` gives the count."""
+        """Starts a write of at most 512 KiB that may block; `result(timeout=...)` gives the count."""
         return self._begin("write", self.fd, data, len(data))
 
     def write_all(self, data: bytes) -> None:
@@ -82,7 +90,8 @@ class GuestFile:
     def poll(self, events: int = select.POLLIN | select.POLLOUT, timeout: float = 0.0) -> int:
         """poll(2): the events that are there after at most `timeout` seconds, 0 for none."""
         argument = InOut(struct.pack("<ihh", self.fd, events, 0))
-        result = check(self._single("poll", argument, 1, int(timeout * 1000)), self.path)
+        pending = self._begin("poll", argument, 1, int(timeout * 1000))
+        result = check(pending.results(timeout + CALL_SECONDS * 4)[0], self.path)
         (revents,) = struct.unpack_from("<h", result.buffers[0], 6)
         return int(revents)
 

@@ -74,8 +74,11 @@ class Guest:
 
     @property
     def syscaller(self) -> Process:
-        """The process behind this class's own calls; a new one when an oops killed the last."""
+        """The process behind this class's own calls; a new one when the last was killed or blocks."""
         if self._process is None or not self._process.is_alive:
+            self._process = Process(self.machine, self.channel)
+        elif self._process.is_busy:
+            self._others.append(self._process)
             self._process = Process(self.machine, self.channel)
         return self._process
 
@@ -167,6 +170,10 @@ class Guest:
             self._shell = shell
         return self._shell
 
+    def shell_transcript(self) -> str:
+        """Returns what the shell has sent, the last MiB at least; "" when it was not used."""
+        return "" if self._shell is None else self._shell.transcript.decode(errors="replace")
+
     @property
     def ssh(self) -> Ssh:
         """An SSH connection by paramiko, made when first used. Raises SshFailed."""
@@ -241,9 +248,10 @@ class Guest:
     # --- judging
 
     def clean_up(self) -> list[MachineFailure | OSError]:
-        """Ends this guest's other processes and unloads what `load` left; returns what failed."""
+        """Ends this guest's processes and unloads what `load` left; returns what failed."""
         failures: list[MachineFailure | OSError] = []
-        for process in self._others:
+        # its own as well: a file that a test left open would keep the module in use
+        for process in filter(None, (*self._others, self._process)):
             try:
                 process.kill()
             except GuestHang as hang:

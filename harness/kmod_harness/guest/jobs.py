@@ -105,7 +105,8 @@ def run(
                 if size <= MAX_OUTPUT:
                     output[frame.kind].append(frame.payload)
             elif frame.kind == Kind.ERROR:
-                raise os_error(struct.unpack("<i", frame.payload)[0], argv[0])
+                about = f"{argv[0]} in {directory}" if directory else argv[0]
+                raise os_error(struct.unpack("<i", frame.payload)[0], about)
             elif frame.kind == Kind.EXIT:
                 break
             elif frame.kind != Kind.RUN:
@@ -132,7 +133,7 @@ def run(
 
 def _kill(machine: Machine, channel: AgentChannel, tag: int) -> None:
     """Ends an overdue program; one that no signal reaches (state D) stays and is the guest's problem."""
-    deadline = machine.deadline("ending an overdue program", 5.0)
+    deadline = machine.deadline("ending an overdue program", 3.0, exact=True)
     try:
         channel.ask(Kind.SIGNAL, struct.pack("<II", tag, signal.SIGKILL), deadline=deadline)
     except (GuestHang, OSError):

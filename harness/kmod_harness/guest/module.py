@@ -146,7 +146,7 @@ def load(
             result = process.syscall(
                 NUMBERS["finit_module"],
                 opened.fd,
-                format_parameters(parameters).encode() + b"\0",
+                os.fsencode(format_parameters(parameters)) + b"\0",
                 0,
                 timeout=timeout,
             )

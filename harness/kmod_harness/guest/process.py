@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import MachineFailure
+from ..errors import MachineFailure, Misuse
 from ..machine import Deadline, Machine
 from . import syscalls
 from .channel import AgentChannel
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
 
 #: Seconds one system call may take unless the caller says otherwise (times 4 under emulation).
 CALL_SECONDS = 10.0
+#: Seconds a SIGKILL may take (times 4 under emulation): one that waits in state D never dies.
+KILL_SECONDS = 2.0
 
 
 class ProcessKilled(MachineFailure):
     """The guest's process was killed while it made a call, by an oops most of all.
 
-    `signal` is the signal's number, `call` the system call's name.
+    `signal` is the signal's number, 0 when it ended by itself; `call` the system call's name.
     """
 
     def __init__(self, message: str, number: int, call: str) -> None:
@@ -55,17 +58,25 @@ class Pending:
         self._process = process
         self._tag = tag
         self._calls = calls
+        self._frame: Frame | None = None
 
     def done(self) -> bool:
-        """True when the answer has been taken in already."""
-        return self._process._channel.has_frame(self._tag)
+        """True when `results` will not wait."""
+        return (
+            self._frame is not None
+            or self._process._channel.has_frame(self._tag)
+            or not self._process.is_alive
+        )
 
     def results(self, timeout: float | None = None) -> list[Result]:
         """Returns the calls' results. Raises GuestHang after `timeout` seconds, ProcessKilled."""
-        deadline = self._process._deadline(self._calls, timeout)
-        frame = self._process._channel.receive(self._tag, deadline)
-        self._process._channel.forget(self._tag)
-        return self._process._decode(frame, self._calls)
+        channel = self._process._channel
+        if self._frame is None:
+            if not channel.has_frame(self._tag) and not self._process.is_alive:
+                raise self._process._killed(self._calls)
+            self._frame = channel.receive(self._tag, self._process._deadline(self._calls, timeout))
+            channel.forget(self._tag)
+        return self._process._decode(self._frame, self._calls)
 
     def result(self, timeout: float | None = None) -> bytes | int:
         """Returns what a single call gave: the bytes it read, else its value. Raises OSError."""
@@ -83,10 +94,10 @@ class Process:
         self._machine = machine
         self._channel = channel
         self._alive = True
+        self._pending: Pending | None = None
         #: the agent's number for it, and its pid in the guest
         self.number, self.pid = existing or self._start()
-        if not existing:
-            channel.dead_workers.pop(self.number, None)
+        self._life = channel.lives.get(self.number, 0)
 
     def _start(self) -> tuple[int, int]:
         deadline = self._machine.deadline("starting a process in the guest", CALL_SECONDS)
@@ -104,24 +115,44 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        return self._alive and self.number not in self._channel.dead_workers
+        return self._alive and (self.number, self._life) not in self._channel.deaths
+
+    @property
+    def is_busy(self) -> bool:
+        """True while calls are under way, those included whose deadline passed."""
+        if self._pending is None:
+            return False
+        self._channel.take_in()
+        return not self._pending.done()
 
     def kill(self) -> None:
-        """Ends the process by SIGKILL and waits until it is gone; a dead one stays dead."""
+        """Ends the process by SIGKILL and waits until it is gone; a dead one stays dead.
+
+        Raises GuestHang for one that no signal reaches (state D).
+        """
         if not self.is_alive:
             return
-        deadline = self._machine.deadline("ending a process in the guest", CALL_SECONDS)
+        deadline = self._machine.deadline("ending a process in the guest", KILL_SECONDS)
         self._channel.ask(Kind.STOP, worker=self.number, deadline=deadline)
         self._alive = False
 
     def begin(self, calls: Sequence[Call], *, stop_on_error: bool = False) -> Pending:
-        """Starts the calls and returns at once: another process may act meanwhile."""
+        """Starts the calls and returns at once: another process may act meanwhile.
+
+        Raises ProcessKilled when it is dead, Misuse when it is busy with earlier calls.
+        """
         if not self.is_alive:
-            raise ProcessKilled(f"process {self.pid} of the guest is dead", signal.SIGKILL, "")
+            raise self._killed(calls)
+        if self.is_busy:
+            raise Misuse(
+                f"process {self.pid} of the guest is still busy with an earlier call",
+                advice="guest.process() gives another one, guest.open() uses one that is free",
+            )
         payload = encode_calls(calls, stop_on_error=stop_on_error)
         deadline = self._deadline(calls, None)
         tag = self._channel.send(Kind.CALLS, payload, worker=self.number, deadline=deadline)
-        return Pending(self, tag, calls)
+        self._pending = Pending(self, tag, calls)
+        return self._pending
 
     def batch(self, calls: Sequence[Call], *, stop_on_error: bool = False) -> list[Result]:
         """Returns the results of many calls made in one round trip; errors are in the results."""
@@ -146,13 +177,29 @@ class Process:
         result = self.call("mmap", 0, size, protection, private_anonymous, 0xFFFFFFFFFFFFFFFF, 0)
         return result.value
 
+    @contextlib.contextmanager
+    def memory(self, size: int) -> Iterator[int]:
+        """Fresh memory of the process, given back at the end; yields its address."""
+        address = self.allocate(size)
+        try:
+            yield address
+        finally:
+            if self.is_alive and not self.is_busy:
+                self.call("munmap", address, size)
+
     def peek(self, address: int, size: int) -> bytes:
         """Returns bytes of the process's memory; a bad address kills it (ProcessKilled)."""
-        return self.batch([Call(PEEK, (address, Out(size)))])[0].buffers[0]
+        parts = []
+        for at in range(0, size, CHUNK):
+            call = Call(PEEK, (address + at, Out(min(CHUNK, size - at))))
+            parts.append(self.batch([call])[0].buffers[0])
+        return b"".join(parts)
 
     def poke(self, address: int, data: bytes) -> None:
         """Writes to the process's memory; a bad address kills it (ProcessKilled)."""
-        self.batch([Call(POKE, (address, data, len(data)))])
+        for at in range(0, len(data), CHUNK):
+            part = data[at : at + CHUNK]
+            self.batch([Call(POKE, (address + at, part, len(part)))])
 
     # --- files
 
@@ -222,16 +269,23 @@ class Process:
     def _decode(self, frame: Frame, calls: Sequence[Call]) -> list[Result]:
         if frame.kind == Kind.CALLS:
             return decode_results(frame.payload, calls)
-        if frame.kind == Kind.ERROR:
-            raise os_error(struct.unpack("<i", frame.payload)[0], "the agent refused the calls")
-        if frame.kind != Kind.DIED:
+        if frame.kind == Kind.DIED:
+            raise self._killed(calls)
+        if frame.kind != Kind.ERROR:
             raise ProtocolError(f"frame of kind {frame.kind} answers calls")
+        # not an OSError: this errno is the agent's, and a caller would take it for the system call's
+        number = struct.unpack("<i", frame.payload)[0]
+        raise ProtocolError(f"the agent refused the calls: {os.strerror(number)}")
+
+    def _killed(self, calls: Sequence[Call]) -> ProcessKilled:
         self._alive = False
-        number = os.WTERMSIG(struct.unpack("<i", frame.payload)[0])
+        status = self._channel.deaths.get((self.number, self._life), int(signal.SIGKILL))
         name = syscalls.name_of(calls[0].number) if len(calls) == 1 else "a batch of calls"
-        raise ProcessKilled(
-            f"process {self.pid} of the guest was killed by {signal_name(number)} in {name}", number, name
-        )
+        who = f"process {self.pid} of the guest"
+        if os.WIFEXITED(status):
+            return ProcessKilled(f"{who} ended with status {os.WEXITSTATUS(status)} in {name}", 0, name)
+        number = os.WTERMSIG(status)
+        return ProcessKilled(f"{who} was killed by {signal_name(number)} in {name}", number, name)
 
 
 def signal_name(number: int) -> str:

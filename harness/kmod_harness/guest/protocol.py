@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ..errors import MachineFailure
+
 PROTOCOL_VERSION = 1
 #: The largest payload either side accepts, in bytes.
 MAX_PAYLOAD = 1 << 20
@@ -36,7 +38,7 @@ class Kind(IntEnum):
     ERROR = 20
 
 
-class ProtocolError(ValueError):
+class ProtocolError(MachineFailure):
     """The guest sent what is no frame or no result: it is broken or not ours."""
 
 
@@ -152,6 +154,17 @@ def encode_argument(argument: Argument) -> bytes:
     raise TypeError(f"not an argument of a call: {argument!r}")
 
 
+def _answer_size(call: Call) -> int:
+    """Returns the most bytes a call's result may take, as calls.c lays it out (buffers to 16 bytes)."""
+    size = 8
+    for argument in call.arguments:
+        if isinstance(argument, Out | OutUpToResult):
+            size += 4 + (argument.size + 15 & ~15)
+        elif isinstance(argument, InOut):
+            size += 4 + len(argument.data)
+    return size
+
+
 def encode_calls(calls: Sequence[Call], *, stop_on_error: bool = False) -> bytes:
     """Returns the payload of a CALLS frame. Raises ValueError when it does not fit one."""
     if len(calls) > MAX_CALLS:
@@ -160,6 +173,10 @@ def encode_calls(calls: Sequence[Call], *, stop_on_error: bool = False) -> bytes
     for call in calls:
         if len(call.arguments) > 6:
             raise ValueError(f"a system call takes at most six arguments: {call!r}")
+        if not 0 <= call.number <= 0xFFFF:
+            raise ValueError(f"a system call's number has 16 bits here: {call.number}")
+        if _answer_size(call) > MAX_PAYLOAD:
+            raise ValueError(f"what {call!r} returns does not fit one frame (at most {MAX_PAYLOAD} bytes)")
         parts.append(struct.pack("<HB", call.number, len(call.arguments)))
         parts.extend(map(encode_argument, call.arguments))
     payload = b"".join(parts)

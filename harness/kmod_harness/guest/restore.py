@@ -41,6 +41,12 @@ def wake(machine: Machine, channel: AgentChannel, earlier: EarlierLife, deadline
     """
     channel.greet(secrets.randbits(31) | 1, deadline)
     process = Process(machine, channel, earlier.process)
+    freshen(process)
+    return process
+
+
+def freshen(process: Process) -> None:
+    """Gives the guest the host's wall clock and 64 bytes of its entropy. Raises BootFailed."""
     opened = ResultOf(0)
     entropy = struct.pack("<ii", _ENTROPY_BYTES * 8, _ENTROPY_BYTES) + secrets.token_bytes(_ENTROPY_BYTES)
     now = time.time_ns()
@@ -54,4 +60,3 @@ def wake(machine: Machine, channel: AgentChannel, earlier: EarlierLife, deadline
     failed = [os.strerror(result.errno) for result in process.batch(calls) if result.errno]
     if failed:
         raise BootFailed(f"the restored guest's clock or random numbers could not be set: {failed[0]}")
-    return process

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 else:
     _Spawn = SpawnBase
 
-#: A terminal's line in canonical mode (Linux N_TTY_BUF_SIZE); longer ones lose their end.
-_LONGEST_LINE = 4000
+#: A terminal's line in canonical mode (Linux 6.1 N_TTY_BUF_SIZE); longer ones lose their end.
+_LINE_ROOM = 4096
 SHELL_SECONDS = 30.0
 
 #: Waits until the descriptor is readable; raises when the machine ends or the deadline passes.
@@ -45,7 +45,9 @@ class ChannelSpawn(_Spawn):
     """pexpect over a socket, waiting by the machine's own waiting function."""
 
     def __init__(self, connection: socket.socket, wait: Wait) -> None:
-        super().__init__(timeout=None, maxread=65536, searchwindowsize=4096)
+        # no search window: with one, pexpect 4.9 looks only at the end of what arrives at once, and
+        # misses a marker in front of it. expect_exact looks back no further than its text is long
+        super().__init__(timeout=None, maxread=65536)
         self._connection = connection
         self._wait = wait
         self.deadline: Deadline | None = None
@@ -108,15 +110,21 @@ class Shell:
         """Runs a command line of the shell's language. Raises GuestHang after `timeout` seconds."""
         spawn = self._spawn
         marker = _marker()
-        line = f"echo {_split(marker)}; eval {shlex.quote(command)}; echo {_split(marker)}:$?:\n"
-        if max(map(len, line.encode().split(b"\n"))) > _LONGEST_LINE:
+        # `command`: a syntax error in eval, a special built-in, would end the whole line (POSIX 2.8.1)
+        line = f"echo {_split(marker)}; command eval {shlex.quote(command)}; echo {_split(marker)}:$?:\n"
+        if max(map(len, line.encode().split(b"\n"))) >= _LINE_ROOM:
             raise ValueError("a line of more than 4,000 bytes does not fit a terminal; use guest.run()")
         spawn.deadline = self._deadline(command, timeout)
-        spawn.send_bytes(line.encode())
-        spawn.expect_exact(marker.encode() + b"\r\n")
-        spawn.expect_exact(marker.encode() + b":")
-        output = spawn.before or b""
-        spawn.expect_exact(b":")
+        try:
+            spawn.send_bytes(line.encode())
+            spawn.expect_exact(marker.encode() + b"\r\n")
+            spawn.expect_exact(marker.encode() + b":")
+            output = spawn.before or b""
+            spawn.expect_exact(b":")
+        except GuestHang:
+            # Ctrl-C: the next command gets a shell that listens, where the terminal is its own
+            spawn.send_bytes(b"\x03")
+            raise
         return ShellResult(int(spawn.before or b""), _plain(output))
 
 

@@ -63,6 +63,8 @@ class Machine:
         self.spec = spec
         self.accelerator = accelerator
         self.clock = clock or Clock()
+        #: exact seconds in place of the harness's own limits, None for those
+        self.call_limit: float | None = None
         self._closed = False
         self._migration: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._owned = contextlib.ExitStack()
@@ -139,9 +141,12 @@ class Machine:
         """Returns a deadline on this machine's clock.
 
         The harness's own limits are longer under software emulation; `exact` is
-        for those a user gave.
+        for those a user gave. `call_limit`, where set, stands for all of the former.
         """
-        return Deadline(what, seconds if exact else seconds * self.accelerator.deadline_factor, self.clock)
+        if not exact:
+            own = seconds * self.accelerator.deadline_factor
+            seconds = own if self.call_limit is None else self.call_limit
+        return Deadline(what, seconds, self.clock)
 
     def qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """Returns what a QMP command returns. Raises QemuDied, or qemu.qmp's ExecuteError."""

@@ -62,16 +62,22 @@ class QemuProcess:
     def connect(self, seconds: float = 30.0) -> None:
         """Returns when QEMU has greeted over QMP: its sockets exist from here on.
 
-        Raises Misuse when QEMU refuses its arguments, QemuDied when it is killed.
+        Raises Misuse when QEMU refuses its arguments, QemuDied when it ends or stays silent.
         """
+        greeting = self._in_loop(self._greet())
         try:
-            self._in_loop(self._greet()).result(seconds)
+            greeting.result(seconds)
         except Exception as error:
             assert self._process is not None
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
             command = shlex.join(self.argv)
-            if (self._process.returncode or 0) > 0:
+            if self._process.returncode is None:
+                raise QemuDied(
+                    f"QEMU gave no greeting over QMP within {seconds:g} s: {error or 'silence'}",
+                    evidence=f"{self.describe_death()}\n{command}",
+                ) from error
+            if self._process.returncode > 0:
                 raise Misuse(
                     "QEMU refused its command line",
                     evidence=f"{self.describe_death()}\n{command}",
@@ -80,6 +86,8 @@ class QemuProcess:
             raise QemuDied(
                 "QEMU ended while it started", evidence=f"{self.describe_death() or error}\n{command}"
             ) from error
+        finally:
+            greeting.cancel()
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None, seconds: float = 30.0) -> Any:
         """Returns what a QMP command returns. Raises QemuDied when QEMU is gone, QMP's ExecuteError as is."""
@@ -97,6 +105,8 @@ class QemuProcess:
             raise QemuDied(f"QEMU did not answer {command} within {seconds:g} s") from error
         except Exception as error:
             raise QemuDied(f"QEMU went away during {command}", evidence=self.describe_death()) from error
+        finally:
+            call.cancel()
 
     def pass_fd(self, name: str, fd: int) -> None:
         """Gives QEMU a descriptor under a name, for a command that takes `fd:NAME`."""
@@ -104,7 +114,7 @@ class QemuProcess:
 
     def describe_death(self) -> str:
         """Returns QEMU's exit status and the last lines it wrote, "" while it runs and is silent."""
-        lines = self.output.read_text(errors="replace").splitlines()[-12:] if self.output.exists() else []
+        lines = _tail(self.output)[-12:] if self.output.exists() else []
         with contextlib.suppress(subprocess.TimeoutExpired, AttributeError):
             assert self._process is not None
             status = self._process.wait(0.2)
@@ -172,3 +182,10 @@ class QemuProcess:
         if self._client is not None:
             with contextlib.suppress(Exception):
                 await self._client.disconnect()
+
+
+def _tail(path: Path, size: int = 8192) -> list[str]:
+    """Returns the last lines of a file, of at most `size` bytes: a QEMU may have flooded it."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+        return file.read().decode(errors="replace").splitlines()

@@ -230,7 +230,9 @@ void signal_job(int port, const struct frame *request, const __u32 *payload)
 	for (job = jobs; job < jobs + MAX_JOBS; job++) {
 		if (!job->pid || job->request.tag != payload[0])
 			continue;
-		SYS2(__NR_kill, -job->pid, payload[1]);
+		/* no group of its own yet: it is between fork and setsid */
+		if (SYS2(__NR_kill, -job->pid, payload[1]) < 0)
+			SYS2(__NR_kill, job->pid, payload[1]);
 		return send_frame(port, request, KIND_SIGNAL, "", 0);
 	}
 	send_error(port, request, ESRCH);

@@ -1,0 +1,100 @@
+"""The options that say what to boot: added to any command's parser, and made into a Spec."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..spec import Spec
+
+
+def add_kernel_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --kernel and --kconfig alone, for commands that boot nothing."""
+    parser.add_argument(
+        "--kernel",
+        default="",
+        metavar="minimal|debian|host|PATH",
+        help="kernel to use: a name, a bzImage or a kernel build directory "
+        "(default: the one here whose release matches the module, else minimal)",
+    )
+    parser.add_argument(
+        "--kconfig",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Kconfig fragment over the minimal configuration; may be repeated (builds another kernel)",
+    )
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """Adds every option that reaches the Spec."""
+    group = parser.add_argument_group(
+        "the machine", "a value that begins with a dash is joined by =, as in --qemu-arg=-snapshot"
+    )
+    add_kernel_option(group)  # type: ignore[arg-type]
+    group.add_argument(
+        "--rootfs",
+        default="embedded",
+        metavar="embedded|PATH",
+        help="root file system: embedded, or a cpio archive, plain or compressed (default: embedded)",
+    )
+    group.add_argument("--append", action="append", default=[], metavar="WORDS", help="kernel command line")
+    group.add_argument("--cpus", type=int, default=1, metavar="N", help="virtual CPUs (default: 1)")
+    group.add_argument("--memory", default="256M", metavar="SIZE", help="guest RAM, as 512M or 2G")
+    group.add_argument("--device", action="append", default=[], metavar="ARG", help="QEMU's -device")
+    group.add_argument(
+        "--qemu-arg", action="append", default=[], metavar="ARG", help="one raw argument of QEMU"
+    )
+    group.add_argument("--firmware", default="", metavar="FILE", help="BIOS image (QEMU's -bios)")
+    group.add_argument(
+        "--ssh",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="give the guest a network card that only the host reaches (default: no card)",
+    )
+    group.add_argument("--network", action="store_true", help="let the guest reach outside")
+    group.add_argument(
+        "--accel",
+        choices=("auto", "tcg", "kvm"),
+        default="auto",
+        help="what runs the guest's instructions (default: auto, decided by running code)",
+    )
+    group.add_argument(
+        "--boot-timeout",
+        type=positive_seconds,
+        default=None,
+        metavar="SECONDS",
+        help="how long the guest may take to become ready (default: 15, 60 under software emulation)",
+    )
+
+
+def spec_from(args: argparse.Namespace) -> Spec:
+    """Returns the Spec these options describe. Raises SpecError naming the field."""
+    from ..spec import Spec, parse_size_mib
+
+    return Spec(
+        kernel=args.kernel,
+        rootfs=args.rootfs,
+        kconfig=tuple(args.kconfig),
+        append=tuple(word for words in args.append for word in words.split()),
+        cpus=args.cpus,
+        memory_mib=parse_size_mib(args.memory),
+        devices=tuple(args.device),
+        qemu_args=tuple(args.qemu_arg),
+        firmware=args.firmware,
+        ssh=args.ssh,
+        network=args.network,
+        accelerator=args.accel,
+    )
+
+
+def positive_seconds(text: str) -> float:
+    """Returns the seconds for argparse; refuses what is no positive number."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86400 * 20:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, not {text!r}")
+    return seconds

@@ -1,0 +1,82 @@
+"""The parser of the whole command line; building it imports argparse and nothing of the harness."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from ..errors import Misuse
+
+#: What a command does with its parsed arguments; returns the exit status.
+Execute = Callable[[argparse.Namespace], int]
+
+
+class UsageError(Misuse):
+    """The command line itself is wrong; `usage` is what the command takes."""
+
+    def __init__(self, message: str, usage: str, program: str) -> None:
+        super().__init__(message, advice=f"{program} --help")
+        self.usage = usage
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of exiting, so that --json can say it too; takes no abbreviations."""
+
+    def __init__(self, **options: object) -> None:
+        options.setdefault("allow_abbrev", False)
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, self.format_usage().strip(), self.prog)
+
+
+def build_parser() -> Parser:
+    """Returns the parser; each command sets `execute` (an Execute) and may set `takes_command`."""
+    from . import boot, cache, debug, demo, doctor, kernel, modules, rootfs, run
+
+    parser = Parser(
+        prog="kmod-harness",
+        description="Boot a kernel in QEMU, load modules, drive them, and judge what the kernel did.",
+        epilog="kmod-harness COMMAND --help tells what a command takes.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command_name", parser_class=Parser)
+    for command in (run, kernel, modules, rootfs, boot, debug, demo, doctor, cache):
+        command.add_parser(commands)
+    return parser
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Returns the parsed command line. Raises UsageError.
+
+    What stands behind `--` is `args.command`, untouched. Positional arguments may
+    stand between options.
+    """
+    before, behind = split_command(arguments)
+    parser = build_parser()
+    args, extra = parser.parse_known_args(before)
+    args.command = behind
+    if args.version:
+        return args
+    if not hasattr(args, "execute"):
+        parser.error("a command is missing")
+    args.parser = getattr(args, "parser", parser)
+    modules = getattr(args, "modules", None)
+    if modules is not None and not any(word.startswith("-") for word in extra):
+        modules += extra
+    elif extra:
+        args.parser.error(f"unknown arguments: {' '.join(extra)}")
+    if behind is not None and not getattr(args, "takes_command", False):
+        args.parser.error("this command takes nothing behind `--`")
+    return args
+
+
+def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Returns what stands before the first `--`, and what behind it (None without one)."""
+    words = list(arguments)
+    if "--" not in words:
+        return words, None
+    at = words.index("--")
+    return words[:at], words[at + 1 :]

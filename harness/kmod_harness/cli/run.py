@@ -1,0 +1,174 @@
+"""`kmod-harness run`: boot, load modules, run a command in the guest, unload, judge."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ExitStatus, KmodHarnessError
+from .machine_options import add_machine_options, positive_seconds
+
+if TYPE_CHECKING:
+    from ..klog import SplatKind
+    from .run_record import RunRecord
+    from .verdict import Verdict
+
+_EPILOG = """\
+COMMAND's first word: one with a slash, such as ./test.sh, is a file of this machine, pushed to
+/kmod-harness/pushed and run there; a name is a program of the guest, and so is an absolute path that the
+image holds. The program is looked at before the boot: a missing interpreter or library is named.
+
+exit status:
+  0 passed   1 failed   2 usage or set-up   3 kernel splat (oops, BUG, WARNING, ...)   4 panic
+  5 hang     6 boot failed   7 QEMU died   8 nothing was tested (the command exited with 4: skipped)
+  --bisect turns 2, 6, 7 and 8 into 125 for `git bisect run`
+  130 and 143 when ended by Ctrl-C or SIGTERM
+
+examples:
+  kmod-harness run my.ko --param debug=1 -- ./my-test.sh
+  kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
+  kmod-harness run faulty.ko --param fault=oops --expect-splat oops
+"""
+#: What `git bisect run` takes for "this commit cannot be tested" (git-bisect(1)).
+_BISECT_SKIP = 125
+_UNTESTABLE = (ExitStatus.USAGE, ExitStatus.BOOT_FAILED, ExitStatus.QEMU_DIED, ExitStatus.NOTHING_TESTED)
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="boot, load modules, run a command, unload, judge",
+        usage="kmod-harness run [MODULE.ko ...] [options] [-- COMMAND ...]",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules, loaded in order of depends")
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="[MODULE.]NAME=VALUE",
+        help="a parameter of the last MODULE.ko, or of the one named",
+    )
+    parser.add_argument(
+        "--push",
+        action="append",
+        default=[],
+        metavar="HOST[:GUEST]",
+        help="copy a file or directory into the guest (default: to /kmod-harness/pushed, where COMMAND runs)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="for each load, the command, and each unload (default: 60)",
+    )
+    parser.add_argument(
+        "--expect-splat",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="a report that must come and is no failure: OOPS, BUG, WARNING, PANIC, ...; a command it kills "
+        "is not held to have failed",
+    )
+    parser.add_argument("--force", action="store_true", help="load without the checks before the boot")
+    parser.add_argument("--cold", action="store_true", help="boot from cold (every run does, for now)")
+    parser.add_argument("--json", action="store_true", help="stdout is one JSON object and nothing else")
+    parser.add_argument("--bisect", action="store_true", help="exit statuses for `git bisect run`")
+    add_machine_options(parser)
+    parser.set_defaults(execute=execute, takes_command=True, parser=parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Runs, reports, and returns the exit status."""
+    from ..spec import SpecError
+    from . import run_session
+    from .run_record import RunRecord
+    from .run_report import report, say
+    from .run_request import read_request
+    from .verdict import Facts, judge
+
+    record = RunRecord()
+    expected: frozenset[SplatKind] = frozenset()
+    try:
+        request = read_request(args)
+        expected = request.expected
+        for note in request.notes:
+            say(f"note: {note}")
+        run_session.run(request, record, say)
+    except (KmodHarnessError, SpecError, OSError) as error:
+        record.errors.append(_as_misuse(error))
+    except BaseException as end:
+        if args.json:
+            _print_json(_ended_object(record, end, sorted(expected)))
+        raise
+    verdict = judge(
+        Facts(
+            errors=record.errors,
+            splats=record.splats,
+            expected=expected,
+            has_command=bool(record.command),
+            status=record.completed.status if record.completed else None,
+        )
+    )
+    return _finish(record, verdict, args.json, args.bisect, sorted(expected), report)
+
+
+def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -> int:
+    """Reports a wrong command line as `run` reports everything; returns the exit status."""
+    from .run_record import RunRecord
+    from .verdict import Facts, judge
+
+    record = RunRecord(errors=[error])
+    return _finish(record, judge(Facts(errors=record.errors)), json_wanted, bisect, [], None)
+
+
+def exit_status_for(status: int, *, bisect: bool) -> int:
+    """Returns the exit status, for `git bisect run` when asked to."""
+    return _BISECT_SKIP if bisect and status in _UNTESTABLE else int(status)
+
+
+def _finish(
+    record: RunRecord, verdict: Verdict, json_wanted: bool, bisect: bool, expected: list[str], report: Any
+) -> int:
+    from .main import drop_output
+    from .run_record import as_json
+
+    status = exit_status_for(verdict.outcome.exit_status, bisect=bisect)
+    try:
+        if json_wanted:
+            _print_json(as_json(record, verdict, status, expected))
+        if report is not None:
+            report(record, verdict, expected=expected, show_output=not json_wanted)
+    except BrokenPipeError:
+        # whoever read stdout has gone: the verdict stands
+        drop_output()
+    return status
+
+
+def _ended_object(record: RunRecord, end: BaseException, expected: list[str]) -> Mapping[str, Any]:
+    """What is known of a run that a signal, or a bug of ours, ended."""
+    from ..klog import Outcome
+    from .main import INTERRUPTED
+    from .run_record import as_json
+    from .verdict import Verdict
+
+    interrupted = isinstance(end, KeyboardInterrupt)
+    status = INTERRUPTED if interrupted else int(getattr(end, "exit_status", ExitStatus.USAGE))
+    record.errors.append(end)
+    found = as_json(record, Verdict(Outcome.SETUP_ERROR, f"{type(end).__name__}: {end}"), status, expected)
+    return {**found, "outcome": "interrupted" if not isinstance(end, Exception) else "internal-error"}
+
+
+def _as_misuse(error: Exception) -> KmodHarnessError:
+    from ..errors import Misuse
+
+    return error if isinstance(error, KmodHarnessError) else Misuse(str(error))
+
+
+def _print_json(found: Mapping[str, Any]) -> None:
+    json.dump(found, sys.stdout)
+    print(flush=True)

@@ -1,0 +1,83 @@
+"""What a person sees of a run: short lines on stderr, the last of which can be quoted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from ..errors import KernelPanic, KernelSplat, KmodHarnessError
+
+if TYPE_CHECKING:
+    from .run_record import RunRecord
+    from .verdict import Verdict
+
+_GREEN, _RED, _YELLOW, _PLAIN = "\x1b[1;32m", "\x1b[1;31m", "\x1b[1;33m", "\x1b[0m"
+_COLOURS = {"passed": _GREEN, "nothing-tested": _YELLOW, "setup-error": _YELLOW}
+#: The most lines of one report shown; --json holds all.
+_MOST_LINES = 60
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr; nobody there to read it is no failure."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def report(record: RunRecord, verdict: Verdict, *, expected: Collection[str] = (), show_output: bool) -> None:
+    """Says what went wrong and the last line; with `show_output` passes the command's output on first.
+
+    Of a splat that was expected only the title is shown.
+    """
+    if show_output and record.completed is not None:
+        _pass_on(record.completed.stdout, record.completed.stderr)
+    for splat in record.splats:
+        say(f"--- {splat.kind}{' (expected)' if splat.kind in expected else ''}: {splat.title}")
+        if splat.kind not in expected:
+            say(_shortened(splat.text))
+    for error in record.errors:
+        if record.splats and isinstance(error, (KernelSplat, KernelPanic)):
+            continue  # its evidence is the splat's text
+        known = isinstance(error, KmodHarnessError)
+        say(_shortened(str(error) if known else f"{type(error).__name__}: {error}"))
+    say(last_line(record, verdict, coloured=is_coloured(sys.stderr)))
+
+
+def last_line(record: RunRecord, verdict: Verdict, *, coloured: bool = False) -> str:
+    """Returns the line to quote: outcome, why, what was done, seconds."""
+    word = verdict.outcome.value
+    if coloured:
+        word = f"{_COLOURS.get(word, _RED)}{word}{_PLAIN}"
+    parts = [verdict.reason] if verdict.reason else []
+    loaded = sum(row.loaded is not None for row in record.modules)
+    if loaded:
+        parts.append(f"{loaded} module{'s' if loaded > 1 else ''} loaded")
+    if record.completed is not None:
+        parts.append(f"command: {record.completed.how}")
+    parts.append(f"{record.seconds:.1f} s")
+    return f"kmod-harness: {word}: {', '.join(parts)}"
+
+
+def is_coloured(stream: object) -> bool:
+    """True for a terminal, unless NO_COLOR is set (no-color.org) or it cannot."""
+    isatty = getattr(stream, "isatty", None)
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return bool(isatty and isatty() and not plain)
+
+
+def _shortened(text: str) -> str:
+    lines = text.rstrip().splitlines()
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[:_MOST_LINES], f"... ({len(lines) - _MOST_LINES} more lines, all in --json)"]
+    return "\n".join(lines)
+
+
+def _pass_on(stdout: bytes, stderr: bytes) -> None:
+    sys.stderr.flush()
+    sys.stderr.buffer.write(stderr)
+    sys.stderr.buffer.flush()
+    sys.stdout.buffer.write(stdout)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,117 @@
+"""What a `run` is to do, read from its arguments and checked as far as no boot is needed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import Misuse, ModuleFileError
+from ..klog import SplatKind
+from ..kmod.elf import KernelModule, read_module
+from ..kmod.preflight import load_order, unknown_parameters
+from .machine_options import spec_from
+from .pushed import Push, parse_push
+
+if TYPE_CHECKING:
+    from ..spec import Spec
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """modules: in load order. parameters: module name -> its parameters. timeout: seconds of each step."""
+
+    spec: Spec
+    modules: tuple[KernelModule, ...]
+    parameters: Mapping[str, Mapping[str, str]]
+    command: tuple[str, ...]
+    pushes: tuple[Push, ...]
+    timeout: float
+    boot_timeout: float | None
+    expected: frozenset[SplatKind]
+    force: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def module_release(self) -> str:
+        """The kernel release the first module was built for, "" without a module."""
+        return next((module.release for module in self.modules if module.release), "")
+
+
+def read_request(args: argparse.Namespace) -> RunRequest:
+    """Returns the request. Raises Misuse, SpecError: whatever is wrong with it before anything is booted."""
+    if not args.modules and not args.command:
+        raise Misuse(
+            "nothing to do: no module and no command",
+            advice="kmod-harness run MODULE.ko, or kmod-harness run -- COMMAND",
+        )
+    if args.command == []:
+        raise Misuse("there is no command behind `--`")
+    given = [_read(path) for path in args.modules]
+    parameters = assign_parameters(args.param, given)
+    unknown = [
+        str(finding)
+        for module in given
+        for finding in unknown_parameters(module, parameters.get(module.name, {}))
+    ]
+    if unknown and not args.force:
+        raise Misuse("\n".join(unknown), advice="--force passes it to the kernel, which only warns")
+    return RunRequest(
+        spec=spec_from(args),
+        modules=load_order(given),
+        parameters=parameters,
+        command=tuple(args.command or ()),
+        pushes=tuple(parse_push(text) for text in args.push),
+        timeout=args.timeout,
+        boot_timeout=args.boot_timeout,
+        expected=frozenset(splat_kind(text) for text in args.expect_splat),
+        force=args.force,
+        notes=tuple(unknown),
+    )
+
+
+def assign_parameters(texts: Sequence[str], modules: Sequence[KernelModule]) -> dict[str, dict[str, str]]:
+    """Returns module name -> parameters, from `NAME=VALUE` and `MODULE.NAME=VALUE`.
+
+    The form with a dot is the kernel's own (Documentation/admin-guide/kernel-parameters.rst);
+    without it the last module is meant. Raises Misuse.
+    """
+    by_name = {module.name: module for module in modules}
+    assigned: dict[str, dict[str, str]] = {}
+    for text in texts:
+        left, equals, value = text.partition("=")
+        module, dot, name = left.rpartition(".")
+        if not equals or not name:
+            raise Misuse(f"--param takes NAME=VALUE or MODULE.NAME=VALUE, not {text!r}")
+        if not modules:
+            raise Misuse(f"--param {text}: no module is given")
+        module = module.replace("-", "_") if dot else modules[-1].name
+        if module not in by_name:
+            raise Misuse(
+                f"--param {text}: no module {module} is given", evidence=f"given: {', '.join(by_name)}"
+            )
+        if '"' in value or "\0" in value:
+            raise Misuse(f'--param {text}: the kernel has no way to pass a " or NUL')
+        assigned.setdefault(module, {})[name] = value
+    return assigned
+
+
+def splat_kind(text: str) -> SplatKind:
+    """Returns the kind of that name, in any case, `-` for `_`. Raises Misuse listing the kinds."""
+    try:
+        return SplatKind(text.upper().replace("-", "_"))
+    except ValueError:
+        raise Misuse(
+            f"--expect-splat: there is no kind {text!r}", evidence=", ".join(kind.value for kind in SplatKind)
+        ) from None
+
+
+def _read(path: str) -> KernelModule:
+    try:
+        return read_module(path)
+    except ModuleFileError as error:
+        if not error.advice and ".ko" not in Path(path).name:
+            error.advice = "a command for the guest goes behind `--`"
+        raise

@@ -1,0 +1,223 @@
+"""One run, from the request to the kernel's last word: boot, push, load, command, unload, judge."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Mapping, Sequence
+
+from ..checks import read_slide
+from ..errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, ModuleMismatch, QemuDied
+from ..guest import Guest
+from ..guest.protocol import Kind
+from ..klog import find_splats, parse_console
+from ..kmod import Finding, FindingKind
+from ..kmod.preflight import preflight
+from ..machine import Machine
+from ..start import Prepared, prepare, start_machine
+from .pushed import DIRECTORY, Push, check_program, resolve_command
+from .run_record import ModuleRow, RunRecord
+from .run_request import RunRequest
+
+#: Seconds a guest may take for a sign of life after something overran its time.
+SIGN_OF_LIFE = 3.0
+_NONCE = "kmod-harness-nonce "
+
+
+def run(request: RunRequest, record: RunRecord, say: Callable[[str], None]) -> None:
+    """Does what the request asks and fills the record; what went wrong is in `record.errors`.
+
+    Raises nothing but what ends the harness itself (KeyboardInterrupt, Terminated).
+    """
+    record.modules += [ModuleRow(file, request.parameters.get(file.name, {})) for file in request.modules]
+    record.command = request.command
+    try:
+        with record.stage("prepare"):
+            record.prepared = prepare(request.spec, module_release=request.module_release)
+            command, pushes = _plan(request, record.prepared)
+            if not request.force:
+                refuse_mismatches(request, record.prepared, say)
+        _say_what_runs(record.prepared, say)
+        _boot_and_drive(request, record, command, pushes, say)
+    except KmodHarnessError as error:
+        record.errors.append(error)
+
+
+def refuse_mismatches(request: RunRequest, prepared: Prepared, say: Callable[[str], None]) -> None:
+    """Raises ModuleMismatch, with both sides shown, before anything is booted; says what is only odd."""
+    facts = prepared.kernel_facts()
+    kernel = prepared.spec.kernel or prepared.kernel.name
+    for module in request.modules:
+        findings = preflight(module, facts)
+        fatal = [finding for finding in findings if finding.fatal]
+        if fatal:
+            raise ModuleMismatch(
+                f"the kernel {prepared.kernel.release} would refuse {module.path.name}",
+                evidence="\n".join(map(str, findings)),
+                advice=_advice(fatal, kernel),
+            )
+        for finding in findings:
+            say(f"note: {finding}")
+        facts = facts.with_module(module)
+
+
+def _advice(fatal: Sequence[Finding], kernel: str) -> str:
+    if all(finding.kind is FindingKind.UNKNOWN_SYMBOL for finding in fatal):
+        first = "give the module that exports it too: it is loaded first"
+    else:
+        first = f"build it for this kernel: make -C $(kmod-harness kernel dir {kernel}) M=$PWD modules"
+    return f"{first}\n-> --kernel chooses another kernel, --force shows this one's own answer"
+
+
+def _plan(request: RunRequest, prepared: Prepared) -> tuple[list[str], tuple[Push, ...]]:
+    """Returns the guest's argv and all that is pushed, the program looked at. Raises Misuse."""
+    if not request.command:
+        return [], request.pushes
+    paths: Mapping[str, str] = prepared.guest_paths()
+    known = {**paths, **{push.target: "" for push in request.pushes}} if paths else paths
+    command, program = resolve_command(request.command, known)
+    if program is None:
+        return command, request.pushes
+    check_program(program.source, paths, request.pushes)
+    return command, (*request.pushes, program)
+
+
+def _say_what_runs(prepared: Prepared, say: Callable[[str], None]) -> None:
+    kernel = prepared.kernel
+    name = "" if kernel.name == str(kernel.build_dir) else f" ({kernel.name})"
+    say(f"kernel {kernel.release}{name}, {prepared.accelerator.name}: {prepared.accelerator.reason}")
+
+
+def _boot_and_drive(
+    request: RunRequest,
+    record: RunRecord,
+    command: list[str],
+    pushes: tuple[Push, ...],
+    say: Callable[[str], None],
+) -> None:
+    assert record.prepared is not None
+    with record.stage("boot"):
+        machine = start_machine(record.prepared)
+    with machine:
+        record.qemu_argv = machine.argv
+        guest: Guest | None = None
+        try:
+            with record.stage("boot"):
+                guest = Guest(machine, boot_timeout=request.boot_timeout)
+                record.slide = read_slide(guest, record.prepared.kernel)
+            _drive(guest, request, record, command, pushes, say)
+        except KmodHarnessError as error:
+            record.errors.append(error)
+        finally:
+            _keep_log(machine, guest, record)
+
+
+def _drive(
+    guest: Guest,
+    request: RunRequest,
+    record: RunRecord,
+    command: list[str],
+    pushes: tuple[Push, ...],
+    say: Callable[[str], None],
+) -> None:
+    with record.stage("push"):
+        guest.make_directories(DIRECTORY)
+        for push in pushes:
+            _push(guest, push)
+    ready = _attempt(record, lambda: _load_all(guest, request, record, say), "load")
+    if ready and command:
+        ready = _attempt(record, lambda: _run_command(guest, request, record, command), "command")
+    if not ready and not _answers(guest, record):
+        return
+    if _attempt(record, lambda: _unload_all(guest, request, record), "unload") or _answers(guest, record):
+        # its own process: one that hangs in an unload must not hold up the log
+        _attempt(record, lambda: guest.kernel_log.sync(guest.process()), "judge")
+
+
+def _attempt(record: RunRecord, act: Callable[[], None], stage: str) -> bool:
+    """Returns False, the error kept, when the act failed and the guest may still be there."""
+    try:
+        with record.stage(stage):
+            act()
+    except (QemuDied, OSError, ValueError):
+        raise
+    except MachineFailure as error:
+        record.errors.append(error)
+        return False
+    return True
+
+
+def _push(guest: Guest, push: Push) -> None:
+    try:
+        guest.push(push.source, push.target)
+    except OSError as error:
+        raise Misuse(
+            f"could not copy {push.source} to {push.target} in the guest: {error.strerror}"
+        ) from None
+
+
+def _load_all(guest: Guest, request: RunRequest, record: RunRecord, say: Callable[[str], None]) -> None:
+    for row in record.modules:
+        # a process of its own, as insmod's: an init that hangs or oopses takes nothing else with it
+        row.loaded = guest.load(
+            row.file.path, row.parameters, process=guest.process(), force=True, timeout=request.timeout
+        )
+        say(f"loaded {row.file.name} at {row.loaded.address:#x}, {row.loaded.size} bytes")
+
+
+def _run_command(guest: Guest, request: RunRequest, record: RunRecord, command: list[str]) -> None:
+    try:
+        record.completed = guest.run(command, timeout=request.timeout, directory=DIRECTORY)
+    except OSError as error:
+        raise Misuse(
+            f"the guest cannot execute {command[0]}: {os.strerror(error.errno or 0)}",
+            advice="a word with a slash, such as ./test.sh, is pushed from here",
+        ) from None
+
+
+def _unload_all(guest: Guest, request: RunRequest, record: RunRecord) -> None:
+    """Unloads in reverse order; a module the command unloaded itself is gone already."""
+    for row in reversed(record.modules):
+        if row.loaded is None or not row.loaded.is_loaded:
+            row.unloaded = row.loaded is not None
+            continue
+        try:
+            row.loaded.unload(timeout=request.timeout)
+        except OSError as error:
+            raise UnloadFailed(
+                f"unloading {row.file.name} failed: {os.strerror(error.errno or 0)}",
+                evidence=f"reference count: {row.loaded.refcnt}",
+                advice="something still holds it open, or it has no exit function",
+            ) from None
+        row.unloaded = True
+
+
+class UnloadFailed(MachineFailure):
+    """delete_module refused: the module is in use, or cannot be unloaded."""
+
+
+def _answers(guest: Guest, record: RunRecord) -> bool:
+    """True when the guest's agent still answers; what ended the machine is kept as an error.
+
+    The request is one that changes nothing: a signal 0 for a program that is not there.
+    """
+    deadline = guest.machine.deadline("a sign of life from the guest", SIGN_OF_LIFE, exact=True)
+    try:
+        guest.channel.ask(Kind.SIGNAL, struct.pack("<II", 0, 0), deadline=deadline)
+    except GuestHang:
+        return False
+    except MachineFailure as error:
+        if all(type(error) is not type(known) for known in record.errors):
+            record.errors.append(error)
+        return False
+    return True
+
+
+def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
+    if guest is None:
+        records = parse_console(machine.ends.console_log.read_bytes())
+        record.records = [entry for entry in records if not entry.text.startswith(_NONCE)]
+    else:
+        guest.kernel_log.take_in()
+        record.records = guest.kernel_log.records
+    record.splats = find_splats(record.records)

@@ -1,0 +1,156 @@
+"""Running the cells: one pytest process each, with a limit, its report and log kept."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import KmodHarnessError
+from ..klog.outcome import Outcome, worst
+from ..machine.watch import parent_death_signal
+from .matrix import Cell, Matrix
+from .verdict import Verdict, judge
+
+#: How a pytest is started; the cell's options and the suite follow.
+PYTEST = (sys.executable, "-m", "pytest")
+#: Seconds between SIGINT, at which pytest ends its guests and writes its report, and SIGKILL.
+GRACE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """How to run the suite: `arguments` are pytest's own, `limit` seconds for a cell."""
+
+    suite: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
+    limit: float = 1800.0
+    pytest: tuple[str, ...] = PYTEST
+
+    def command(self, cell: Cell) -> tuple[str, ...]:
+        """The command that runs this cell, and that a person types to see its failures again."""
+        return (*self.pytest, *self.suite, *cell.pytest_options(), *self.arguments)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What one cell said; `directory` holds `junit.xml` and `pytest.log`, `seconds` is wall time."""
+
+    cell: Cell
+    verdict: Verdict
+    command: tuple[str, ...]
+    directory: Path
+    seconds: float
+
+    @property
+    def again(self) -> str:
+        """The command that runs the cell once more, as a line for a shell."""
+        return shlex.join(self.command)
+
+
+def run_cell(cell: Cell, run: CellRun, directory: Path) -> CellResult:
+    """Runs the suite on one machine and returns what came of it; never raises for a failing suite."""
+    directory.mkdir(parents=True, exist_ok=True)
+    report = directory / "junit.xml"
+    report.unlink(missing_ok=True)
+    command = run.command(cell)
+    started = time.monotonic()
+    with (directory / "pytest.log").open("wb") as log:
+        log.write(f"$ {shlex.join(command)}\n".encode())
+        log.flush()
+        # the report's path and the cache are this run's own: not part of what a person types
+        own = (f"--junitxml={report}", "-p", "no:cacheprovider")
+        process = subprocess.Popen(
+            (*command, *own),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=parent_death_signal(os.getpid()),
+            # Ctrl-C reaches this process alone, which then interrupts pytest once
+            process_group=0,
+        )
+        try:
+            status = process.wait(run.limit)
+            verdict = judge(report, status)
+        except subprocess.TimeoutExpired:
+            verdict = _past_limit(report, _end(process), run.limit)
+        finally:
+            _end(process)
+    return CellResult(cell, verdict, command, directory, time.monotonic() - started)
+
+
+def run_matrix(
+    matrix: Matrix,
+    run: CellRun,
+    out: Path,
+    prepare: Callable[[str], object],
+    say: Callable[[str], object],
+) -> tuple[CellResult, ...]:
+    """Runs every cell, one after the other, and returns the results in the matrix's order.
+
+    `prepare` makes what a kernel's cells need (the kernel, its modules) and is called once for
+    each; when it raises, those cells are set-up errors and the others still run. `say` takes one
+    line when a cell starts and one when it ends.
+    """
+    results: list[CellResult] = []
+    prepared: dict[str, KmodHarnessError | None] = {}
+    for cell in matrix.cells():
+        if cell.kernel not in prepared:
+            prepared[cell.kernel] = _error_of(prepare, cell.kernel)
+        error = prepared[cell.kernel]
+        directory = out / cell.name
+        if error is None:
+            say(f"{cell.name}: {shlex.join(run.command(cell))}")
+            result = run_cell(cell, run, directory)
+        else:
+            result = _unprepared(cell, run, directory, error)
+        say(f"{cell.name}: {result.verdict.outcome} after {result.seconds:.0f} s")
+        results.append(result)
+    return tuple(results)
+
+
+def overall(results: Sequence[CellResult]) -> Outcome:
+    """Returns the outcome that wins over all cells."""
+    return worst(result.verdict.outcome for result in results)
+
+
+def _error_of(prepare: Callable[[str], object], kernel: str) -> KmodHarnessError | None:
+    try:
+        prepare(kernel)
+    except KmodHarnessError as error:
+        return error
+    return None
+
+
+def _unprepared(cell: Cell, run: CellRun, directory: Path, error: KmodHarnessError) -> CellResult:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "pytest.log").write_text(f"{error}\n")
+    verdict = Verdict(Outcome.SETUP_ERROR, trouble=str(error))
+    return CellResult(cell, verdict, run.command(cell), directory, 0.0)
+
+
+def _past_limit(report: Path, exit_status: int, limit: float) -> Verdict:
+    """A pytest past its limit is a hang; what its report, if any, says of the kernel may be worse."""
+    told = judge(report, exit_status)
+    said = f"pytest did not end within {limit:g} seconds"
+    if told.cases:
+        return Verdict(worst((Outcome.HANG, told.outcome)), told.cases, said)
+    return Verdict(Outcome.HANG, trouble=said)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Ends a process that is still there, gently first, and returns its exit status."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            return process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
+

@@ -1,0 +1,43 @@
+"""Which machines a nightly run covers: a matrix, and its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One machine: a kernel's name or path, the number of CPUs, and whether KASLR is left on."""
+
+    kernel: str
+    cpus: int
+    kaslr: bool
+
+    @property
+    def name(self) -> str:
+        """A name for people and for a directory, e.g. `minimal-2cpu-nokaslr`."""
+        kernel = "".join(c if c.isalnum() or c in "._-" else "_" for c in self.kernel).lstrip("._-")
+        return f"{kernel or 'kernel'}-{self.cpus}cpu-{'kaslr' if self.kaslr else 'nokaslr'}"
+
+    def pytest_options(self) -> tuple[str, ...]:
+        """The plugin's options for this machine, booted cold for every test.
+
+        A restored guest would have its template's slide, and hide what fires late (design, 4 and 5).
+        """
+        options = (f"--kh-kernel={self.kernel}", f"--kh-cpus={self.cpus}", "--kh-cold")
+        return options if self.kaslr else (*options, "--kh-append=nokaslr")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All combinations of its fields, kernels varying slowest."""
+
+    kernels: tuple[str, ...] = ("minimal", "debian")
+    cpus: tuple[int, ...] = (1, 2)
+    kaslr: tuple[bool, ...] = (True, False)
+
+    def cells(self) -> Iterator[Cell]:
+        for kernel, cpus, kaslr in product(self.kernels, self.cpus, self.kaslr):
+            yield Cell(kernel, cpus, kaslr)

@@ -1,0 +1,73 @@
+"""The summary of a nightly run: a table for the terminal, and the same in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .cells import CellResult, overall
+
+_HEADINGS = ("cell", "outcome", "passed", "not passed", "skipped", "seconds")
+#: Names of failed tests shown for a cell; its report has them all.
+_SHOWN_TESTS = 10
+
+
+def text_summary(results: Sequence[CellResult]) -> str:
+    """Returns the table, the cells that did not pass with the commands that reproduce them, the verdict."""
+    table = [_HEADINGS, *map(_row, results)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
+    lines = [_aligned(row, widths) for row in table]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    for result in results:
+        lines += _trouble(result)
+    return "\n".join([*lines, "", _last_line(results)]) + "\n"
+
+
+def markdown_summary(results: Sequence[CellResult]) -> str:
+    """Returns the same as Markdown; what the tests and the kernel named is quoted as code."""
+    lines = ["# Nightly", "", _markdown_row(_HEADINGS), _markdown_row(["---"] * len(_HEADINGS))]
+    lines += [_markdown_row(_row(result)) for result in results]
+    for result in results:
+        trouble = _trouble(result)
+        if trouble:
+            lines += ["", f"## {result.cell.name}: {result.verdict.outcome}", "", "```", *trouble[2:], "```"]
+    return "\n".join([*lines, "", _last_line(results)]) + "\n"
+
+
+def _row(result: CellResult) -> tuple[str, ...]:
+    verdict = result.verdict
+    counts = (verdict.passed, len(verdict.not_passed), verdict.skipped)
+    return (result.cell.name, verdict.outcome.value, *map(str, counts), f"{result.seconds:.0f}")
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    left = [text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True)]
+    right = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
+    return "  ".join([*left, *right]).rstrip()
+
+
+def _trouble(result: CellResult) -> list[str]:
+    """Returns nothing for a cell that passed, else a heading, what failed, and how to see it again."""
+    verdict = result.verdict
+    if verdict.outcome.exit_status == 0:
+        return []
+    lines = ["", f"{result.cell.name}: {verdict.outcome}"]
+    lines += [f"  {line}" for line in verdict.trouble.splitlines()]
+    failed = verdict.not_passed
+    lines += [f"  {case.outcome}: {case.name}" for case in failed[:_SHOWN_TESTS]]
+    if len(failed) > _SHOWN_TESTS:
+        lines.append(f"  and {len(failed) - _SHOWN_TESTS} more")
+    lines.append(f"  log: {result.directory / 'pytest.log'}")
+    return [*lines, f"  again: {result.again}"]
+
+
+def _last_line(results: Sequence[CellResult]) -> str:
+    outcome = overall(results)
+    line = f"nightly: {outcome}, exit status {int(outcome.exit_status)}"
+    if outcome.exit_status == 0:
+        return line
+    culprit = next(result for result in results if result.verdict.outcome is outcome)
+    return f"{line}, first in {culprit.cell.name}"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

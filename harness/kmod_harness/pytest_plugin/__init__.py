@@ -1,0 +1,71 @@
+"""pytest with kernels: the fixture `guest`, and the kernel log of every test judged.
+
+Fixtures, each with a default and open to be overridden at its own or a wider scope:
+`machine_spec` (session: a Spec) -> `machine` (session: `machine.guest()` boots one) ->
+`pristine` (session: what every test starts from) -> `guest` (function).
+Precedence: an overridden fixture, then the command line, then the ini file, then the default.
+
+A splat, panic, hang or death of QEMU during a test, or while its fixtures are torn down, is
+a failure of that test. Nothing is probed, imported or booted before a test uses a fixture,
+and nothing is ever compiled. When no test ran, pytest's own exit status 5 says so.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from . import markers, options, reporting
+from .fixtures import guest, machine, machine_spec, pristine
+from .phases import (
+    pytest_runtest_call,
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+    pytest_runtest_teardown,
+)
+from .state import STATE
+
+__all__ = [
+    "guest",
+    "machine",
+    "machine_spec",
+    "pristine",
+    "pytest_runtest_call",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+    "pytest_runtest_teardown",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    markers.register(config)
+    config.stash[options.SETTINGS] = options.read_settings(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    return reporting.header(config)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads its groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    markers.check(items)
+    if config.getoption("loadgroup", False):
+        markers.group_by_spec(items)
+
+
+def pytest_enter_pdb(config: pytest.Config) -> None:
+    """Deadlines stand still while a person debugs."""
+    if STATE in config.stash:
+        config.stash[STATE].clock.pause()
+
+
+def pytest_leave_pdb(config: pytest.Config) -> None:
+    if STATE in config.stash:
+        config.stash[STATE].clock.resume()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    reporting.summary(terminalreporter, config)

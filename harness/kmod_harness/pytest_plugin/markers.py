@@ -1,0 +1,74 @@
+"""The plugin's markers: registered, checked at collection, read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+
+_REGISTERED = (
+    "expect_splat(kind): the kernel reports `kind` (OOPS, WARNING, PANIC, ...) during this test; "
+    "that is no failure, its absence is one. Repeat it for several kinds.",
+    "cold_boot: this test gets a freshly booted guest of its own.",
+)
+
+
+def register(config: pytest.Config) -> None:
+    for line in _REGISTERED:
+        config.addinivalue_line("markers", line)
+
+
+def check(items: Iterable[pytest.Item]) -> None:
+    """Raises pytest.UsageError for a marker that is written wrong, naming the test."""
+    for item in items:
+        for mark in item.iter_markers("expect_splat"):
+            _check_kind(item, mark)
+        for mark in item.iter_markers("cold_boot"):
+            if mark.args or mark.kwargs:
+                raise pytest.UsageError(f"{item.nodeid}: cold_boot takes no argument")
+
+
+def expected_kinds(item: pytest.Item) -> frozenset[str]:
+    """The kinds that a test's `expect_splat` markers name; they have passed `check`."""
+    return frozenset(str(_kind(mark)) for mark in item.iter_markers("expect_splat"))
+
+
+def is_cold(item: pytest.Item) -> bool:
+    return item.get_closest_marker("cold_boot") is not None
+
+
+def group_by_spec(items: Sequence[pytest.Item]) -> None:
+    """Keeps tests of one parameter of `machine_spec` on one xdist worker (`--dist loadgroup`).
+
+    Nothing to do for a single spec: one group would put the whole suite on one worker. Without
+    loadgroup pytest's own order keeps a session parameter's tests together, so that each
+    worker boots each spec once. A group that a test names itself stays.
+    """
+    specs = {item: _spec_parameter(item) for item in items}
+    if len({spec for spec in specs.values() if spec is not None}) < 2:
+        return
+    for item, spec in specs.items():
+        if spec is not None and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(name=f"machine_spec-{spec}"))
+
+
+def _spec_parameter(item: pytest.Item) -> int | None:
+    """The index of the `machine_spec` parameter that a test runs with, None without parameters."""
+    callspec: Any = getattr(item, "callspec", None)
+    index = callspec.indices.get("machine_spec") if callspec is not None else None
+    return None if index is None else int(index)
+
+
+def _check_kind(item: pytest.Item, mark: pytest.Mark) -> None:
+    from ..klog import SplatKind
+
+    kinds = ", ".join(kind.value for kind in SplatKind)
+    if len(mark.args) + len(mark.kwargs) != 1 or set(mark.kwargs) - {"kind"}:
+        raise pytest.UsageError(f"{item.nodeid}: expect_splat takes one kind: {kinds}")
+    if _kind(mark) not in {kind.value for kind in SplatKind}:
+        raise pytest.UsageError(f"{item.nodeid}: expect_splat knows no kind {_kind(mark)!r}; one of {kinds}")
+
+
+def _kind(mark: pytest.Mark) -> object:
+    return mark.args[0] if mark.args else mark.kwargs["kind"]

@@ -1,0 +1,129 @@
+"""The plugin's options: a command line form and an ini twin each, no environment twins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from ..spec import Spec, SpecError, parse_size_mib
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line and the ini file ask for.
+
+    cold: every test gets a boot of its own. timeout: seconds that one thing asked
+    of a guest may take, unless the test says otherwise. boot_timeout: seconds of a boot.
+    given: the options that were set at all, as they were written.
+    """
+
+    spec: Spec
+    cold: bool
+    timeout: float | None
+    boot_timeout: float | None
+    given: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """`--kh-NAME` and its ini twin `kh_NAME` (with _ for -).
+
+    shape: `one` value, `many` (repeated; in the ini file separated like shell words) or `flag`.
+    """
+
+    name: str
+    help: str
+    metavar: str = "VALUE"
+    shape: str = "one"
+
+    @property
+    def flag(self) -> str:
+        return f"--kh-{self.name}"
+
+    @property
+    def key(self) -> str:
+        return f"kh_{self.name.replace('-', '_')}"
+
+
+OPTIONS = (
+    Option("kernel", "minimal, debian, host, or the path of a bzImage or build directory", "KERNEL"),
+    Option("rootfs", "embedded, or the path of a cpio archive", "ROOTFS"),
+    Option("kconfig", "Kconfig fragment over minimal.config; repeat it", "FILE", "many"),
+    Option("append", "word for the kernel's command line; repeat it", "WORD", "many"),
+    Option("cpus", "number of CPUs", "N"),
+    Option("memory", "RAM: 512M, 2G", "SIZE"),
+    Option("device", "argument for QEMU's -device; repeat it", "DEVICE", "many"),
+    Option("qemu-arg", "raw argument for QEMU; repeat it", "ARG", "many"),
+    Option("firmware", "BIOS image for QEMU's -bios", "FILE"),
+    Option("accel", "auto, kvm or tcg", "NAME"),
+    Option("cold", "boot anew for every test", shape="flag"),
+    Option("timeout", "limit of each call to a guest that has none of its own", "SECONDS"),
+    Option("boot-timeout", "limit of a boot", "SECONDS"),
+)
+
+SETTINGS = pytest.StashKey[Settings]()
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("kmod-harness", "kmod-harness: guests that run Linux kernels")
+    for option in OPTIONS:
+        if option.shape == "flag":
+            group.addoption(option.flag, dest=option.key, action="store_true", default=None, help=option.help)
+            parser.addini(option.key, option.help, type="bool", default=False)
+        elif option.shape == "many":
+            group.addoption(
+                option.flag, dest=option.key, action="append", metavar=option.metavar, help=option.help
+            )
+            parser.addini(option.key, option.help, type="args", default=[])
+        else:
+            group.addoption(option.flag, dest=option.key, metavar=option.metavar, help=option.help)
+            parser.addini(option.key, option.help, type="string", default="")
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Returns what was asked for. Raises pytest.UsageError, naming the option, for a wrong value."""
+    values = {option.name: _value(config, option) for option in OPTIONS}
+    given = tuple(f"{name}={values[name]}" for name in values if values[name])
+
+    def number(name: str, convert: Callable[[str], float]) -> float | None:
+        text = str(values[name])
+        if not text:
+            return None
+        try:
+            result = convert(text)
+        except ValueError as error:
+            raise pytest.UsageError(f"--kh-{name} (kh_{name.replace('-', '_')}): {error}") from None
+        if result <= 0:
+            raise pytest.UsageError(f"--kh-{name}: must be above 0, not {text}")
+        return result
+
+    def words(name: str) -> tuple[str, ...]:
+        value = values[name]
+        return tuple(value) if isinstance(value, list) else ()
+
+    try:
+        spec = Spec(
+            kernel=str(values["kernel"]),
+            rootfs=str(values["rootfs"]) or "embedded",
+            kconfig=words("kconfig"),
+            append=words("append"),
+            cpus=int(number("cpus", int) or 1),
+            memory_mib=int(number("memory", parse_size_mib) or Spec().memory_mib),
+            devices=words("device"),
+            qemu_args=words("qemu-arg"),
+            firmware=str(values["firmware"]),
+            accelerator=str(values["accel"]) or "auto",
+        )
+    except SpecError as error:
+        raise pytest.UsageError(f"kmod-harness: {error}") from None
+    return Settings(
+        spec, bool(values["cold"]), number("timeout", float), number("boot-timeout", float), given
+    )
+
+
+def _value(config: pytest.Config, option: Option) -> object:
+    """Command line beats ini; a repeated option replaces the ini's words, it does not add to them."""
+    value = config.getoption(option.key)
+    return config.getini(option.key) if value is None else value

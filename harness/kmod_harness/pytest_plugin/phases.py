@@ -1,0 +1,107 @@
+"""Wrappers of a test's three phases: what the kernel did is raised in the phase in which it did it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from ..errors import KmodHarnessError
+from .markers import expected_kinds
+from .state import CASE, STATE, Case, State
+
+#: What a phase may end with; not Ctrl-C, not pytest.exit().
+_FAILURES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
+
+Phase = Generator[None, object, object]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Phase:
+    item.stash[CASE] = Case(expected_kinds(item))
+    if STATE in item.config.stash:
+        item.config.stash[STATE].begin_test()
+    try:
+        return (yield)
+    except _FAILURES as error:
+        _conclude(item, "setup", error)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Phase:
+    result: object = None
+    raised: BaseException | None = None
+    try:
+        result = yield
+    except _FAILURES as error:
+        raised = error
+    _conclude(item, "call", raised)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Phase:
+    result: object = None
+    raised: BaseException | None = None
+    state = item.config.stash.get(STATE, None)
+    if state is not None:
+        state.end_hung_guests()
+    try:
+        result = yield
+    except _FAILURES as error:
+        raised = error
+    _conclude(item, "teardown", raised)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and report.failed and isinstance(call.excinfo.value, KmodHarnessError):
+        from .reporting import failure_text
+
+        report.longrepr = failure_text(item, call.excinfo)
+    case = item.stash.get(CASE, None)
+    if case is not None and _uses_guests(item):
+        _record(item, case, report, None if call.excinfo is None else call.excinfo.value)
+    return report
+
+
+def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> None:
+    """Raises what the phase comes to; returns when that is nothing."""
+    state: State | None = item.config.stash.get(STATE, None)
+    if state is None or not (_uses_guests(item) or state.was_used or state.findings):
+        if raised is not None:
+            raise raised
+        return
+    from .verdict import conclude
+
+    failure = conclude(state, item.stash[CASE], phase, raised)
+    if failure is None:
+        return
+    if failure is raised:
+        raise failure
+    raise failure from raised
+
+
+def _uses_guests(item: pytest.Item) -> bool:
+    return "machine" in getattr(item, "fixturenames", ())
+
+
+def _record(
+    item: pytest.Item, case: Case, report: pytest.TestReport, error: BaseException | None
+) -> None:
+    """Puts the evidence into the report, and with the last phase the outcome among the test's properties."""
+    from .verdict import outcome_of_phase, worst_outcome
+
+    case.outcomes.append(outcome_of_phase(report, error))
+    if report.failed:
+        report.sections += case.sections
+        case.sections = []
+    if report.when == "teardown":
+        outcome = ("kh_outcome", worst_outcome(case.outcomes))
+        item.user_properties.append(outcome)
+        report.user_properties.append(outcome)

@@ -1,0 +1,71 @@
+"""What a person reads: the header, a failure's text, the summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..errors import KmodHarnessError
+from .options import SETTINGS
+from .state import STATE
+
+if TYPE_CHECKING:
+    from _pytest._code.code import TracebackEntry
+
+#: Whose frames say nothing about the test.
+_INTERNAL = ("_pytest", "pluggy", "kmod_harness", "contextlib", "xdist")
+
+
+def header(config: pytest.Config) -> str | None:
+    """Returns the settings that were given; nothing is looked up, and no line when nothing was given."""
+    given = config.stash[SETTINGS].given
+    return f"kmod-harness: {', '.join(given)}" if given else None
+
+
+def summary(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Writes which machines ran, once known; under xdist the workers have no terminal."""
+    if STATE not in config.stash:
+        return
+    state = config.stash[STATE]
+    for line in state.about:
+        reporter.write_line(f"kmod-harness: {line}")
+    if state.boots:
+        reporter.write_line(
+            f"kmod-harness: {state.boots} boots, {state.boot_seconds / state.boots:.1f} s each"
+        )
+
+
+def failure_text(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> str:
+    """Returns the text of a harness error: its kind first, its evidence, then where the test was.
+
+    A string, not pytest's own representation: it is the same in the terminal, in
+    JUnit XML and behind xdist, and holds no frame of the harness.
+    """
+    error = excinfo.value
+    parts = [f"{type(error).__name__}: {error}"]
+    told = _where(item, excinfo)
+    if told:
+        parts.append(f"\nraised in\n{told}")
+    elif error.__cause__ is not None and error.__cause__.__traceback__ is not None:
+        told = _where(item, pytest.ExceptionInfo.from_exception(error.__cause__))
+        parts.append(f"\nthe test itself ended with\n{told}")
+    return "\n".join(parts)
+
+
+def _where(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> str:
+    """Returns the traceback within the test and its fixtures, "" when there is none."""
+    frames = excinfo.traceback.filter(_is_the_users)
+    if not frames:
+        return ""
+    if not isinstance(excinfo.value, KmodHarnessError):
+        return str(item.repr_failure(excinfo))
+    excinfo.traceback = frames
+    lines = str(excinfo.getrepr(style="short", chain=False)).splitlines()
+    told = [line for line in lines if line.startswith("E ")]
+    return "\n".join([*(line for line in lines if not line.startswith("E ")), *told[:1]])
+
+
+def _is_the_users(entry: TracebackEntry) -> bool:
+    module = str(entry.frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] not in _INTERNAL

@@ -1,0 +1,105 @@
+"""What one pytest process knows about its guests, in pytest's stash."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..errors import GuestHang
+
+if TYPE_CHECKING:
+    from ..machine import Clock
+    from .watched import Evidence, Finding, WatchedGuest
+
+
+@dataclass
+class State:
+    """The guests that the running test may use, and what is known against them.
+
+    in_use: booted and handed out. findings, evidence: of guests that were given back since
+    the test began. about: one line for each machine that was prepared.
+    """
+
+    clock: Clock
+    in_use: list[WatchedGuest] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+    about: list[str] = field(default_factory=list)
+    boots: int = 0
+    boot_seconds: float = 0.0
+    was_used: bool = False
+
+    def begin_test(self) -> None:
+        self.evidence.clear()
+        self.was_used = False
+        for watched in self.in_use:
+            watched.begin_test()
+
+    @contextlib.contextmanager
+    def using(self, watched: WatchedGuest) -> Iterator[None]:
+        """Between entering and leaving, the guest is judged with the running test; at the end for the last time."""
+        self.in_use.append(watched)
+        self.was_used = True
+        watched.begin_test()
+        try:
+            yield
+        except GuestHang:
+            self.findings += watched.judge(wait=False)
+            watched.give_up()
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            watched.broken = True
+            raise
+        finally:
+            self.findings += watched.finish()
+            self.evidence.append(watched.evidence())
+            self.in_use.remove(watched)
+
+    def judge(self, *, wait: bool) -> list[Finding]:
+        """Returns what the log of every guest in use holds against it since the last call."""
+        self.was_used = False
+        findings, self.findings = self.findings, []
+        for watched in self.in_use:
+            if not watched.broken:
+                findings += watched.judge(wait=wait)
+        return findings
+
+    def end_hung_guests(self) -> None:
+        """Ends QEMU where a guest hangs, so that no fixture's teardown waits for it."""
+        for watched in self.in_use:
+            if watched.hangs:
+                watched.end()
+
+    def all_evidence(self) -> list[Evidence]:
+        return [*self.evidence, *(watched.evidence() for watched in self.in_use)]
+
+
+@dataclass
+class Case:
+    """One test: the kinds it expects, those that came, what was found out about it.
+
+    is_settled: a machine failure was reported; what follows from it is not reported again.
+    """
+
+    expected: frozenset[str]
+    came: set[str] = field(default_factory=set)
+    is_settled: bool = False
+    outcomes: list[str] = field(default_factory=list)
+    sections: list[tuple[str, str]] = field(default_factory=list)
+
+
+STATE = pytest.StashKey[State]()
+CASE = pytest.StashKey[Case]()
+
+
+def state_of(config: pytest.Config) -> State:
+    """Returns the process's state, made when a fixture is first used."""
+    if STATE not in config.stash:
+        from ..machine import Clock
+
+        config.stash[STATE] = State(Clock())
+    return config.stash[STATE]

@@ -1,0 +1,82 @@
+"""Pristine guests one after the other, the next one made ready while the last is in use.
+
+A guest that waits has been restored, has run its first program and is stopped: what
+software emulation translated for that stays, the guest's clock does not move.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from .guest import Guest
+from .guest.restore import freshen
+from .machine import Clock
+from .start import Prepared, start_guest
+from .template import TemplateUnusable, restore, template_of
+
+
+class GuestSource:
+    """Gives guests in the state of one machine's template; a context manager.
+
+    `standby=False` restores each guest when it is asked for.
+    """
+
+    def __init__(self, prepared: Prepared, *, standby: bool = True, clock: Clock | None = None) -> None:
+        self.prepared = prepared
+        self.clock = clock or Clock()
+        self._executor = ThreadPoolExecutor(1, "standby") if standby else None
+        self._next: Future[Guest] | None = None
+
+    def __enter__(self) -> GuestSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._executor is not None:
+            waiting, self._next = self._next, None
+            self._executor.shutdown(wait=True)
+            if waiting is not None and waiting.exception() is None:
+                waiting.result().machine.close()
+
+    @contextlib.contextmanager
+    def guest(self) -> Iterator[Guest]:
+        """Gives a pristine guest: the one that waits, a restored one, or a booted one where none loads."""
+        try:
+            guest = self._take()
+        except TemplateUnusable as reason:
+            print(f"kmod-harness: booting cold, since {reason}", file=sys.stderr)
+            with start_guest(self.prepared, clock=self.clock) as guest:
+                yield guest
+            return
+        with guest.machine:
+            yield guest
+
+    def _take(self) -> Guest:
+        if self._executor is None:
+            return self._restored()
+        waiting = self._next or self._executor.submit(self._ready)
+        self._next = None
+        guest = waiting.result()
+        self._next = self._executor.submit(self._ready)
+        guest.machine.qmp("cont")
+        freshen(guest.syscaller)
+        return guest
+
+    def _restored(self) -> Guest:
+        return restore(self.prepared, template_of(self.prepared), self.clock)
+
+    def _ready(self) -> Guest:
+        """Returns a guest that waits; called in the standby thread."""
+        guest = self._restored()
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(guest.machine)
+            with contextlib.suppress(OSError):
+                guest.run(["true"])
+            guest.machine.qmp("stop")
+            undo.pop_all()
+        return guest
