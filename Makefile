@@ -88,7 +88,7 @@ soak: ready  ## long tests: processes killed at random, floods
 	$(VENV)/python -m pytest tests/soak --junitxml=build/test/soak.xml $(ARGS)
 
 bench: ready  ## how fast: boots against the bare QEMU, calls a second
-	$(VENV)/python -m pytest tests/bench --junitxml=build/test/bench.xml $(ARGS)
+	$(VENV)/python tests/bench/bench.py --kernel $(KERNEL) $(ARGS)
 
 lint: $(PACKAGES).lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch, shellcheck
 	$(VENV)/ruff check .

@@ -8,27 +8,36 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-_BUILT = Path(__file__).parent.parent / "build" / "modules"
+
+@pytest.fixture(scope="session")
+def sample_modules(pytestconfig: pytest.Config) -> Path:
+    """Where `make modules` builds them for the kernel of this run (--kh-kernel)."""
+    from kmod_harness.build.kernels import resolve_kernel
+    from kmod_harness.cli.modules import sample_directory
+    from kmod_harness.spec import Spec
+
+    kernel = pytestconfig.getoption("kh_kernel") or pytestconfig.getini("kh_kernel")
+    return sample_directory(resolve_kernel(Spec(kernel=kernel or "minimal")))
 
 
-def _module(name: str) -> Path:
-    """Returns build/modules/NAME/NAME.ko; fails the test when it was not built."""
-    path = _BUILT / name / f"{name}.ko"
+def _module(directory: Path, name: str) -> Path:
+    """Returns NAME/NAME.ko there; fails the test when it was not built."""
+    path = directory / name / f"{name}.ko"
     if not path.is_file():
-        pytest.fail(f"{path} is not there: run `make modules`", pytrace=False)
+        pytest.fail(f"{path} is not there: run `make modules` (KERNEL=...)", pytrace=False)
     return path
 
 
 @pytest.fixture(scope="session")
-def chardev_ko() -> Path:
-    return _module("chardev")
+def chardev_ko(sample_modules: Path) -> Path:
+    return _module(sample_modules, "chardev")
 
 
 @pytest.fixture(scope="session")
-def chardev_stats_ko() -> Path:
-    return _module("chardev_stats")
+def chardev_stats_ko(sample_modules: Path) -> Path:
+    return _module(sample_modules, "chardev_stats")
 
 
 @pytest.fixture(scope="session")
-def faulty_ko() -> Path:
-    return _module("faulty")
+def faulty_ko(sample_modules: Path) -> Path:
+    return _module(sample_modules, "faulty")

@@ -12,21 +12,31 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+from .boot_template import discard, template_of
+from .errors import BootFailed
 from .guest import Guest
 from .guest.restore import freshen
 from .machine import Clock
 from .start import Prepared, start_guest
-from .template import TemplateUnusable, restore, template_of
+from .template import Template, TemplateUnusable, restore
 
 
 class GuestSource:
-    """Gives guests in the state of one machine's template; a context manager.
+    """Gives guests in the state of one machine's template, or of `checkpoint`; a context manager.
 
     `standby=False` restores each guest when it is asked for.
     """
 
-    def __init__(self, prepared: Prepared, *, standby: bool = True, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        *,
+        checkpoint: Template | None = None,
+        standby: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
         self.prepared = prepared
+        self._checkpoint = checkpoint
         self.clock = clock or Clock()
         self._executor = ThreadPoolExecutor(1, "standby") if standby else None
         self._next: Future[Guest] | None = None
@@ -49,6 +59,8 @@ class GuestSource:
         try:
             guest = self._take()
         except TemplateUnusable as reason:
+            if self._checkpoint is not None:
+                raise BootFailed(f"a checkpoint is lost: {reason}") from reason
             print(f"kmod-harness: booting cold, since {reason}", file=sys.stderr)
             with start_guest(self.prepared, clock=self.clock) as guest:
                 yield guest
@@ -68,7 +80,14 @@ class GuestSource:
         return guest
 
     def _restored(self) -> Guest:
-        return restore(self.prepared, template_of(self.prepared), self.clock)
+        if self._checkpoint is not None:
+            return restore(self.prepared, self._checkpoint, self.clock)
+        template = template_of(self.prepared)
+        try:
+            return restore(self.prepared, template, self.clock)
+        except TemplateUnusable:
+            discard(template)
+            raise
 
     def _ready(self) -> Guest:
         """Returns a guest that waits; called in the standby thread."""

@@ -84,9 +84,13 @@ def boot(
     saved when there is none yet. `boot_timeout` is in seconds, exact. Raises
     BootFailed, QemuDied, Misuse (QEMU refuses an argument).
     """
-    from .template import restored_guest
+    if cold:
+        with start_guest(prepared, boot_timeout, clock) as guest:
+            yield guest
+        return
+    from .standby import GuestSource
 
-    with start_guest(prepared, boot_timeout, clock) if cold else restored_guest(prepared, clock) as guest:
+    with GuestSource(prepared, standby=False, clock=clock) as source, source.guest() as guest:
         yield guest
 
 

@@ -1,51 +1,32 @@
-"""Boot once, restore always: templates of booted guests, kept in the cache by what went into them.
+"""A saved guest: a RAM file, the device state beside it, and what its guest left.
 
-A template is a RAM file, the device state beside it, and what its guest left. Its
-QEMU is killed and never resumed on that file; every guest is a new process on a
-copy-on-write mapping of it, so a restore and a clone are one thing.
+The QEMU it was saved from is killed, or goes on elsewhere, and never writes to that file again;
+every guest is a new process on a copy-on-write mapping of it, so a restore and a clone are one thing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from .build.cache import Cache, default_cache, digest_of
-from .errors import KmodHarnessError, MachineFailure, QemuDied
+from .errors import KmodHarnessError
 from .guest import Guest
 from .guest.restore import EarlierLife
-from .klog import find_splats
-from .machine import Clock, Machine, RamFile, StateNotSaved
-from .machine.argv import Endpoints, qemu_argv
-from .start import Prepared, start_guest
-
-_KIND = "template"
-#: Seconds the kernel may take until its clock has settled (times 4 under emulation).
-_SETTLE_SECONDS = 5.0
-_SETTLED = "clocksource: Switched to clocksource tsc"
+from .machine import Clock, Machine, RamFile
+from .start import Prepared
 
 
 class TemplateUnusable(Exception):
-    """Why this machine has no template that loads; a cold boot follows."""
-
-
-class NeverSaved(TemplateUnusable):
-    """The same machine would meet the same obstacle each time: remembered with its key."""
+    """Why a machine has no template that loads; a cold boot follows."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A saved guest on disk."""
+    """A saved guest on disk, and the life it had until then."""
 
     directory: Path
-    process: tuple[int, int]
-    boot_seconds: float
+    earlier: EarlierLife = field(repr=False)
 
     @property
     def ram(self) -> Path:
@@ -55,71 +36,34 @@ class Template:
     def state(self) -> Path:
         return self.directory / "state"
 
-    @property
-    def boot_log(self) -> bytes:
-        return (self.directory / "console.log").read_bytes()
-
-
-@contextlib.contextmanager
-def restored_guest(prepared: Prepared, clock: Clock | None = None) -> Iterator[Guest]:
-    """Gives a guest in the state of its template, which is made first when there is none.
-
-    A template that cannot be made or does not load is discarded with one line on
-    standard error, and the guest is booted cold.
-    """
-    guest = None
-    try:
-        guest = restore(prepared, template_of(prepared), clock)
-    except TemplateUnusable as reason:
-        print(f"kmod-harness: booting cold, since {reason}", file=sys.stderr)
-    if guest is None:
-        with start_guest(prepared, clock=clock) as guest:
-            yield guest
-        return
-    with guest.machine:
-        yield guest
-
-
-def template_of(prepared: Prepared) -> Template:
-    """Returns the machine's template, booted and saved if it is new. Raises TemplateUnusable."""
-    if prepared.spec.qemu_args:
-        raise TemplateUnusable("--qemu-arg may add what cannot be shared between restored guests")
-    cache = default_cache()
-    key = _key(prepared)
-    refused = cache.pointer(f"no-template-{key}")
-    if refused:
-        raise TemplateUnusable(refused)
-    try:
-        entry = cache.entry(_KIND, key, lambda directory: _make(prepared, directory))
-    except (OSError, QemuDied) as error:
-        # a full disk kills QEMU by SIGBUS in its RAM file; a cold boot needs no such file
-        raise TemplateUnusable(f"it could not be saved: {error}") from error
-    except NeverSaved as reason:
-        cache.point(f"no-template-{key}", str(reason))
-        raise
-    return _open(cache, key, entry)
-
 
 def restore(prepared: Prepared, template: Template, clock: Clock | None = None) -> Guest:
     """Returns a new guest in the state of its template; whoever takes it closes its machine.
 
-    Raises TemplateUnusable when the template does not load; it is discarded then.
+    Raises TemplateUnusable when the template does not load.
     """
     with contextlib.ExitStack() as undo:
         try:
-            machine = undo.enter_context(_machine(prepared, RamFile(template.ram, shared=False), clock))
+            ram = RamFile(template.ram, shared=False)
+            machine = undo.enter_context(machine_on(prepared, ram, clock=clock))
             machine.load_state(template.state)
-            earlier = EarlierLife(template.process, template.boot_log)
-            guest = Guest(machine, kernel_facts=prepared.kernel_facts, earlier=earlier)
+            guest = Guest(machine, kernel_facts=prepared.kernel_facts, earlier=template.earlier)
         except (KmodHarnessError, OSError) as error:
-            default_cache().remove(_KIND, template.directory.name)
-            reason = error.message if isinstance(error, KmodHarnessError) else error
-            raise TemplateUnusable(f"the template did not load ({reason}); it was discarded") from error
+            reason = error.message if isinstance(error, KmodHarnessError) else str(error)
+            raise TemplateUnusable(f"the saved guest did not load: {reason}") from error
         undo.pop_all()
         return guest
 
 
-def _machine(prepared: Prepared, ram: RamFile, clock: Clock | None = None) -> Machine:
+def machine_on(
+    prepared: Prepared,
+    ram: RamFile,
+    *,
+    incoming: bool = True,
+    stopped: bool = False,
+    clock: Clock | None = None,
+) -> Machine:
+    """Returns a started machine whose RAM is a file; `incoming`: it waits for a device state."""
     return Machine(
         prepared.spec,
         prepared.kernel.bzimage,
@@ -127,92 +71,7 @@ def _machine(prepared: Prepared, ram: RamFile, clock: Clock | None = None) -> Ma
         prepared.accelerator,
         qemu=prepared.qemu,
         ram=ram,
-        incoming=not ram.shared,
+        incoming=incoming,
+        stopped=stopped,
         clock=clock,
     )
-
-
-def _make(prepared: Prepared, directory: Path) -> dict[str, object]:
-    """Boots a guest on a shared RAM file, waits until it has settled, and saves it."""
-    ram, state = directory / "ram", directory / "state"
-    with _machine(prepared, RamFile(ram, shared=True)) as machine:
-        guest = Guest(machine)
-        process = guest.syscaller
-        _settle(guest)
-        if find_splats(guest.kernel_log.records):
-            raise NeverSaved("the boot's kernel log holds a splat: such a boot is not kept")
-        try:
-            machine.save_state(state)
-        except StateNotSaved as error:
-            raise NeverSaved(error.message) from error
-        (directory / "console.log").write_bytes(machine.console.path.read_bytes())
-    return {
-        "process": [process.number, process.pid],
-        "boot_seconds": guest.boot_seconds,
-        "ram": _fingerprint(ram),
-        "state_sha256": hashlib.sha256(state.read_bytes()).hexdigest(),
-        "log_sha256": hashlib.sha256((directory / "console.log").read_bytes()).hexdigest(),
-    }
-
-
-def _settle(guest: Guest) -> None:
-    """Waits for what every boot still does after init: the clock's change, the shell's first prompt."""
-    clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
-    with contextlib.suppress(OSError, MachineFailure):
-        if guest.read_text(clock).strip() == "tsc-early":
-            guest.kernel_log.await_text(_SETTLED, timeout=_SETTLE_SECONDS)
-    with contextlib.suppress(MachineFailure):
-        guest.shell.synchronise()
-    # what the first program needs lies in the page cache from then on
-    with contextlib.suppress(OSError):
-        guest.run(["true"])
-    guest.kernel_log.sync(guest.syscaller)
-
-
-def _open(cache: Cache, key: str, entry: Path) -> Template:
-    """Returns the entry's template if its files are what the manifest says. Raises TemplateUnusable."""
-    manifest: dict[str, Any] = dict(cache.manifest(_KIND, key) or {})
-    try:
-        sound = (
-            _fingerprint(entry / "ram") == manifest["ram"]
-            and hashlib.sha256((entry / "state").read_bytes()).hexdigest() == manifest["state_sha256"]
-            and hashlib.sha256((entry / "console.log").read_bytes()).hexdigest() == manifest["log_sha256"]
-        )
-        number, pid = manifest["process"]
-        template = Template(entry, (int(number), int(pid)), float(manifest["boot_seconds"]))
-    except (OSError, KeyError, TypeError, ValueError):
-        sound = False
-    if not sound:
-        cache.remove(_KIND, key)
-        raise TemplateUnusable("the saved guest was damaged or changed; it was discarded")
-    return template
-
-
-def _fingerprint(ram: Path) -> list[int]:
-    """Size and time of the last change: hashing the RAM would cost each restore more than all else."""
-    status = ram.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _key(prepared: Prepared) -> str:
-    """Returns the digest of everything that goes into the saved machine."""
-    nowhere = Endpoints(0, 0, 0, Path("/"))
-    argv = qemu_argv(
-        prepared.qemu, prepared.spec, prepared.accelerator, prepared.kernel.bzimage, prepared.initrd, nowhere
-    )
-    files = [prepared.qemu, str(prepared.kernel.bzimage), str(prepared.initrd), prepared.spec.firmware]
-    parts = [*argv, *(_identity(path) for path in files if path), _host_cpu(prepared)]
-    return digest_of(*parts)[:20]
-
-
-def _identity(path: str) -> str:
-    status = os.stat(path)
-    return f"{path} {status.st_size} {status.st_mtime_ns}"
-
-
-def _host_cpu(prepared: Prepared) -> str:
-    """Returns what tells host CPUs apart, where the guest sees the host's (KVM)."""
-    if prepared.accelerator.name != "kvm":
-        return ""
-    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    return "\n".join(line for line in lines if line.startswith(("model", "flags", "stepping", "microcode")))

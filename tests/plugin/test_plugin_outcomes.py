@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from strangers import RunSuite, SuiteRun
 
-from .conftest import RunSuite, SuiteRun
+#: Seconds: long for any call to a guest on a busy machine, short for a test of a hang.
+TIMEOUT = 6.0
 
 CONFTEST = """
 import os
@@ -22,6 +24,11 @@ def faulty_ko():
     return {faulty!r}
 
 @pytest.fixture
+def chardev(guest, chardev_ko):
+    with guest.load(chardev_ko) as module:
+        yield module
+
+@pytest.fixture
 def write_faulty(guest, faulty_ko):
     def write(fault):
         guest.load(faulty_ko, fault=fault, when="write")
@@ -32,11 +39,11 @@ def write_faulty(guest, faulty_ko):
 SUITE = """
 import os, signal
 import pytest
-from kmod_harness.errors import GuestHang, KernelPanic
+from kmod_harness.errors import KernelPanic
 from kmod_harness.guest import ProcessKilled
 
-def test_passes(guest, chardev_ko):
-    with guest.load(chardev_ko), guest.open("/dev/chardev0", os.O_RDWR) as device:
+def test_passes(guest, chardev):
+    with guest.open("/dev/chardev0", os.O_RDWR) as device:
         assert device.write(b"hello") == 5
 
 def test_fails(guest):
@@ -45,46 +52,46 @@ def test_fails(guest):
 def test_oops_in_write(guest, write_faulty):
     write_faulty("oops")
 
-def test_starts_clean_after_an_oops(guest):
+def test_after_an_oops(guest):
     assert guest.read_text("/proc/modules") == ""
     assert guest.read_text("/proc/sys/kernel/tainted") == "0\\n"
 
-def test_warns_and_fails_by_itself(guest, write_faulty):
+def test_warns_and_fails_by_itself(write_faulty):
     write_faulty("warn")
     assert 1 == 2
 
 @pytest.mark.expect_splat("WARNING")
-def test_expected_warning_comes(guest, write_faulty):
+def test_expected_warning_comes(write_faulty):
     write_faulty("warn")
 
 @pytest.mark.expect_splat("WARNING")
-def test_expected_warning_does_not_come(guest):
+def test_expected_warning_stays_away(guest):
     pass
 
 @pytest.mark.expect_splat("WARNING")
-def test_another_splat_than_expected(guest, write_faulty):
+def test_another_splat_than_expected(write_faulty):
     with pytest.raises(ProcessKilled):
         write_faulty("bug")
 
 @pytest.mark.expect_splat("OOPS")
-def test_expected_oops_kills_the_writer(guest, write_faulty):
+def test_expected_oops_kills_the_writer(write_faulty):
     write_faulty("oops")
 
 def test_oops_in_exit_at_clean_up(guest, faulty_ko):
     guest.load(faulty_ko, fault="oops", when="exit")
 
 @pytest.fixture
-def faulty(guest, faulty_ko):
-    with guest.load(faulty_ko, fault="oops", when="exit") as module:
+def faulty_at_exit(guest, faulty_ko):
+    with guest.load(faulty_ko, fault="warn", when="exit") as module:
         yield module
 
-def test_oops_in_exit_by_a_fixture(faulty):
-    assert faulty.is_loaded
+def test_warning_in_exit_by_a_fixture(faulty_at_exit):
+    assert faulty_at_exit.is_loaded
 
-def test_comes_after_it(guest):
+def test_after_a_warning_in_exit(guest):
     assert guest.run(["true"]).status == 0
 
-def test_panics(guest, faulty_ko):
+def test_panics(guest, chardev, faulty_ko):
     guest.load(faulty_ko, fault="panic")
 
 @pytest.mark.expect_splat("PANIC")
@@ -92,26 +99,157 @@ def test_expected_panic(guest, faulty_ko):
     with pytest.raises(KernelPanic):
         guest.load(faulty_ko, fault="panic")
 
-def test_hangs(guest, faulty):
-    "the fixture's teardown must not wait for it either"
-    guest.load(faulty.file.path.parent.parent / "other" / "hang.ko", fault="hang")
+def test_hangs(chardev, write_faulty):
+    write_faulty("hang")
 
-def test_qemu_is_killed(guest, faulty):
+def test_qemu_is_killed(guest, chardev):
     os.kill(guest.machine.pid, signal.SIGKILL)
     guest.run(["true"])
 
-def test_two_guests_and_the_other_one_warns(guest, machine, faulty_ko):
+def test_the_other_guest_warns(guest, machine, faulty_ko):
     with machine.guest() as other:
         other.load(faulty_ko, fault="warn")
         assert guest.read_text("/proc/modules") == ""
 
 @pytest.mark.xfail(reason="a known bug")
-def test_known_to_warn(guest, write_faulty):
+def test_known_to_warn(write_faulty):
     write_faulty("warn")
 
 def test_skips_itself(guest):
     pytest.skip("nothing to do")
 
+def test_loads_what_is_no_module(guest):
+    guest.load(__file__)
+
 def test_uses_no_guest():
     assert True
 """
+
+
+@pytest.fixture(scope="module")
+def suite(run_suite: RunSuite, chardev_ko: Path, faulty_ko: Path) -> SuiteRun:
+    conftest = CONFTEST.format(chardev=str(chardev_ko), faulty=str(faulty_ko))
+    return run_suite({"conftest.py": conftest, "test_kernel.py": SUITE}, f"--kh-timeout={TIMEOUT}")
+
+
+@pytest.mark.parametrize(
+    ("test", "status", "outcome"),
+    [
+        ("test_passes", ("passed",), "passed"),
+        ("test_fails", ("failure",), "failed"),
+        ("test_oops_in_write", ("failure",), "splat"),
+        ("test_after_an_oops", ("passed",), "passed"),
+        ("test_warns_and_fails_by_itself", ("failure",), "splat"),
+        ("test_expected_warning_comes", ("passed",), "passed"),
+        ("test_expected_warning_stays_away", ("failure",), "failed"),
+        ("test_another_splat_than_expected", ("failure",), "splat"),
+        ("test_expected_oops_kills_the_writer", ("passed",), "passed"),
+        ("test_oops_in_exit_at_clean_up", ("error",), "splat"),
+        ("test_warning_in_exit_by_a_fixture", ("error",), "splat"),
+        ("test_after_a_warning_in_exit", ("passed",), "passed"),
+        ("test_panics", ("failure",), "panic"),
+        ("test_expected_panic", ("passed",), "passed"),
+        ("test_hangs", ("failure",), "hang"),
+        ("test_qemu_is_killed", ("failure",), "qemu-died"),
+        ("test_the_other_guest_warns", ("failure",), "splat"),
+        ("test_known_to_warn", ("skipped",), "splat"),
+        ("test_skips_itself", ("skipped",), "nothing-tested"),
+        ("test_loads_what_is_no_module", ("failure",), "setup-error"),
+        ("test_uses_no_guest", ("passed",), ""),
+    ],
+)
+def test_each_test_has_its_own_outcome(
+    suite: SuiteRun, test: str, status: tuple[str, ...], outcome: str
+) -> None:
+    assert (suite.tests[test].status, suite.tests[test].outcome) == (status, outcome), suite.output
+
+
+@pytest.mark.parametrize(
+    ("test", "message", "text"),
+    [
+        ("test_oops_in_write", "KernelOops: OOPS: NULL pointer dereference in faulty_oops", "RIP: 0010:"),
+        (
+            "test_warns_and_fails_by_itself",
+            "KernelWarning: WARNING: WARNING in faulty_warn",
+            "---[ end trace",
+        ),
+        ("test_another_splat_than_expected", "KernelOops: BUG: kernel BUG in faulty_bug", "kernel BUG at"),
+        ("test_panics", "KernelPanic: PANIC: kernel panic: faulty: a panic was asked for", "Call Trace:"),
+        (
+            "test_hangs",
+            f"GuestHang: write in the guest took longer than {TIMEOUT:g} s",
+            "faulty: hang in write",
+        ),
+        ("test_qemu_is_killed", "QemuDied: QEMU (process ", "signal 9"),
+        ("test_the_other_guest_warns", "KernelWarning: WARNING: WARNING in faulty_warn", "faulty_init"),
+        ("test_expected_warning_stays_away", "CheckFailed: the expected WARNING did not come", "->"),
+        ("test_loads_what_is_no_module", "ModuleFileError: ", "test_kernel.py"),
+    ],
+)
+def test_a_failure_begins_with_its_kind(suite: SuiteRun, test: str, message: str, text: str) -> None:
+    reported = suite.tests[test]
+    assert reported.messages[0].startswith(message)
+    assert reported.texts[0].startswith(message)
+    assert text in reported.texts[0]
+    assert suite.section(test).partition("\n")[2].startswith(message), "the terminal's section"
+    assert f"FAILED test_kernel.py::{test} - {message}" in suite.output
+
+
+@pytest.mark.parametrize(
+    ("test", "title"),
+    [
+        ("test_oops_in_exit_at_clean_up", "KernelOops: OOPS: NULL pointer dereference in faulty_oops"),
+        ("test_warning_in_exit_by_a_fixture", "KernelWarning: WARNING: WARNING in faulty_warn"),
+    ],
+)
+def test_a_splat_in_a_modules_exit_is_an_error_at_that_tests_teardown(
+    suite: SuiteRun, test: str, title: str
+) -> None:
+    reported = suite.tests[test]
+    assert reported.messages[0].startswith(f'failed on teardown with "{title}')
+    assert reported.texts[0].startswith(title)
+    assert "faulty_exit" in reported.texts[0]
+
+
+def test_a_splat_is_chained_to_the_tests_own_failure(suite: SuiteRun) -> None:
+    (text,) = suite.tests["test_warns_and_fails_by_itself"].texts
+    assert text.index("WARNING in faulty_warn") < text.index("the test itself ended with")
+    assert ">       assert 1 == 2" in text
+    (text,) = suite.tests["test_oops_in_write"].texts
+    assert text.rstrip().splitlines()[-1].startswith("E   ")
+    assert "was killed by SIGKILL in write" in text.rstrip().splitlines()[-1]
+    assert "test_kernel.py:" in text, "the line of the test"
+
+
+def test_no_frame_of_the_harness_is_shown(suite: SuiteRun) -> None:
+    texts = "".join(text for test in suite.tests.values() for text in test.texts)
+    assert not re.search(r"kmod_harness/\w+/\w+\.py:\d+", texts)
+
+
+@pytest.mark.parametrize("test", ["test_fails", "test_oops_in_write", "test_hangs", "test_qemu_is_killed"])
+def test_the_terminal_shows_the_evidence(suite: SuiteRun, test: str) -> None:
+    section = suite.section(test)
+    assert "- kernel log -" in section
+    assert "- QEMU command line -" in section
+    assert "qemu-system-x86_64" in section
+
+
+def test_the_shells_transcript_is_evidence(suite: SuiteRun) -> None:
+    assert "- transcript of the shell -" in suite.section("test_fails")
+    assert re.search(r"^42$", suite.section("test_fails"), re.MULTILINE)
+
+
+def test_evidence_tells_two_guests_apart(suite: SuiteRun) -> None:
+    section = suite.section("test_the_other_guest_warns")
+    assert "- kernel log (guest 1) -" in section
+    assert "- kernel log (guest 2) -" in section
+
+
+def test_teardown_does_not_wait_for_a_guest_that_hangs(suite: SuiteRun) -> None:
+    assert suite.tests["test_hangs"].seconds < TIMEOUT * 1.5
+
+
+def test_the_run_fails_and_says_what_ran(suite: SuiteRun) -> None:
+    assert suite.status == pytest.ExitCode.TESTS_FAILED
+    assert re.search(r"^kmod-harness: kernel \S+ .*(tcg|kvm): ", suite.output, re.MULTILINE)
+    assert re.search(r"^kmod-harness: \d+ boots", suite.output, re.MULTILINE)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-TOOLS = "bash sh env dirname readlink mkdir grep awk sort comm tail printf cat touch rm"
+TOOLS = "bash sh env dirname readlink mkdir grep awk sort comm tail printf cat touch true"
 
 LIST = """\
 # GROUP PACKAGE CHECK WHY

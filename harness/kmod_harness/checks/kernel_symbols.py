@@ -69,7 +69,7 @@ def has_system_map(kernel: Kernel) -> bool:
 
 
 def read_slide(guest: Guest, kernel: Kernel) -> int | None:
-    """Returns the KASLR slide in bytes, None without a System.map or with hidden addresses.
+    """Returns the KASLR slide in bytes, None without a System.map, kallsyms or visible addresses.
 
     Reads only the beginning of /proc/kallsyms, where `_text` stands: milliseconds.
     """
@@ -77,7 +77,10 @@ def read_slide(guest: Guest, kernel: Kernel) -> int | None:
         return None
     assert kernel.system_map is not None
     linked = _TEXT.search(kernel.system_map.read_text())
-    running = _running_text(guest)
+    try:
+        running = _running_text(guest)
+    except FileNotFoundError:
+        return None
     return running - int(linked[1], 16) if linked is not None and running else None
 
 

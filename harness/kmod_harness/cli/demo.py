@@ -1,5 +1,34 @@
-"""x"""
+"""`kmod-harness demo`: one boot, one module, and what happened in the order it happened."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .machine_options import add_machine_options
 
 
-def add_parser(commands):
-    pass
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "demo", help="build what is missing, boot, load the sample module, and show what happened"
+    )
+    add_machine_options(parser)
+    parser.add_argument(
+        "--source", default="", metavar="DIR|TARBALL", help="kernel source (default: Debian's)"
+    )
+    parser.set_defaults(execute=execute, parser=parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Builds what is missing, runs the demo, returns 0 only if every check held."""
+    from ..build.modules import build_modules
+    from ..build.resources import data_directory
+    from ..start import prepare
+    from .demo_show import show
+    from .machine_options import spec_from
+    from .modules import sample_directory
+
+    prepared = prepare(spec_from(args), build=True, kernel_source=args.source)
+    built = build_modules(data_directory("modules"), prepared.kernel, sample_directory(prepared.kernel))
+    chardev = next(path for path in built if path.name == "chardev.ko")
+    return show(prepared, chardev, boot_timeout=args.boot_timeout)

@@ -21,6 +21,8 @@ COMMAND's first word: one with a slash, such as ./test.sh, is a file of this mac
 /kmod-harness/pushed and run there; a name is a program of the guest, and so is an absolute path that the
 image holds. The program is looked at before the boot: a missing interpreter or library is named.
 
+A report of the kernel about itself counts wherever it stands in the log, from the boot's first line on.
+
 exit status:
   0 passed   1 failed   2 usage or set-up   3 kernel splat (oops, BUG, WARNING, ...)   4 panic
   5 hang     6 boot failed   7 QEMU died   8 nothing was tested (the command exited with 4: skipped)

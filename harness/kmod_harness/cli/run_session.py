@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..checks import read_slide
 from ..errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, ModuleMismatch, QemuDied
 from ..guest import Guest
-from ..guest.protocol import Kind
+from ..guest.protocol import Kind, ProtocolError
 from ..klog import find_splats, parse_console
 from ..kmod import Finding, FindingKind
 from ..kmod.preflight import preflight
@@ -106,7 +106,7 @@ def _boot_and_drive(
                 guest = Guest(machine, boot_timeout=request.boot_timeout)
                 record.slide = read_slide(guest, record.prepared.kernel)
             _drive(guest, request, record, command, pushes, say)
-        except KmodHarnessError as error:
+        except (KmodHarnessError, ProtocolError) as error:
             record.errors.append(error)
         finally:
             _keep_log(machine, guest, record)

@@ -60,7 +60,7 @@ class Guest:
             self._process = wake(machine, self.channel, earlier, deadline)
         self.was_restored = earlier is not None
         self.boot_seconds = time.monotonic() - machine.started
-        self.kernel_log = KernelLog(machine, earlier.boot_log if earlier else b"")
+        self.kernel_log = KernelLog(machine, earlier.log if earlier else b"")
         self._others: list[Process] = []
         self._modules: list[LoadedModule] = []
         self._shell: Shell | None = None

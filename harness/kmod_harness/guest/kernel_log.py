@@ -27,9 +27,15 @@ class KernelLog:
         self._machine = machine
         self._parser = ConsoleParser()
         self._nonces: set[str] = set()
+        self._earlier = boot_log
         self.records: list[KernelRecord] = []
         # a restored guest's log goes on where its template's ended
         self._note(parse_console(boot_log))
+
+    @property
+    def raw(self) -> bytes:
+        """Everything ttyS0 carried since the boot, as it came."""
+        return self._earlier + self._machine.console.path.read_bytes()
 
     def take_in(self) -> None:
         """Takes in what the console has written until now, without waiting."""

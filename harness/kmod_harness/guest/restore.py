@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from ..errors import BootFailed
+from ..kmod.elf import KernelModule
 from ..machine import Deadline, Machine
 from .channel import AgentChannel
 from .process import Process
@@ -28,10 +29,15 @@ _CLOCK_REALTIME = 0
 
 @dataclass(frozen=True)
 class EarlierLife:
-    """What a template's guest left: its agent's waiting process (number, pid), its boot's log."""
+    """What a template's guest left.
+
+    process: its agent's waiting process (number, pid). log: ttyS0 until then.
+    modules: what was loaded in it by Guest.load.
+    """
 
     process: tuple[int, int]
-    boot_log: bytes
+    log: bytes
+    modules: tuple[KernelModule, ...] = ()
 
 
 def wake(machine: Machine, channel: AgentChannel, earlier: EarlierLife, deadline: Deadline) -> Process:

@@ -103,6 +103,9 @@ def qemu_argv(
         argv += ["-S"]
     if incoming:
         argv += ["-incoming", "defer"]
+    if incoming and stopped:
+        # what it saves is to run where it is loaded, though it stands still here
+        argv += ["-global", "migration.store-global-state=off"]
     return argv + list(spec.qemu_args)
 
 

@@ -161,40 +161,71 @@ class Machine:
 
         Raises StateNotSaved when QEMU cannot: a device that does not migrate, a full disk.
         """
-        from qemu.qmp import ExecuteError
-
-        self._set_capabilities("x-ignore-shared", "events")
+        self._share_ram(True)
         with open(path, "wb") as file:
-            self._qemu.pass_fd("state", file.fileno())
-            try:
-                self.qmp("migrate", {"uri": "fd:state"})
-            except ExecuteError as error:
-                raise StateNotSaved(f"QEMU does not save this machine: {error}") from error
-            # a few hundred KiB: it takes 0.02 s
-            while (status := self._migration_status(30.0)) != "completed":
-                if status in ("failed", "cancelled"):
-                    reason = self.qmp("query-migrate").get("error-desc", status)
-                    raise StateNotSaved(f"QEMU did not save this machine: {reason}")
+            self._migrate_to(file.fileno())
 
     def load_state(self, path: Path) -> None:
         """Starts a machine made with `incoming` from a saved device state; it runs on from there.
 
         Returns at once: a state that does not fit ends QEMU, which the next wait reports.
         """
-        self._set_capabilities("x-ignore-shared")
+        self._share_ram(True)
         with open(path, "rb") as file:
             self._qemu.pass_fd("state", file.fileno())
             self.qmp("migrate-incoming", {"uri": "fd:state"})
 
-    def _set_capabilities(self, *names: str) -> None:
-        capabilities = [{"capability": name, "state": True} for name in names]
-        self.qmp("migrate-set-capabilities", {"capabilities": capabilities})
-
-    def _migration_status(self, seconds: float) -> str:
+    def save_all(self, fd: int) -> None:
+        """Writes RAM and device state to a descriptor; the guest goes on. Raises StateNotSaved."""
+        self._share_ram(False)
+        self.qmp("stop")
         try:
-            return self._migration.get(timeout=seconds)
-        except queue.Empty:
-            return "failed"
+            self._migrate_to(fd)
+        finally:
+            self.qmp("cont")
+
+    def load_all(self, fd: int) -> None:
+        """Returns when a machine made with `incoming` holds what `save_all` wrote. Raises StateNotSaved."""
+        self._share_ram(False)
+        self._qemu.pass_fd("state", fd)
+        self.qmp("migrate-incoming", {"uri": "fd:state"})
+        self._await_migration()
+
+    def _share_ram(self, shared: bool) -> None:
+        """Leaves RAM that lies in a shared file out of the next stream, or not; has its end told."""
+        # what an earlier stream's events said is not the next one's end
+        self._migration = queue.SimpleQueue()
+        capabilities = {"events": True, "x-ignore-shared": shared}
+        self.qmp(
+            "migrate-set-capabilities",
+            {"capabilities": [{"capability": name, "state": on} for name, on in capabilities.items()]},
+        )
+
+    def _migrate_to(self, fd: int) -> None:
+        from qemu.qmp import ExecuteError
+
+        # to a file on this machine: QEMU's default of 128 MiB/s is for a network
+        self.qmp("migrate-set-parameters", {"max-bandwidth": 1 << 33})
+        self._qemu.pass_fd("state", fd)
+        try:
+            self.qmp("migrate", {"uri": "fd:state"})
+        except ExecuteError as error:
+            raise StateNotSaved(f"QEMU does not save this machine: {error}") from error
+        self._await_migration()
+
+    def _await_migration(self, seconds: float = 60.0) -> None:
+        deadline = self.deadline("saving or loading a guest", seconds)
+        while not deadline.passed:
+            try:
+                status = self._migration.get(timeout=deadline.remaining)
+            except queue.Empty:
+                break
+            if status == "completed":
+                return
+            if status in ("failed", "cancelled"):
+                reason = self.qmp("query-migrate").get("error-desc", status)
+                raise StateNotSaved(f"QEMU did not save or load this guest: {reason}")
+        raise StateNotSaved(f"QEMU took more than {seconds:g} s to save or load a guest")
 
     def ssh_port(self) -> int:
         """Returns the loopback port that reaches the guest's port 22."""

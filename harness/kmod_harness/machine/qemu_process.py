@@ -182,6 +182,10 @@ class QemuProcess:
         if self._client is not None:
             with contextlib.suppress(Exception):
                 await self._client.disconnect()
+        # a greeting or command that was given up ends before its loop does
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        if rest:
+            await asyncio.wait(rest, timeout=5)
 
 
 def _tail(path: Path, size: int = 8192) -> list[str]:

@@ -102,4 +102,3 @@ def _told(element: ElementTree.Element) -> Iterator[Outcome]:
         value = item.get("value", "")
         if item.get("name") == OUTCOME_PROPERTY and value in _OUTCOME_VALUES:
             yield Outcome(value)
-

@@ -12,6 +12,8 @@ and nothing is ever compiled. When no test ran, pytest's own exit status 5 says 
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from . import markers, options, reporting
@@ -65,6 +67,16 @@ def pytest_enter_pdb(config: pytest.Config) -> None:
 def pytest_leave_pdb(config: pytest.Config) -> None:
     if STATE in config.stash:
         config.stash[STATE].clock.resume()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporting.send_to_controller(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """xdist: a worker has ended."""
+    reporting.take_from_worker(node.config, getattr(node, "workeroutput", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -91,9 +91,7 @@ def _uses_guests(item: pytest.Item) -> bool:
     return "machine" in getattr(item, "fixturenames", ())
 
 
-def _record(
-    item: pytest.Item, case: Case, report: pytest.TestReport, error: BaseException | None
-) -> None:
+def _record(item: pytest.Item, case: Case, report: pytest.TestReport, error: BaseException | None) -> None:
     """Puts the evidence into the report, and with the last phase the outcome among the test's properties."""
     from .verdict import outcome_of_phase, worst_outcome
 

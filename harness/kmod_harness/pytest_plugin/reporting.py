@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from .state import STATE
 if TYPE_CHECKING:
     from _pytest._code.code import TracebackEntry
 
+_FROM_WORKERS = pytest.StashKey[list[dict[str, Any]]]()
 #: Whose frames say nothing about the test.
 _INTERNAL = ("_pytest", "pluggy", "kmod_harness", "contextlib", "xdist")
 
@@ -24,16 +25,33 @@ def header(config: pytest.Config) -> str | None:
 
 
 def summary(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Writes which machines ran, once known; under xdist the workers have no terminal."""
-    if STATE not in config.stash:
-        return
-    state = config.stash[STATE]
-    for line in state.about:
+    """Writes which machines ran and how many boots it took, in this process and in xdist's workers."""
+    ran = [*config.stash.get(_FROM_WORKERS, []), *_machines(config)]
+    for line in dict.fromkeys(line for machines in ran for line in machines["about"]):
         reporter.write_line(f"kmod-harness: {line}")
-    if state.boots:
-        reporter.write_line(
-            f"kmod-harness: {state.boots} boots, {state.boot_seconds / state.boots:.1f} s each"
-        )
+    boots = [seconds for machines in ran for seconds in machines["boots"]]
+    if boots:
+        mean = sum(boots) / len(boots)
+        reporter.write_line(f"kmod-harness: {len(boots)} boots, {mean:.1f} s each")
+
+
+def send_to_controller(config: pytest.Config) -> None:
+    """Gives what ran in this xdist worker to the process that has the terminal."""
+    output: dict[str, object] | None = getattr(config, "workeroutput", None)
+    if output is not None:
+        output["kmod_harness"] = _machines(config)
+
+
+def take_from_worker(config: pytest.Config, output: dict[str, Any]) -> None:
+    config.stash.setdefault(_FROM_WORKERS, []).extend(output.get("kmod_harness", []))
+
+
+def _machines(config: pytest.Config) -> list[dict[str, Any]]:
+    """Returns what ran in this process, in types that xdist can send; [] for nothing."""
+    if STATE not in config.stash:
+        return []
+    state = config.stash[STATE]
+    return [{"about": list(state.about), "boots": list(state.boots)}]
 
 
 def failure_text(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> str:

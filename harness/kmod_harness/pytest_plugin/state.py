@@ -21,7 +21,7 @@ class State:
     """The guests that the running test may use, and what is known against them.
 
     in_use: booted and handed out. findings, evidence: of guests that were given back since
-    the test began. about: one line for each machine that was prepared.
+    the test began. about: one line for each machine that was prepared. boots: seconds of each.
     """
 
     clock: Clock
@@ -29,8 +29,7 @@ class State:
     findings: list[Finding] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
     about: list[str] = field(default_factory=list)
-    boots: int = 0
-    boot_seconds: float = 0.0
+    boots: list[float] = field(default_factory=list)
     was_used: bool = False
 
     def begin_test(self) -> None:
@@ -41,31 +40,32 @@ class State:
 
     @contextlib.contextmanager
     def using(self, watched: WatchedGuest) -> Iterator[None]:
-        """Between entering and leaving, the guest is judged with the running test; at the end for the last time."""
+        """A block in which the guest is judged with every test that runs, at its end for the last time."""
         self.in_use.append(watched)
         self.was_used = True
         watched.begin_test()
         try:
             yield
         except GuestHang:
-            self.findings += watched.judge(wait=False)
-            watched.give_up()
+            self.findings += watched.judge_after_hang()
             raise
         except (KeyboardInterrupt, SystemExit):
-            watched.broken = True
+            watched.broken = watched.is_damaged = True  # no time for cleaning up
             raise
         finally:
             self.findings += watched.finish()
             self.evidence.append(watched.evidence())
             self.in_use.remove(watched)
 
-    def judge(self, *, wait: bool) -> list[Finding]:
-        """Returns what the log of every guest in use holds against it since the last call."""
+    def judge(self, *, after_hang: bool) -> list[Finding]:
+        """Returns what the log of every guest in use holds against it since the last call.
+
+        `after_hang`: a deadline was met, by whichever guest.
+        """
         self.was_used = False
         findings, self.findings = self.findings, []
         for watched in self.in_use:
-            if not watched.broken:
-                findings += watched.judge(wait=wait)
+            findings += watched.judge_after_hang() if after_hang else watched.judge()
         return findings
 
     def end_hung_guests(self) -> None:
@@ -82,7 +82,7 @@ class State:
 class Case:
     """One test: the kinds it expects, those that came, what was found out about it.
 
-    is_settled: a machine failure was reported; what follows from it is not reported again.
+    is_settled: a guest of it was damaged; what follows from that is not reported again.
     """
 
     expected: frozenset[str]

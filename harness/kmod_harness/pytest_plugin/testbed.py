@@ -43,7 +43,7 @@ class Testbed:
 
     @contextlib.contextmanager
     def guest(self) -> Iterator[Guest]:
-        """Boots a guest of the caller's own; cleaned up, judged with the running test, and ended at the end."""
+        """Boots a guest of the caller's own; judged with the running test, at the end cleaned up and ended."""
         with self.booted() as watched, self.state.using(watched):
             yield watched.guest
 
@@ -68,11 +68,8 @@ class Testbed:
 
     @contextlib.contextmanager
     def _boot(self) -> Iterator[Guest]:
-        with boot(
-            self.prepared, boot_timeout=self._settings.boot_timeout, clock=self.state.clock
-        ) as guest:
-            self.state.boots += 1
-            self.state.boot_seconds += guest.boot_seconds
+        with boot(self.prepared, boot_timeout=self._settings.boot_timeout, clock=self.state.clock) as guest:
+            self.state.boots.append(guest.boot_seconds)
             yield guest
 
 

@@ -30,17 +30,14 @@ def conclude(state: State, case: Case, phase: str, raised: BaseException | None)
     """Returns what the phase fails with, None when it does not.
 
     The worst thing the machine did wins over the test's own failure, and over what
-    followed from it. A guest that hangs is not asked to complete its log.
+    followed from it.
     """
-    findings = state.judge(wait=not isinstance(raised, GuestHang))
-    if isinstance(raised, GuestHang):
-        for watched in state.in_use:
-            watched.give_up()
+    findings = state.judge(after_hang=isinstance(raised, GuestHang))
     case.came |= {finding.kind for finding in findings}
     failure = _failure(case, phase, raised, findings)
     if failure is not None:
         case.sections += _sections(state)
-    case.is_settled = case.is_settled or any(watched.broken for watched in state.in_use)
+    case.is_settled = case.is_settled or any(watched.is_damaged for watched in state.in_use)
     return failure
 
 
@@ -103,7 +100,7 @@ def _met_as(kind: str) -> tuple[type[MachineFailure], ...]:
 
 
 def _what_remains(raised: BaseException | None, case: Case) -> BaseException | None:
-    """Returns a teardown's failure unless it only repeats that the guest is broken; then a section notes it."""
+    """Returns a teardown's failure, unless that only repeats that the guest is broken: a section says so."""
     if raised is None or not all(map(_is_the_harness_own, _leaves(raised))):
         return raised
     case.sections.append(("teardown on the broken guest", f"{type(raised).__name__}: {raised}"))

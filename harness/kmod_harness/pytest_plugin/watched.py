@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ..errors import GuestHang, KernelPanic, MachineFailure
+from ..errors import GuestHang, KernelPanic, KernelWarning, MachineFailure
 from ..guest import Guest, ProcessKilled
 from ..klog import KernelRecord, Splat, SplatKind, error_for
 
@@ -19,7 +19,10 @@ from ..klog import KernelRecord, Splat, SplatKind, error_for
 _TAIL_LINES = 60
 _SPLAT_LINES = 80
 _LEAD_LINES = 10
+_EARLIER_LINES = 10
 _TRANSCRIPT_BYTES = 4000
+#: Seconds in which a guest answers that only met a deadline with one program; it takes milliseconds.
+_ANSWER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,20 @@ class Evidence:
 class WatchedGuest:
     """A guest, and up to where its kernel log has been judged.
 
-    broken: it splatted, hung or ended, or could not be cleaned up; it is not used again.
-    hangs: it may not answer any more.
+    broken: it splatted, hung or ended, or could not be cleaned up; no other test gets it.
+    is_damaged: its kernel did not simply go on, so there is no cleaning up. hangs: it does not answer.
     """
 
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
         self.broken = False
+        self.is_damaged = False
         self.hangs = False
         self._judged = 0
         self._test_began = 0
 
     def begin_test(self) -> None:
         self._test_began = self.guest.kernel_log.mark()
-
-    def give_up(self) -> None:
-        """A call to it met its deadline: nothing waits for it any more."""
-        self.broken = self.hangs = True
 
     def end(self) -> None:
         """Kills QEMU; its owner still closes it."""
@@ -76,7 +76,23 @@ class WatchedGuest:
 
     def judge(self, *, wait: bool = True) -> list[Finding]:
         """Returns what the log holds that was not judged before; with `wait` the log is complete first."""
-        end = self._complete_log() if wait else self._end()
+        return self._findings(self._complete_log() if wait and not self.hangs else self._end())
+
+    def judge_after_hang(self) -> list[Finding]:
+        """As `judge`, of a guest that may have been met by a deadline: finds out soon if it still answers."""
+        machine = self.guest.machine
+        self.broken = True
+        limit, machine.call_limit = machine.call_limit, _ANSWER_SECONDS
+        try:
+            end = self._complete_log()
+        finally:
+            machine.call_limit = limit
+        if isinstance(end, GuestHang):
+            self.hangs = self.is_damaged = True
+            end = None
+        return self._findings(end)
+
+    def _findings(self, end: MachineFailure | None) -> list[Finding]:
         records = self.guest.kernel_log.since(self._judged)
         splats = self.guest.kernel_log.splats_since(self._judged)
         self._judged += len(records)
@@ -85,24 +101,28 @@ class WatchedGuest:
             if not any(finding.kind == SplatKind.PANIC for finding in findings):
                 findings.append(Finding(SplatKind.PANIC, end))
         elif end is not None:
-            self.hangs = isinstance(end, GuestHang)
             findings.append(Finding("", end))
+        self.hangs = self.hangs or isinstance(end, GuestHang)
         self.broken = self.broken or bool(findings)
+        self.is_damaged = self.is_damaged or any(
+            not isinstance(finding.error, KernelWarning) for finding in findings
+        )
         return findings
 
     def finish(self) -> list[Finding]:
         """Unloads what was loaded, ends processes, completes the log, judges: the end of a test.
 
-        A guest that is broken already is left as it is: it will be replaced, not repaired.
+        A guest that is damaged is left as it is: it will be replaced, not repaired.
         """
-        if self.broken:
+        if self.is_damaged:
             return []
         failures: list[MachineFailure | OSError]
         try:
             failures = self.guest.clean_up()
         except MachineFailure as end:
             failures = [end]
-        findings = self.judge(wait=not any(isinstance(failure, GuestHang) for failure in failures))
+        hung = any(isinstance(failure, GuestHang) for failure in failures)
+        findings = self.judge_after_hang() if hung else self.judge()
         for failure in failures:
             self.broken = True
             if isinstance(failure, OSError):
@@ -114,9 +134,13 @@ class WatchedGuest:
         return findings
 
     def evidence(self) -> Evidence:
-        records = self.guest.kernel_log.since(self._test_began)
+        log = self.guest.kernel_log
+        said = [record.raw for record in log.since(self._test_began)[-_TAIL_LINES:]]
+        if not said:
+            earlier = [record.raw for record in log.records[-_EARLIER_LINES:]]
+            said = [*earlier, "(the kernel said nothing during this test)"]
         return Evidence(
-            "\n".join(record.raw for record in records[-_TAIL_LINES:]),
+            "\n".join(said),
             self.guest.shell_transcript()[-_TRANSCRIPT_BYTES:],
             shlex.join(self.guest.machine.argv),
         )

@@ -1,0 +1,129 @@
+"""The guest's serial shell on a terminal, byte for byte; or fed with lines when there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import struct
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from typing import BinaryIO, TextIO
+
+from ..errors import GuestRebooted
+from ..guest import Guest
+from ..guest.process import Pending
+from ..guest.protocol import Call, InOut
+from ..guest.syscalls import NUMBERS
+from ..machine import Deadline
+
+#: Ctrl-], as in telnet: pressed twice it ends the guest.
+ESCAPE = b"\x1d"
+_PIDFD_OPEN = 434  # pidfd_open(2), Linux 5.3
+#: Seconds a line that is fed may run: a day.
+_LINE_SECONDS = 86400.0
+_LEAVING = ("exit", "logout")
+
+
+def connect_terminal(guest: Guest, keyboard: int, screen: int) -> None:
+    """Joins terminal and shell until the shell ends, the guest powers off, or Ctrl-] comes twice.
+
+    Raises KernelPanic, QemuDied. The terminal is as before afterwards, whatever ends it.
+    """
+    columns, rows = os.get_terminal_size(screen)
+    shell = guest.shell
+    pid = int(shell.run("echo $$").output)
+    term = os.environ.get("TERM", "linux")
+    shell.run(f"stty sane rows {rows} cols {columns}; export TERM={_word(term)}; PS1='# '")
+    ended = _when_it_ends(guest, pid)
+    with _raw(keyboard):
+        # a newline: the prompt that came in answer to the set-up was swallowed with it
+        guest.machine.shell.sendall(b"\n")
+        with contextlib.suppress(GuestRebooted):
+            _forward(guest, keyboard, screen, ended)
+    print()
+
+
+def feed_lines(guest: Guest, lines: BinaryIO, output: TextIO) -> int:
+    """Runs each line in the guest's shell and prints what it says; returns 1 if the last failed, else 0.
+
+    Ends at the end of the lines, at `exit`, and when the guest powers off.
+    """
+    status = 0
+    shell = guest.shell
+    try:
+        for raw in lines:
+            line = raw.decode(errors="replace").rstrip("\r\n")
+            words = line.split()
+            if words and words[0] in _LEAVING:
+                return int(words[1] != "0") if len(words) > 1 else int(status != 0)
+            if not words:
+                continue
+            result = shell.run(line, timeout=_LINE_SECONDS)
+            output.write(result.output)
+            output.flush()
+            status = result.status
+    except GuestRebooted:
+        return 0
+    return int(status != 0)
+
+
+def _forward(guest: Guest, keyboard: int, screen: int, ended: Pending) -> None:
+    machine = guest.machine
+    shell, agent = machine.shell.fileno(), machine.agent.fileno()
+    forever = Deadline("the session", None, machine.clock)
+    last = b""
+    while True:
+        ready = machine.watch.wait([keyboard, shell, agent], forever)
+        if shell in ready:
+            _write_all(screen, machine.shell.recv(65536))
+        if agent in ready:
+            guest.channel.take_in()
+            if ended.done():
+                return
+        if keyboard in ready:
+            typed = os.read(keyboard, 4096)
+            if not typed or ESCAPE * 2 in last + typed:
+                return
+            last = typed[-1:] if typed.endswith(ESCAPE) else b""
+            machine.shell.sendall(typed)
+
+
+def _when_it_ends(guest: Guest, pid: int) -> Pending:
+    """Returns a call under way in the guest that is answered when the process `pid` has ended.
+
+    A process of its own polls a pidfd: init starts the next shell at once, so the port never closes.
+    """
+    watcher = guest.process()
+    (opened,) = watcher.batch([Call(_PIDFD_OPEN, (pid, 0))])
+    poll = InOut(struct.pack("<ihh", opened.value, select.POLLIN, 0))
+    forever = 0xFFFFFFFF  # poll(2): a timeout of -1, an int
+    return watcher.begin([Call(NUMBERS["poll"], (poll, 1, forever))])
+
+
+@contextlib.contextmanager
+def _raw(keyboard: int) -> Iterator[None]:
+    """The terminal in raw mode, restored at the end; SIGTSTP cannot come: Ctrl-Z is the guest's."""
+    before = termios.tcgetattr(keyboard)
+    try:
+        tty.setraw(keyboard)
+        yield
+    finally:
+        # a background process that sets its terminal is stopped (SIGTTOU), for ever if nobody is there
+        handler = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGTTOU, handler)
+        sys.stdout.flush()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _word(text: str) -> str:
+    """A TERM that is no plain word is not passed on."""
+    return text if text.replace("-", "").replace("+", "").replace(".", "").isalnum() else "vt100"

@@ -1,0 +1,177 @@
+"""Sessions with real guests: wider scopes, several machines, xdist, what comes late, Ctrl-C, pdb."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from strangers import RunSuite
+
+#: A program of the guest can say on /dev/kmsg what a kernel says: a splat without a module.
+WARNING_LINE = "WARNING: CPU: 0 PID: 1 at kernel/late.c:1 late_work+0x1/0x2"
+
+SCOPES = f"""
+import pytest
+
+@pytest.fixture(scope="module")
+def shared(machine):
+    with machine.guest() as guest:
+        guest.write_file("/tmp/prepared", b"once")
+        yield guest
+
+def test_one_that_warns(shared):
+    shared.write_file("/dev/kmsg", b"<4>{WARNING_LINE}\\n")
+
+def test_the_same_guest_and_not_to_blame(shared):
+    assert shared.read_file("/tmp/prepared") == b"once"
+
+def test_without_a_guest_is_not_judged():
+    pass
+
+def test_another_that_warns(shared):
+    shared.write_file("/dev/kmsg", b"<4>{WARNING_LINE}\\n")
+
+def test_of_the_pristine_guest(guest):
+    guest.write_file("/tmp/mine", b"")
+    say = "echo '<4>{WARNING_LINE}' > /dev/kmsg"
+    guest.run(["sh", "-c", f"(until [ -e /tmp/now ]; do sleep 0.02; done; {{say}}) >/dev/null 2>&1 &"])
+
+def test_between(machine, pristine):
+    kept = pristine._kept.guest
+    kept.write_file("/tmp/now", b"")
+    kept.kernel_log.await_text("late_work")
+
+def test_that_comes_after_a_late_splat(guest):
+    pass
+
+def test_after_that_has_a_new_guest(guest):
+    assert not guest.exists("/tmp/mine")
+    guest.write_file("/tmp/mine", b"")
+
+@pytest.mark.cold_boot
+def test_cold_boot_has_its_own(guest, pristine):
+    assert not guest.exists("/tmp/mine")
+    assert guest is not pristine._kept.guest
+    assert pristine._kept.guest.exists("/tmp/mine")
+"""
+
+SPECS = """
+import os
+import pytest
+from kmod_harness import Spec
+
+@pytest.fixture(scope="session", params=[1, 2], ids=["one", "two"])
+def machine_spec(request, machine_spec):
+    import dataclasses
+    return dataclasses.replace(machine_spec, cpus=request.param, ssh=False)
+
+@pytest.mark.parametrize("again", range(3))
+def test_cpus(guest, again, machine_spec, record_property):
+    record_property("worker", os.environ.get("PYTEST_XDIST_WORKER", ""))
+    record_property("qemu", guest.machine.pid)
+    assert guest.run(["nproc"]).text == f"{machine_spec.cpus}\\n"
+
+def test_splats(guest, machine_spec):
+    if machine_spec.cpus == 2:
+        guest.write_file("/dev/kmsg", b"<4>WARNING: CPU: 0 PID: 1 at a.c:1 work+0x1/0x2\\n")
+"""
+
+WAITS = """
+def test_waits(guest):
+    print("QEMU", guest.machine.pid, guest.machine.directory, flush=True)
+    guest.run(["sleep", "1000"], timeout=1000)
+"""
+
+DEBUGS = """
+def test_debugs(guest):
+    limit = guest.machine.deadline("debugging", 0.5, exact=True)
+    breakpoint()
+    assert not limit.passed
+"""
+
+
+def test_guests_of_any_scope_are_judged_test_by_test(run_suite: RunSuite) -> None:
+    run = run_suite({"test_scopes.py": SCOPES})
+    statuses = {name: reported.status[0] for name, reported in run.tests.items()}
+    assert statuses == {
+        "test_one_that_warns": "failure",
+        "test_the_same_guest_and_not_to_blame": "passed",
+        "test_without_a_guest_is_not_judged": "passed",
+        "test_another_that_warns": "failure",
+        "test_of_the_pristine_guest": "passed",
+        "test_between": "passed",
+        "test_that_comes_after_a_late_splat": "error",
+        "test_after_that_has_a_new_guest": "passed",
+        "test_cold_boot_has_its_own": "passed",
+    }, run.output
+    late = run.tests["test_that_comes_after_a_late_splat"].texts[0]
+    assert late.startswith(
+        "KernelWarning: WARNING: WARNING in late_work, after the test before this one had ended"
+    )
+    assert "kmod-harness: 4 boots" in run.output
+
+
+def test_under_xdist_each_worker_has_its_own_machine_and_a_spec_stays_on_one(run_suite: RunSuite) -> None:
+    run = run_suite({"test_specs.py": SPECS}, "-n2", "--dist=loadgroup")
+    assert {name: reported.status for name, reported in run.tests.items()} == {
+        **{f"test_cpus[{spec}-{again}]": ("passed",) for spec in ("one", "two") for again in range(3)},
+        "test_splats[one]": ("passed",),
+        "test_splats[two]": ("failure",),
+    }, run.output
+    where = {
+        spec: {
+            (reported.properties["worker"], reported.properties["qemu"])
+            for name, reported in run.tests.items()
+            if f"[{spec}-" in name
+        }
+        for spec in ("one", "two")
+    }
+    assert len(where["one"]) == len(where["two"]) == 1, where
+    assert {worker for ((worker, _),) in where.values()} == {"gw0", "gw1"}
+    failed = run.tests["test_splats[two]"]
+    assert failed.outcome == "splat"
+    assert failed.messages[0].startswith("KernelWarning: WARNING: WARNING in work")
+    assert failed.texts[0].startswith("KernelWarning: WARNING: WARNING in work")
+    assert "- kernel log -" in run.section("test_splats[two]")
+    assert "kmod-harness: 2 boots" in run.output
+
+
+def test_a_boot_that_fails_is_tried_once(run_suite: RunSuite) -> None:
+    suite = "def test_one(guest): pass\ndef test_two(guest): pass\n"
+    run = run_suite({"test_boot.py": suite}, "--kh-boot-timeout=0.3")
+    assert {reported.outcome for reported in run.tests.values()} == {"boot-failed"}
+    assert run.tests["test_one"].texts[0].startswith("BootFailed: the guest was not ready within 0.3 s")
+    assert run.tests["test_one"].texts == run.tests["test_two"].texts
+    assert run.tests["test_two"].seconds < 0.3
+
+
+def test_ctrl_c_leaves_no_qemu_and_no_directory(kernel_option: list[str], tmp_path: Path) -> None:
+    (tmp_path / "test_waits.py").write_text(WAITS)
+    argv = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", *kernel_option]
+    with subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as pytest_process:
+        assert pytest_process.stdout is not None
+        line = next(line for line in pytest_process.stdout if "QEMU" in line)
+        pid, directory = line.partition("QEMU ")[2].split()
+        pidfd = os.pidfd_open(int(pid))
+        pytest_process.send_signal(signal.SIGINT)
+        rest = pytest_process.stdout.read()
+    assert pytest_process.returncode == pytest.ExitCode.INTERRUPTED, rest
+    with pytest.raises(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, 0)
+    os.close(pidfd)
+    assert not Path(directory).exists()
+
+
+def test_deadlines_stand_still_in_pdb(kernel_option: list[str], pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(DEBUGS)
+    child = pytester.spawn_pytest(" ".join(kernel_option), expect_timeout=60)
+    child.expect_exact("(Pdb)")
+    child.sendline("import time; time.sleep(0.6); print('slept' + '!')")
+    child.expect_exact("slept!")
+    child.sendline("continue")
+    assert re.search(rb"1 passed", child.read())
