@@ -77,14 +77,14 @@ rootfs: $(VENV_STAMP) $(ROOTFS_STAMP)  ## the root file system, kept in the cach
 ##@ Check it
 .PHONY: test nightly soak bench lint format
 
-test: ready  ## unit, plugin and guest tests; JUnit XML in build/test/
+test: $(PACKAGES).test ready  ## unit, plugin and guest tests; JUnit XML in build/test/
 	@mkdir -p build/test
 	$(VENV)/python -m pytest $(wildcard tests/unit tests/plugin tests/guest) --junitxml=build/test/junit.xml $(ARGS)
 
-nightly: ready  ## the guest tests over kernels, CPUs and KASLR; results in build/nightly/
+nightly: $(PACKAGES).test ready  ## the guest tests over kernels, CPUs and KASLR; results in build/nightly/
 	$(HARNESS) nightly --out build/nightly $(ARGS)
 
-soak: ready  ## long tests: processes killed at random, floods
+soak: $(PACKAGES).test ready  ## long tests: processes killed at random, floods
 	$(VENV)/python -m pytest tests/soak --junitxml=build/test/soak.xml $(ARGS)
 
 bench: ready  ## how fast: boots against the bare QEMU, calls a second

@@ -35,7 +35,7 @@ known_to_apt() { # known_to_apt PACKAGE...: prints those that apt could download
 }
 
 unknown_to_apt() { # unknown_to_apt PACKAGE...
-	comm -23 <(printf '%s\n' "$@" | sort) <(known_to_apt "$@" | sort)
+	comm -23 <(printf '%s\n' "$@" | sort -u) <(known_to_apt "$@" | sort)
 }
 
 decline() { # decline REASON

@@ -19,6 +19,8 @@ from .start import Prepared
 from .template import Template, TemplateUnusable, machine_on
 
 _KIND = "template"
+#: Changes when templates are made in another way.
+_RECIPE = "2"
 #: Seconds the kernel may take until its clock has settled (times 4 under emulation).
 _SETTLE_SECONDS = 5.0
 _SETTLED = "clocksource: Switched to clocksource tsc"
@@ -79,8 +81,10 @@ def _settle(guest: Guest) -> None:
     """Waits for what every boot still does after init: the clock's change, the shell's first prompt."""
     clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     with contextlib.suppress(OSError, MachineFailure):
+        # marked before it is looked at: an earlier line tells of the change to tsc-early
+        mark = guest.kernel_log.mark()
         if guest.read_text(clock).strip() == "tsc-early":
-            guest.kernel_log.await_text(_SETTLED, timeout=_SETTLE_SECONDS)
+            guest.kernel_log.await_text(_SETTLED, since=mark, timeout=_SETTLE_SECONDS)
     with contextlib.suppress(MachineFailure):
         guest.shell.synchronise()
     # what the first program needs lies in the page cache from then on
@@ -121,7 +125,7 @@ def _key(prepared: Prepared) -> str:
         prepared.qemu, prepared.spec, prepared.accelerator, prepared.kernel.bzimage, prepared.initrd, nowhere
     )
     files = [prepared.qemu, str(prepared.kernel.bzimage), str(prepared.initrd), prepared.spec.firmware]
-    parts = [*argv, *(_identity(path) for path in files if path), _host_cpu(prepared)]
+    parts = [_RECIPE, *argv, *(_identity(path) for path in files if path), _host_cpu(prepared)]
     return digest_of(*parts)[:20]
 
 

@@ -246,7 +246,8 @@ def test_evidence_tells_two_guests_apart(suite: SuiteRun) -> None:
 
 
 def test_teardown_does_not_wait_for_a_guest_that_hangs(suite: SuiteRun) -> None:
-    assert suite.tests["test_hangs"].seconds < TIMEOUT * 1.5
+    boot_and_probe = 5.0
+    assert suite.tests["test_hangs"].seconds < TIMEOUT + boot_and_probe < 2 * TIMEOUT
 
 
 def test_the_run_fails_and_says_what_ran(suite: SuiteRun) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from kmod_harness.cli.main import main
 from kmod_harness.cli.run import exit_status_for
 

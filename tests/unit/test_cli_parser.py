@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kmod_harness.cli.machine_options import spec_from
 from kmod_harness.cli.parser import UsageError, parse, split_command
 
@@ -27,10 +28,11 @@ def test_options_are_not_guessed_from_their_beginning() -> None:
 
 
 def test_every_machine_option_reaches_the_spec() -> None:
-    args = parse(
-        "run --kernel debian --rootfs r.cpio --append quiet --append=loglevel=3 --cpus 2 --memory 1G "
-        "--device edu --qemu-arg=-d --qemu-arg=int --firmware f.bin --ssh --network --accel tcg".split()
+    options = (
+        "--kernel=debian --rootfs=r.cpio --append=quiet --append=loglevel=3 --cpus=2 --memory=1G "
+        "--device=edu --qemu-arg=-d --qemu-arg=int --firmware=f.bin --ssh --network --accel=tcg"
     )
+    args = parse(["run", *options.split()])
     spec = spec_from(args)
     assert (spec.kernel, spec.rootfs, spec.cpus, spec.memory_mib) == ("debian", "r.cpio", 2, 1024)
     assert spec.append == ("quiet", "loglevel=3")

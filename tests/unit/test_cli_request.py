@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from kmod_harness.cli.run_request import assign_parameters, splat_kind
 from kmod_harness.errors import Misuse
 from kmod_harness.klog import SplatKind

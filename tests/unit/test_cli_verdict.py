@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kmod_harness.cli.verdict import Facts, judge
 from kmod_harness.errors import (
     BootFailed,

@@ -22,6 +22,7 @@ run     qemu    qemu-system-x86_64  # boots
 run     headers file:{directory}/stdio.h
 kernel  flex    flex
 fetch   busybox -
+test    busybox busybox
 """
 #: Installing puts the package's program (or header) in place, as apt-get would.
 APT_GET = """\
@@ -34,6 +35,7 @@ case "$*" in
 	for word; do case $word in
 	qemu) ln -s /bin/true {directory}/bin/qemu-system-x86_64 ;;
 	flex) ln -s /bin/true {directory}/bin/flex ;;
+	busybox) ln -s /bin/true {directory}/bin/busybox ;;
 	headers) touch {directory}/stdio.h ;;
 	esac; done ;;
 esac
@@ -133,6 +135,11 @@ def test_a_package_only_to_be_fetched_has_to_be_known_and_is_not_installed(
 ) -> None:
     assert machine.install("fetch").returncode == 0
     assert machine.calls() == ["apt-get update"]
+
+
+def test_a_package_may_stand_in_two_groups(machine: MachineOfSomebody) -> None:
+    assert machine.install("fetch", "test").returncode == 0
+    assert machine.calls() == ["apt-get update", "apt-get install -y --no-install-recommends busybox"]
 
 
 def test_a_package_that_no_archive_holds_is_named(machine: MachineOfSomebody) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 import pytest
@@ -44,7 +45,7 @@ calls = st.builds(Call, u16, st.lists(arguments, max_size=6).map(tuple))
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     at = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(at, at[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(at)]
 
 
 def buffers_of(call: Call) -> list[Out | OutUpToResult | InOut]:

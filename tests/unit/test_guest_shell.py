@@ -272,7 +272,9 @@ def test_noise_before_the_prompt_and_between_commands() -> None:
             assert "hello\n" in result.output
 
 
-@pytest.mark.parametrize("prompt", ["", "$ ", "\\u@\\h:\\w# ", "kmod0123456789abcdef:0:", "multi\nline> ", "%?'\""])
+@pytest.mark.parametrize(
+    "prompt", ["", "$ ", "\\u@\\h:\\w# ", "kmod0123456789abcdef:0:", "multi\nline> ", "%?'\""]
+)
 def test_any_prompt_will_do(prompt: str) -> None:
     # a prompt of nothing is met by whoever knows that the shell is there
     with shell_on_a_pty(["/bin/sh"], environment={"PS1": prompt}, synchronised=False) as shell:

@@ -40,7 +40,7 @@ def check_module_symbols(
 ) -> ModuleSymbols:
     """All symbols of the module in /proc/kallsyms are where the .ko and its sections put them, in range.
 
-    `kallsyms` is one that was read after the load (reading it takes half a second). Raises
+    `kallsyms` is one that was read after the load (reading it takes 0.3 s). Raises
     CheckFailed with every difference; AddressesHidden when kallsyms shows zeros.
     """
     kallsyms = kallsyms or guest.kallsyms()

@@ -20,7 +20,7 @@ from .run_record import ModuleRow, RunRecord
 from .run_request import RunRequest
 
 #: Seconds a guest may take for a sign of life after something overran its time.
-SIGN_OF_LIFE = 3.0
+SIGN_OF_LIFE = 2.0
 _NONCE = "kmod-harness-nonce "
 
 

@@ -243,7 +243,7 @@ class Guest:
         """Returns the guest's /proc/kallsyms, parsed."""
         from ..kmod.symbols import parse_kallsyms
 
-        return parse_kallsyms(self.read_text("/proc/kallsyms"))
+        return parse_kallsyms(self.syscaller.read_proc("/proc/kallsyms").decode(errors="replace"))
 
     # --- judging
 

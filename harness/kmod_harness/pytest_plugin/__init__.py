@@ -12,6 +12,7 @@ and nothing is ever compiled. When no test ran, pytest's own exit status 5 says 
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -51,11 +52,14 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return reporting.header(config)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads its groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before xdist reads its groups, which it does first of all
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, object, object]:
     markers.check(items)
     if config.getoption("loadgroup", False):
         markers.group_by_spec(items)
+    return (yield)
 
 
 def pytest_enter_pdb(config: pytest.Config) -> None:

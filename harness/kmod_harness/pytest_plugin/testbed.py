@@ -43,7 +43,7 @@ class Testbed:
 
     @contextlib.contextmanager
     def guest(self) -> Iterator[Guest]:
-        """Boots a guest of the caller's own; judged with the running test, at the end cleaned up and ended."""
+        """Boots a guest of the caller's own; judged with every test that runs, cleaned up at the end."""
         with self.booted() as watched, self.state.using(watched):
             yield watched.guest
 

@@ -1,0 +1,104 @@
+"""The other commands that boot a guest: demo, boot, debug; and those that say where things are."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pexpect
+from cli_process import COMMAND, PATIENCE, children, kmod_harness, read_until, run_directory_of, start
+
+
+def test_the_demo_shows_every_step_and_ends_with_a_line_to_quote() -> None:
+    done = kmod_harness("demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    story = [
+        "Accelerator",
+        "QEMU started",
+        "the kernel's first line",
+        "the kernel starts init",
+        "the agent's first word",
+        "[ok] the module is live",
+        "[ok] /dev/chardev1 has appeared",
+        "K kernel image",
+        "T module text",
+        "[ok] /dev/chardev0 gives back what it took",
+        "[ok] the module's: ELF symbols plus section addresses",
+        "[ok] the kernel's: System.map plus one KASLR slide",
+        "info: chardev: loaded: major",
+        "[ok] its init ran in the process that called finit_module",
+        "[ok] its open ran in the process that opened the device",
+        "[ok] nothing of it is left",
+        "[ok] the kernel reported no trouble",
+        "demo: passed: Linux ",
+    ]
+    places = [done.stdout.find(step) for step in story]
+    assert -1 not in places, story[places.index(-1)]
+    assert places == sorted(places)
+    assert "11 checks held" in done.stdout.splitlines()[-1]
+
+
+def test_lines_from_a_pipe_run_in_one_shell(chardev_ko: Path) -> None:
+    lines = "X=5\necho $X; echo /dev/chardev*\n\ncd /tmp\npwd\nfalse\n"
+    done = kmod_harness("boot", chardev_ko, "--param", "minors=2", input=lines)
+    assert done.stdout == "5\n/dev/chardev0 /dev/chardev1\n/tmp\n"
+    assert done.returncode == 1
+
+
+def test_a_terminal_is_the_guests_shell_and_is_restored() -> None:
+    host = pexpect.spawn("/bin/sh", timeout=PATIENCE, dimensions=(30, 97), encoding="utf-8")
+    try:
+        host.sendline("PS1='HO''ST>'; stty -g")
+        host.expect("HOST>")
+        before = host.before.split()[-1]
+        host.sendline(" ".join((*COMMAND, "boot", "--kernel", "minimal")))
+        host.expect("ends the guest")
+        host.expect("# ")
+        host.sendline("stty size; echo $((40+2))")
+        host.expect("30 97\r\n42\r\n")
+        host.send("\x1d\x1d")
+        host.expect("HOST>")
+        host.sendline("echo status=$?; stty -g")
+        host.expect(r"status=0\r\n(\S+)")
+        assert host.match.group(1) == before
+    finally:
+        host.close(force=True)
+
+
+def test_a_guest_to_debug_waits_for_gdb_and_then_loads_the_module(chardev_ko: Path) -> None:
+    process = start("debug", chardev_ko)
+    try:
+        assert process.stdout is not None
+        command = read_until(process.stdout, "gdb -ex")
+        (qemu,) = children(process.pid)
+        path = run_directory_of(qemu) / "gdb.sock"
+        assert str(path) in command
+        assert "vmlinux" in command
+        with socket.socket(socket.AF_UNIX) as stub:
+            stub.settimeout(PATIENCE)
+            stub.connect(str(path))
+            # the remote serial protocol: why did it stop, then detach, which lets it run
+            stub.sendall(b"$?#3f")
+            assert b"$T05" in stub.recv(4096)
+            stub.sendall(b"$D#44")
+            symbols = read_until(process.stdout, "add-symbol-file")
+        assert f"{chardev_ko} 0xffffffffc0000000" in symbols
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143
+
+
+def test_a_kernels_build_directory_is_all_that_is_printed() -> None:
+    done = kmod_harness("kernel", "dir", "minimal")
+    assert done.returncode == 0
+    (line,) = done.stdout.splitlines()
+    assert (Path(line) / "Module.symvers").is_file()
+    assert line in kmod_harness("kernel", "list").stdout
+
+
+def test_doctor_finds_what_run_needs() -> None:
+    done = kmod_harness("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "ok      kernel minimal" in done.stdout
+    assert "accelerator" in done.stdout
