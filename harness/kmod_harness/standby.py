@@ -21,6 +21,19 @@ from .start import Prepared, start_guest
 from .template import Template, TemplateUnusable, restore
 
 
+def restored_guest(prepared: Prepared, clock: Clock | None = None) -> Guest:
+    """Returns a guest from its machine's template, made first if there is none; its machine is the caller's.
+
+    Raises TemplateUnusable, a template that does not load being discarded, and what a boot raises.
+    """
+    template = template_of(prepared)
+    try:
+        return restore(prepared, template, clock)
+    except TemplateUnusable:
+        discard(template)
+        raise
+
+
 class GuestSource:
     """Gives guests in the state of one machine's template, or of `checkpoint`; a context manager.
 
@@ -82,12 +95,7 @@ class GuestSource:
     def _restored(self) -> Guest:
         if self._checkpoint is not None:
             return restore(self.prepared, self._checkpoint, self.clock)
-        template = template_of(self.prepared)
-        try:
-            return restore(self.prepared, template, self.clock)
-        except TemplateUnusable:
-            discard(template)
-            raise
+        return restored_guest(self.prepared, self.clock)
 
     def _ready(self) -> Guest:
         """Returns a guest that waits; called in the standby thread."""

@@ -32,6 +32,7 @@ class RunRequest:
     boot_timeout: float | None
     expected: frozenset[SplatKind]
     force: bool = False
+    cold: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -68,6 +69,7 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         boot_timeout=args.boot_timeout,
         expected=frozenset(splat_kind(text) for text in args.expect_splat),
         force=args.force,
+        cold=args.cold,
         notes=tuple(unknown),
     )
 

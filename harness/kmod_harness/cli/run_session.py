@@ -97,19 +97,31 @@ def _boot_and_drive(
 ) -> None:
     assert record.prepared is not None
     with record.stage("boot"):
-        machine = start_machine(record.prepared)
+        guest = None if request.cold else _restored(record.prepared, say)
+        machine = guest.machine if guest else start_machine(record.prepared)
     with machine:
         record.qemu_argv = machine.argv
-        guest: Guest | None = None
         try:
             with record.stage("boot"):
-                guest = Guest(machine, boot_timeout=request.boot_timeout)
+                guest = guest or Guest(machine, boot_timeout=request.boot_timeout)
                 record.slide = read_slide(guest, record.prepared.kernel)
             _drive(guest, request, record, command, pushes, say)
         except (KmodHarnessError, ProtocolError) as error:
             record.errors.append(error)
         finally:
             _keep_log(machine, guest, record)
+
+
+def _restored(prepared: Prepared, say: Callable[[str], None]) -> Guest | None:
+    """Returns a guest from the machine's template, None when a cold boot has to do."""
+    from ..standby import restored_guest
+    from ..template import TemplateUnusable
+
+    try:
+        return restored_guest(prepared)
+    except TemplateUnusable as reason:
+        say(f"note: booting cold, since {reason}")
+        return None
 
 
 def _drive(

@@ -212,8 +212,6 @@ class Guest:
         module = load(self, file, data, {**(parameters or {}), **more}, process=process, timeout=timeout)
         module.load_seconds = time.monotonic() - started
         self._modules.append(module)
-        if self._facts is not None:
-            self._facts = self._facts.with_module(file)
         return module
 
     def check_before_loading(self, file: KernelModule) -> None:
@@ -223,11 +221,14 @@ class Guest:
         if self._facts is None:
             self._facts = self._kernel_facts()
         if self._facts is not None:
+            facts = self._facts
+            for module in self._modules:
+                facts = facts.with_module(module.file)
             hint = (
                 f"build it with: make -C $(kmod-harness kernel dir {self.spec.kernel or 'minimal'}) M=$PWD"
                 " modules; --force (load(force=True)) shows the kernel's own answer"
             )
-            refuse(file, preflight(file, self._facts), force_hint=hint)
+            refuse(file, preflight(file, facts), force_hint=hint)
 
     @property
     def modules(self) -> tuple[LoadedModule, ...]:

@@ -8,7 +8,8 @@ import pytest
 
 from ..errors import KmodHarnessError
 from .markers import expected_kinds
-from .state import CASE, STATE, Case, State
+from .reporting import failure_text
+from .state import CASE, STATE, Case, state_of
 
 #: What a phase may end with; not Ctrl-C, not pytest.exit().
 _FAILURES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
@@ -60,26 +61,24 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.excinfo is not None and report.failed and isinstance(call.excinfo.value, KmodHarnessError):
-        from .reporting import failure_text
-
-        report.longrepr = failure_text(item, call.excinfo)
-    case = item.stash.get(CASE, None)
-    if case is not None and _uses_guests(item):
-        _record(item, case, report, None if call.excinfo is None else call.excinfo.value)
+    error = None if call.excinfo is None else call.excinfo.value
+    if call.excinfo is not None and report.failed and isinstance(error, KmodHarnessError):
+        if not item.config.getoption("fulltrace"):
+            report.longrepr = failure_text(item, call.excinfo)
+    if CASE in item.stash and _is_judged(item):
+        _record(item, item.stash[CASE], report, error)
     return report
 
 
 def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> None:
     """Raises what the phase comes to; returns when that is nothing."""
-    state: State | None = item.config.stash.get(STATE, None)
-    if state is None or not (_uses_guests(item) or state.was_used or state.findings):
+    if not _is_judged(item):
         if raised is not None:
             raise raised
         return
     from .verdict import conclude
 
-    failure = conclude(state, item.stash[CASE], phase, raised)
+    failure = conclude(state_of(item.config), item.stash[CASE], phase, raised)
     if failure is None:
         return
     if failure is raised:
@@ -87,8 +86,14 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
     raise failure from raised
 
 
-def _uses_guests(item: pytest.Item) -> bool:
-    return "machine" in getattr(item, "fixturenames", ())
+def _is_judged(item: pytest.Item) -> bool:
+    """Whether a test uses guests, or expects something of one; a fixture of that name may be a stranger's."""
+    if item.stash[CASE].expected:
+        return True
+    if STATE not in item.config.stash:
+        return False
+    state = item.config.stash[STATE]
+    return "machine" in getattr(item, "fixturenames", ()) or state.was_used or bool(state.findings)
 
 
 def _record(item: pytest.Item, case: Case, report: pytest.TestReport, error: BaseException | None) -> None:
@@ -96,9 +101,8 @@ def _record(item: pytest.Item, case: Case, report: pytest.TestReport, error: Bas
     from .verdict import outcome_of_phase, worst_outcome
 
     case.outcomes.append(outcome_of_phase(report, error))
-    if report.failed:
-        report.sections += case.sections
-        case.sections = []
+    report.sections += case.sections
+    case.sections = []
     if report.when == "teardown":
         outcome = ("kh_outcome", worst_outcome(case.outcomes))
         item.user_properties.append(outcome)
