@@ -120,7 +120,8 @@ $(STAMPS):
 	@mkdir -p $@
 
 # dpkg's status changes with every package that comes or goes
-$(STAMPS)/packages-%: scripts/debian-packages.txt scripts/install-packages.sh $(wildcard /var/lib/dpkg/status) | $(STAMPS)
+$(STAMPS)/packages-%: scripts/debian-packages.txt scripts/install-packages.sh \
+  $(wildcard /var/lib/dpkg/status) | $(STAMPS)
 	@scripts/install-packages.sh $(subst ., ,$*)
 	@touch $@
 

@@ -30,7 +30,7 @@ class NeverSaved(TemplateUnusable):
     """The same machine would meet the same obstacle each time: remembered with its key."""
 
 
-def template_of(prepared: Prepared) -> Template:
+def template_of(prepared: Prepared, boot_timeout: float | None = None) -> Template:
     """Returns the machine's template, booted and saved if it is new. Raises TemplateUnusable."""
     if prepared.spec.qemu_args:
         raise TemplateUnusable("--qemu-arg may add what cannot be shared between restored guests")
@@ -40,7 +40,7 @@ def template_of(prepared: Prepared) -> Template:
     if refused:
         raise TemplateUnusable(refused)
     try:
-        entry = cache.entry(_KIND, key, lambda directory: _make(prepared, directory))
+        entry = cache.entry(_KIND, key, lambda directory: _make(prepared, directory, boot_timeout))
     except (OSError, QemuDied) as error:
         # a full disk kills QEMU by SIGBUS in its RAM file; a cold boot needs no such file
         raise TemplateUnusable(f"it could not be saved: {error}") from error
@@ -55,11 +55,11 @@ def discard(template: Template) -> None:
     default_cache().remove(_KIND, template.directory.name)
 
 
-def _make(prepared: Prepared, directory: Path) -> dict[str, object]:
+def _make(prepared: Prepared, directory: Path, boot_timeout: float | None) -> dict[str, object]:
     """Boots a guest on a shared RAM file, waits until it has settled, and saves it."""
     ram, state = directory / "ram", directory / "state"
     with machine_on(prepared, RamFile(ram, shared=True), incoming=False) as machine:
-        guest = Guest(machine)
+        guest = Guest(machine, boot_timeout=boot_timeout)
         process = guest.syscaller
         _settle(guest)
         if find_splats(guest.kernel_log.records):

@@ -21,12 +21,14 @@ from .start import Prepared, start_guest
 from .template import Template, TemplateUnusable, restore
 
 
-def restored_guest(prepared: Prepared, clock: Clock | None = None) -> Guest:
+def restored_guest(
+    prepared: Prepared, boot_timeout: float | None = None, clock: Clock | None = None
+) -> Guest:
     """Returns a guest from its machine's template, made first if there is none; its machine is the caller's.
 
     Raises TemplateUnusable, a template that does not load being discarded, and what a boot raises.
     """
-    template = template_of(prepared)
+    template = template_of(prepared, boot_timeout)
     try:
         return restore(prepared, template, clock)
     except TemplateUnusable:
@@ -46,9 +48,11 @@ class GuestSource:
         *,
         checkpoint: Template | None = None,
         standby: bool = True,
+        boot_timeout: float | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.prepared = prepared
+        self._boot_timeout = boot_timeout
         self._checkpoint = checkpoint
         self.clock = clock or Clock()
         self._executor = ThreadPoolExecutor(1, "standby") if standby else None
@@ -75,7 +79,7 @@ class GuestSource:
             if self._checkpoint is not None:
                 raise BootFailed(f"a checkpoint is lost: {reason}") from reason
             print(f"kmod-harness: booting cold, since {reason}", file=sys.stderr)
-            with start_guest(self.prepared, clock=self.clock) as guest:
+            with start_guest(self.prepared, self._boot_timeout, self.clock) as guest:
                 yield guest
             return
         with guest.machine:
@@ -95,7 +99,7 @@ class GuestSource:
     def _restored(self) -> Guest:
         if self._checkpoint is not None:
             return restore(self.prepared, self._checkpoint, self.clock)
-        return restored_guest(self.prepared, self.clock)
+        return restored_guest(self.prepared, self._boot_timeout, self.clock)
 
     def _ready(self) -> Guest:
         """Returns a guest that waits; called in the standby thread."""

@@ -90,7 +90,8 @@ def boot(
         return
     from .standby import GuestSource
 
-    with GuestSource(prepared, standby=False, clock=clock) as source, source.guest() as guest:
+    source = GuestSource(prepared, standby=False, boot_timeout=boot_timeout, clock=clock)
+    with source, source.guest() as guest:
         yield guest
 
 

@@ -106,9 +106,13 @@ def measure_agent(guest: Guest) -> Iterable[Figure]:
             process.batch([getpid] * 1000)
 
     yield Figure("agent, single system calls", "/s", tuple(500 / seconds(singles) for _ in range(5)))
-    yield Figure("agent, system calls in batches of 1,000", "/s", tuple(20000 / seconds(batches) for _ in range(5)))
     yield Figure(
-        "agent, run a program (/bin/true)", "s", tuple(seconds(lambda: guest.run(["true"])) for _ in range(15))
+        "agent, system calls in batches of 1,000", "/s", tuple(20000 / seconds(batches) for _ in range(5))
+    )
+    yield Figure(
+        "agent, run a program (/bin/true)",
+        "s",
+        tuple(seconds(lambda: guest.run(["true"])) for _ in range(15)),
     )
     for size in (1 << 20, 16 << 20):
         data = os.urandom(size)
@@ -129,7 +133,9 @@ def measure_shell_and_ssh(guest: Guest) -> Iterable[Figure]:
         yield Figure(
             f"SSH, {size >> 20} MiB to the guest", "s", (seconds(lambda d=data: guest.ssh.put(d, "/tmp/b")),)
         )
-        yield Figure(f"SSH, {size >> 20} MiB from the guest", "s", (seconds(lambda: guest.ssh.get("/tmp/b")),))
+        yield Figure(
+            f"SSH, {size >> 20} MiB from the guest", "s", (seconds(lambda: guest.ssh.get("/tmp/b")),)
+        )
 
 
 def measure_run(rounds: int) -> Iterable[Figure]:
@@ -148,7 +154,10 @@ def demands(figures: dict[str, Figure]) -> list[Demand]:
     batch = figures["agent, system calls in batches of 1,000"].median
     return [
         Demand(
-            "cold boot, harness to bare QEMU", harness / bare, f"<= {OVERHEAD_LIMIT}", harness / bare <= OVERHEAD_LIMIT
+            "cold boot, harness to bare QEMU",
+            harness / bare,
+            f"<= {OVERHEAD_LIMIT}",
+            harness / bare <= OVERHEAD_LIMIT,
         ),
         Demand("single system calls a second", single, f">= {SINGLE_LIMIT:g}", single >= SINGLE_LIMIT),
         Demand("batched system calls a second", batch, f">= {BATCH_LIMIT:g}", batch >= BATCH_LIMIT),

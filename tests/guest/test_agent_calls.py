@@ -8,6 +8,7 @@ import select
 import signal
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -235,16 +236,19 @@ def test_an_oops_kills_the_writer_and_nobody_else(guest: Guest, faulty_ko: Path)
 def test_the_agent_is_as_fast_as_it_must_be(
     guest: Guest, record_property: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def rate(count: int, act: object) -> float:
-        started = time.monotonic()
-        assert callable(act)
-        act()
-        return count / (time.monotonic() - started)
+    def best_rate(act: Callable[[], object], calls: int, tries: int) -> float:
+        """The best of many short tries: what else runs on this machine slows down some of them."""
+        rates = []
+        for _ in range(tries):
+            started = time.monotonic()
+            act()
+            rates.append(calls / (time.monotonic() - started))
+        return max(rates)
 
     process, call = guest.syscaller, Call(GETPID)
     process.batch([call])
-    single = max(rate(500, lambda: [process.batch([call]) for _ in range(500)]) for _ in range(3))
-    batched = max(rate(4000, lambda: [process.batch([call] * 1000) for _ in range(4)]) for _ in range(3))
+    single = best_rate(lambda: [process.batch([call]) for _ in range(20)], 20, tries=60)
+    batched = best_rate(lambda: process.batch([call] * 1000), 1000, tries=10)
 
     assert callable(record_property)
     record_property("single_calls_per_second", round(single))

@@ -121,6 +121,17 @@ def test_skips_itself(guest):
 def test_loads_what_is_no_module(guest):
     guest.load(__file__)
 
+def test_leaves_a_module_in_use(guest, chardev_ko):
+    guest.load(chardev_ko)
+    assert guest.shell.run("exec 3</dev/chardev0").status == 0
+
+def test_after_that_it_is_gone(guest):
+    assert guest.read_text("/proc/modules") == ""
+
+@pytest.mark.expect_splat("OOPS")
+def test_expects_without_a_guest():
+    pass
+
 def test_uses_no_guest():
     assert True
 """
@@ -155,6 +166,9 @@ def suite(run_suite: RunSuite, chardev_ko: Path, faulty_ko: Path) -> SuiteRun:
         ("test_known_to_warn", ("skipped",), "splat"),
         ("test_skips_itself", ("skipped",), "nothing-tested"),
         ("test_loads_what_is_no_module", ("failure",), "setup-error"),
+        ("test_leaves_a_module_in_use", ("passed",), "passed"),
+        ("test_after_that_it_is_gone", ("passed",), "passed"),
+        ("test_expects_without_a_guest", ("failure",), "failed"),
         ("test_uses_no_guest", ("passed",), ""),
     ],
 )
@@ -250,7 +264,14 @@ def test_teardown_does_not_wait_for_a_guest_that_hangs(suite: SuiteRun) -> None:
     assert suite.tests["test_hangs"].seconds < TIMEOUT + boot_and_probe < 2 * TIMEOUT
 
 
+def test_a_guest_that_could_not_be_cleaned_up_is_replaced_with_a_warning(suite: SuiteRun) -> None:
+    said = (
+        r"test_leaves_a_module_in_use\n.*PytestWarning: clean-up failed, the guest is replaced: .*: 'chardev'"
+    )
+    assert re.search(said, suite.output), suite.output
+
+
 def test_the_run_fails_and_says_what_ran(suite: SuiteRun) -> None:
     assert suite.status == pytest.ExitCode.TESTS_FAILED
     assert re.search(r"^kmod-harness: kernel \S+ .*(tcg|kvm): ", suite.output, re.MULTILINE)
-    assert re.search(r"^kmod-harness: \d+ boots", suite.output, re.MULTILINE)
+    assert re.search(r"^kmod-harness: \d+ restores", suite.output, re.MULTILINE)

@@ -40,7 +40,8 @@ _INTERPRETER = "lib64/ld-linux-x86-64.so.2"
 # One shell process does the set-up and becomes init: under software emulation each
 # program started costs tens of milliseconds. CONSOLE (busybox init.c) moves init's own
 # messages away from ttyS0, where nothing but the kernel may write. A mount that is there
-# already, or that this kernel cannot do, is no reason to stop.
+# already, or that this kernel cannot do, is no reason to stop. Nothing is mounted over /tmp or
+# /run: all of this is memory, and the agent, which starts first, may have written there already.
 _INIT = """\
 #!/bin/sh
 exec </dev/null >/dev/null 2>&1
@@ -57,9 +58,6 @@ _FSTAB = """\
 proc      /proc                proc      nosuid,nodev,noexec  0 0
 sysfs     /sys                 sysfs     nosuid,nodev,noexec  0 0
 devpts    /dev/pts             devpts    gid=5,mode=620       0 0
-tmpfs     /dev/shm             tmpfs     nosuid,nodev         0 0
-tmpfs     /run                 tmpfs     mode=755             0 0
-tmpfs     /tmp                 tmpfs     mode=1777            0 0
 debugfs   /sys/kernel/debug    debugfs   defaults             0 0
 tracefs   /sys/kernel/tracing  tracefs   defaults             0 0
 """

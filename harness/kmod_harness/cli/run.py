@@ -77,7 +77,11 @@ def add_parser(commands: Any) -> None:
         "is not held to have failed",
     )
     parser.add_argument("--force", action="store_true", help="load without the checks before the boot")
-    parser.add_argument("--cold", action="store_true", help="boot from the first instruction on, not from a saved guest: another KASLR slide")
+    parser.add_argument(
+        "--cold",
+        action="store_true",
+        help="boot from the first instruction on, not from a saved guest: another KASLR slide",
+    )
     parser.add_argument("--json", action="store_true", help="stdout is one JSON object and nothing else")
     parser.add_argument("--bisect", action="store_true", help="exit statuses for `git bisect run`")
     add_machine_options(parser)

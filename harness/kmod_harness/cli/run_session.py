@@ -97,7 +97,7 @@ def _boot_and_drive(
 ) -> None:
     assert record.prepared is not None
     with record.stage("boot"):
-        guest = None if request.cold else _restored(record.prepared, say)
+        guest = None if request.cold else _restored(record.prepared, request.boot_timeout, say)
         machine = guest.machine if guest else start_machine(record.prepared)
     with machine:
         record.qemu_argv = machine.argv
@@ -112,13 +112,13 @@ def _boot_and_drive(
             _keep_log(machine, guest, record)
 
 
-def _restored(prepared: Prepared, say: Callable[[str], None]) -> Guest | None:
+def _restored(prepared: Prepared, boot_timeout: float | None, say: Callable[[str], None]) -> Guest | None:
     """Returns a guest from the machine's template, None when a cold boot has to do."""
     from ..standby import restored_guest
     from ..template import TemplateUnusable
 
     try:
-        return restored_guest(prepared)
+        return restored_guest(prepared, boot_timeout)
     except TemplateUnusable as reason:
         say(f"note: booting cold, since {reason}")
         return None

@@ -29,7 +29,7 @@ class GuestFile:
 
     def __exit__(self, *exc: object) -> None:
         # a process that is dead or blocked closes nothing; the reason is on its way out already
-        if self._open and self.process.is_alive and not self.process.is_busy:
+        if self._open and self.process.can_be_called:
             self.close()
 
     def close(self) -> None:

@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import GuestHang, MachineFailure
+from ..errors import GuestHang, MachineFailure, Misuse
 from ..klog import Splat, error_for
 from ..kmod.elf import KernelModule
 from ..kmod.preflight import KernelFacts
@@ -63,6 +63,8 @@ class Guest:
         self.kernel_log = KernelLog(machine, earlier.log if earlier else b"")
         self._others: list[Process] = []
         self._modules: list[LoadedModule] = []
+        #: what `checkpoint` does; the pytest plugin sets it
+        self.saver: Callable[[Guest], Any] | None = None
         self._shell: Shell | None = None
         self._ssh: Ssh | None = None
 
@@ -245,6 +247,20 @@ class Guest:
         from ..kmod.symbols import parse_kallsyms
 
         return parse_kallsyms(self.syscaller.read_proc("/proc/kallsyms").decode(errors="replace"))
+
+    def checkpoint(self) -> Any:
+        """Saves the guest as it is now; what it returns gives guests in that state (`.guest()`).
+
+        Prepare once, branch many times: what is loaded and open is so in every branch. It lives as
+        long as this guest, which goes on. Raises Misuse where nothing keeps checkpoints: outside pytest,
+        kmod_harness.checkpoint.save_checkpoint takes a directory.
+        """
+        if self.saver is None:
+            raise Misuse(
+                "this guest was not given a place for checkpoints",
+                advice="kmod_harness.checkpoint.save_checkpoint(prepared, guest, directory) takes one",
+            )
+        return self.saver(self)
 
     # --- judging
 

@@ -48,9 +48,7 @@ class LoadedModule:
         self.name = file.name
         fields = self._proc_line()
         if fields is None:
-            raise ModuleLoadError(
-                f"{self.name} was loaded, but /proc/modules does not list it", errno.ENOENT
-            )
+            raise ModuleLoadError(f"{self.name} was loaded, but /proc/modules does not list it", errno.ENOENT)
         self.size = int(fields[1])
         self.address = int(fields[5], 16)
         self.taint = fields[6].strip("()") if len(fields) > 6 else ""
@@ -61,7 +59,7 @@ class LoadedModule:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self.is_loaded:
+        if not self._guest.machine.watch.has_ended and self.is_loaded:
             self.unload()
 
     @property
@@ -198,5 +196,3 @@ def _format(name: str, value: Parameter) -> str:
     if '"' in value or "\0" in value:
         raise ValueError(f'parameter {name}: the kernel has no way to pass a " or NUL: {value!r}')
     return f'"{value}"' if not value or any(c.isspace() for c in value) else value
-
-

@@ -115,7 +115,9 @@ class Process:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.kill()
+        # on a machine that has ended there is nothing to end, and what ended it was told
+        if not self._machine.watch.has_ended:
+            self.kill()
 
     @property
     def is_alive(self) -> bool:
@@ -128,6 +130,11 @@ class Process:
             return False
         self._channel.take_in()
         return not self._pending.done()
+
+    @property
+    def can_be_called(self) -> bool:
+        """True when it and its machine live and it is not busy."""
+        return not self._machine.watch.has_ended and self.is_alive and not self.is_busy
 
     def kill(self) -> None:
         """Ends the process by SIGKILL and waits until it is gone; a dead one stays dead.
@@ -188,7 +195,7 @@ class Process:
         try:
             yield address
         finally:
-            if self.is_alive and not self.is_busy:
+            if self.can_be_called:
                 self.call("munmap", address, size)
 
     def peek(self, address: int, size: int) -> bytes:
@@ -290,7 +297,8 @@ class Process:
     def _decode(self, frame: Frame, calls: Sequence[Call]) -> list[Result]:
         if frame.kind == Kind.CALLS:
             return decode_results(frame.payload, calls)
-        if frame.kind == Kind.DIED:
+        # ERROR: it was dead when the calls reached the agent; the death's own frame came before this one
+        if frame.kind == Kind.DIED or not self.is_alive:
             raise self._killed(calls)
         if frame.kind != Kind.ERROR:
             raise ProtocolError(f"frame of kind {frame.kind} answers calls")

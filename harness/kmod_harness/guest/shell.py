@@ -7,6 +7,7 @@ shell, one that delivers a byte at a time, and one with noise between.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shlex
 import socket
@@ -44,34 +45,55 @@ class ShellResult:
 class ChannelSpawn(_Spawn):
     """pexpect over a socket, waiting by the machine's own waiting function."""
 
-    def __init__(self, connection: socket.socket, wait: Wait) -> None:
+    def __init__(self, connection: socket.socket, wait: Wait, raise_end: Callable[[], object]) -> None:
         # no search window: with one, pexpect 4.9 looks only at the end of what arrives at once, and
         # misses a marker in front of it. expect_exact looks back no further than its text is long
         super().__init__(timeout=None, maxread=65536)
         self._connection = connection
         self._wait = wait
+        self._raise_end = raise_end
         self.deadline: Deadline | None = None
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
         """Returns what has arrived, at least a byte. Raises pexpect.EOF, and what the wait raises."""
         assert self.deadline is not None
         self._wait(self._connection.fileno(), self.deadline)
-        data = self._connection.recv(size)
+        try:
+            data = self._connection.recv(size)
+        except ConnectionError:
+            data = b""
         if not data:
             self.flag_eof = True
+            self._raise_end()
             raise pexpect.EOF("the shell's channel was closed")
         if self.logfile_read is not None:
             self.logfile_read.write(data)
         return data
 
     def send_bytes(self, data: bytes) -> None:
-        self._connection.sendall(data)
+        """Sends within the deadline: a guest that is stuck takes what its buffers hold and no more."""
+        assert self.deadline is not None
+        self._connection.settimeout(self.deadline.remaining)
+        try:
+            self._connection.sendall(data)
+        except (TimeoutError, BlockingIOError) as error:
+            raise GuestHang(f"{self.deadline.what}: the guest's terminal took no more bytes") from error
+        except ConnectionError:
+            self._raise_end()
+            raise
+
+    def interrupt(self) -> None:
+        """Types Ctrl-C; without effect where nobody reads it."""
+        self._connection.setblocking(False)
+        with contextlib.suppress(OSError):
+            self._connection.send(b"\x03")
 
 
 class Shell:
     """Commands to one shell; it keeps its directory and variables between them.
 
-    `clock` makes deadlines; `transcript` is everything that was read.
+    `deadline` makes deadlines; `raise_end` raises why the channel was closed, when that is
+    known; `transcript` is what was read last, up to 2 MiB.
     """
 
     def __init__(
@@ -79,8 +101,9 @@ class Shell:
         connection: socket.socket,
         wait: Wait,
         deadline: Callable[[str, float | None], Deadline],
+        raise_end: Callable[[], object] = lambda: None,
     ) -> None:
-        self._spawn = ChannelSpawn(connection, wait)
+        self._spawn = ChannelSpawn(connection, wait, raise_end)
         self._deadline = deadline
         self.transcript = bytearray()
         self._spawn.logfile_read = _Transcript(self.transcript)
@@ -122,8 +145,8 @@ class Shell:
             output = spawn.before or b""
             spawn.expect_exact(b":")
         except GuestHang:
-            # Ctrl-C: the next command gets a shell that listens, where the terminal is its own
-            spawn.send_bytes(b"\x03")
+            # the next command gets a shell that listens, where the terminal is its own
+            spawn.interrupt()
             raise
         return ShellResult(int(spawn.before or b""), _plain(output))
 
@@ -150,7 +173,12 @@ def serial_shell(machine: Machine) -> Shell:
         limit = SHELL_SECONDS if seconds is None else seconds
         return machine.deadline(what, limit, exact=seconds is not None)
 
-    return Shell(machine.shell, lambda fd, until: machine.watch.wait([fd], until), deadline)
+    return Shell(
+        machine.shell,
+        lambda fd, until: machine.watch.wait([fd], until),
+        deadline,
+        lambda: machine.watch.wait_for_end(1.0),
+    )
 
 
 def _marker() -> str:

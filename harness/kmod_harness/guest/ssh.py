@@ -162,9 +162,7 @@ def _prepare(guest: Guest, public_key: str) -> None:
 def _bring_up(guest: Guest) -> None:
     names = [name for name in guest.syscaller.list_directory("/sys/class/net") if name != "lo"]
     if not names:
-        raise SshFailed(
-            "the guest's kernel shows no network card", evidence=guest.machine.console.tail(10)
-        )
+        raise SshFailed("the guest's kernel shows no network card", evidence=guest.machine.console.tail(10))
     with suppress(FileNotFoundError):
         guest.run(["ifconfig", names[0], _ADDRESS, "netmask", "255.255.255.0", "up"]).check()
         return
@@ -182,5 +180,3 @@ def _listens(guest: Guest) -> bool:
                 if fields[1].endswith(port) and fields[3] == "0A":
                     return True
     return False
-
-

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import MachineFailure, MissingTool
+from ..errors import GuestHang, MachineFailure, MissingTool
 from ..spec import Spec
 from .accelerator import Accelerator
 from .argv import Endpoints, RamFile, qemu_argv
@@ -147,6 +147,11 @@ class Machine:
             own = seconds * self.accelerator.deadline_factor
             seconds = own if self.call_limit is None else self.call_limit
         return Deadline(what, seconds, self.clock)
+
+    def settle(self, seconds: float) -> None:
+        """Lets the guest run on for so long. Raises what ends the machine meanwhile."""
+        with contextlib.suppress(GuestHang):
+            self.watch.wait([], self.deadline("settling", seconds, exact=True))
 
     def qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """Returns what a QMP command returns. Raises QemuDied, or qemu.qmp's ExecuteError."""

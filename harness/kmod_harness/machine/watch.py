@@ -105,12 +105,14 @@ class Watch:
 
         For a channel that met its end of file: the reason follows within moments.
         """
-        if self._ended():
+        if self.has_ended:
             self.raise_if_ended()
         _readable([self.pidfd, self._changed], seconds)
         self.raise_if_ended()
 
-    def _ended(self) -> bool:
+    @property
+    def has_ended(self) -> bool:
+        """True when QEMU is gone or its guest has panicked, reset or powered off."""
         return self.end is not None or not self.qemu_is_alive()
 
     def _failure(self, end: MachineEnd) -> MachineFailure:
@@ -132,7 +134,7 @@ class Watch:
         if self.end is None:
             poll.register(self._changed, select.POLLIN)
             watched.add(self._changed)
-        timeout = 0.0 if self._ended() else deadline.remaining
+        timeout = 0.0 if self.has_ended else deadline.remaining
         # rounded up: a poll that wakes early would only spin; poll(2) takes an int of milliseconds
         events = poll.poll(None if timeout is None else int(min(timeout, 3600.0) * 1000 + 0.999))
         return {fd for fd, _ in events} - watched

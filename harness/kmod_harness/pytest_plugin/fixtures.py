@@ -24,16 +24,17 @@ def machine_spec(pytestconfig: pytest.Config) -> Spec:
 
 
 @pytest.fixture(scope="session")
-def machine(machine_spec: Spec, pytestconfig: pytest.Config) -> Testbed:
-    """The machine under test; `with machine.guest() as other:` boots one more guest of it."""
+def machine(machine_spec: Spec, pytestconfig: pytest.Config) -> Iterator[Testbed]:
+    """The machine under test; `with machine.guest() as other:` gives one more guest of it."""
     from .testbed import prepare_testbed
 
-    return prepare_testbed(machine_spec, pytestconfig.stash[SETTINGS], state_of(pytestconfig))
+    with prepare_testbed(machine_spec, pytestconfig.stash[SETTINGS], state_of(pytestconfig)) as testbed:
+        yield testbed
 
 
 @pytest.fixture(scope="session")
 def pristine(machine: Testbed) -> Iterator[Pristine]:
-    """What each test's guest starts from."""
+    """What each test's guest starts from; override it to return a `guest.checkpoint()`."""
     from .testbed import Pristine
 
     with Pristine(machine) as pristine:
@@ -42,10 +43,11 @@ def pristine(machine: Testbed) -> Iterator[Pristine]:
 
 @pytest.fixture
 def guest(machine: Testbed, pristine: Pristine, request: pytest.FixtureRequest) -> Iterator[Guest]:
-    """A booted guest: `load`, `open`, `run`, `shell`, `ssh`, `kernel_log`.
+    """A pristine guest: `load`, `open`, `run`, `shell`, `ssh`, `kernel_log`.
 
-    What the test loads is unloaded and its processes are ended; a guest that was damaged is replaced.
+    At the test's end what it loaded is unloaded, the kernel log is completed and judged; the next
+    test has another guest.
     """
     is_cold_test = request.config.stash[SETTINGS].cold or is_cold(request.node)
-    with machine.guest() if is_cold_test else pristine.guest() as guest:
+    with machine.guest(cold=True) if is_cold_test else pristine.guest() as guest:
         yield guest

@@ -14,13 +14,18 @@ from ..spec import Spec, SpecError, parse_size_mib
 class Settings:
     """What the command line and the ini file ask for.
 
-    cold: every test gets a boot of its own. timeout: seconds that one thing asked
+    cold: every test gets a boot of its own. unrestored: tests share a guest. settle: seconds at each
+    test's end, so that what fires late does so in the test that caused it. standby: the next guest
+    is made ready while a test runs. timeout: seconds that one thing asked
     of a guest may take, unless the test says otherwise. boot_timeout: seconds of a boot.
     given: the options that were set at all, as they were written.
     """
 
     spec: Spec
     cold: bool
+    unrestored: bool
+    settle: float
+    standby: bool
     timeout: float | None
     boot_timeout: float | None
     given: tuple[str, ...]
@@ -59,6 +64,8 @@ OPTIONS = (
     Option("firmware", "BIOS image for QEMU's -bios", "FILE"),
     Option("accel", "auto, kvm or tcg", "NAME"),
     Option("cold", "boot anew for every test", shape="flag"),
+    Option("unrestored", "share one guest between tests while it is sound", shape="flag"),
+    Option("settle", "wait this long at each test's end for what fires late", "SECONDS"),
     Option("timeout", "limit of each call to a guest that has none of its own", "SECONDS"),
     Option("boot-timeout", "limit of a boot", "SECONDS"),
 )
@@ -119,7 +126,15 @@ def read_settings(config: pytest.Config) -> Settings:
     except SpecError as error:
         raise pytest.UsageError(f"kmod-harness: {error}") from None
     return Settings(
-        spec, bool(values["cold"]), number("timeout", float), number("boot-timeout", float), given
+        spec=spec,
+        cold=bool(values["cold"]),
+        unrestored=bool(values["unrestored"]),
+        settle=number("settle", float) or 0.0,
+        # two workers on two processors have no time to make a guest ready beforehand
+        standby=not hasattr(config, "workerinput"),
+        timeout=number("timeout", float),
+        boot_timeout=number("boot-timeout", float),
+        given=given,
     )
 
 

@@ -62,9 +62,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     error = None if call.excinfo is None else call.excinfo.value
-    if call.excinfo is not None and report.failed and isinstance(error, KmodHarnessError):
-        if not item.config.getoption("fulltrace"):
-            report.longrepr = failure_text(item, call.excinfo)
+    is_ours = isinstance(error, KmodHarnessError) and not item.config.getoption("fulltrace")
+    if call.excinfo is not None and report.failed and is_ours:
+        report.longrepr = failure_text(item, call.excinfo)
     if CASE in item.stash and _is_judged(item):
         _record(item, item.stash[CASE], report, error)
     return report

@@ -25,14 +25,15 @@ def header(config: pytest.Config) -> str | None:
 
 
 def summary(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Writes which machines ran and how many boots it took, in this process and in xdist's workers."""
+    """Writes which machines ran, how many boots and restores it took, here and in xdist's workers."""
     ran = [*config.stash.get(_FROM_WORKERS, []), *_machines(config)]
     for line in dict.fromkeys(line for machines in ran for line in machines["about"]):
         reporter.write_line(f"kmod-harness: {line}")
-    boots = [seconds for machines in ran for seconds in machines["boots"]]
-    if boots:
-        mean = sum(boots) / len(boots)
-        reporter.write_line(f"kmod-harness: {len(boots)} boots, {mean:.1f} s each")
+    for what in ("boots", "restores"):
+        times = [seconds for machines in ran for seconds in machines[what]]
+        if times:
+            mean = sum(times) / len(times)
+            reporter.write_line(f"kmod-harness: {len(times)} {what}, {mean:.2f} s each")
 
 
 def send_to_controller(config: pytest.Config) -> None:
@@ -51,7 +52,7 @@ def _machines(config: pytest.Config) -> list[dict[str, Any]]:
     if STATE not in config.stash:
         return []
     state = config.stash[STATE]
-    return [{"about": list(state.about), "boots": list(state.boots)}]
+    return [{"about": list(state.about), "boots": list(state.boots), "restores": list(state.restores)}]
 
 
 def failure_text(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,21 +15,22 @@ if TYPE_CHECKING:
     from .watched import Evidence, Finding, WatchedGuest
 
 
-@dataclass
 class State:
     """The guests that the running test may use, and what is known against them.
 
     in_use: booted and handed out. findings, evidence: of guests that were given back since
-    the test began. about: one line for each machine that was prepared. boots: seconds of each.
+    the test began. about: one line for each machine that was prepared. boots, restores: seconds of each.
     """
 
-    clock: Clock
-    in_use: list[WatchedGuest] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    evidence: list[Evidence] = field(default_factory=list)
-    about: list[str] = field(default_factory=list)
-    boots: list[float] = field(default_factory=list)
-    was_used: bool = False
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.in_use: list[WatchedGuest] = []
+        self.findings: list[Finding] = []
+        self.evidence: list[Evidence] = []
+        self.about: list[str] = []
+        self.boots: list[float] = []
+        self.restores: list[float] = []
+        self.was_used = False
 
     def begin_test(self) -> None:
         self.evidence.clear()
@@ -78,18 +78,18 @@ class State:
         return [*self.evidence, *(watched.evidence() for watched in self.in_use)]
 
 
-@dataclass
 class Case:
     """One test: the kinds it expects, those that came, what was found out about it.
 
     is_settled: a guest of it was damaged; what follows from that is not reported again.
     """
 
-    expected: frozenset[str]
-    came: set[str] = field(default_factory=set)
-    is_settled: bool = False
-    outcomes: list[str] = field(default_factory=list)
-    sections: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self, expected: frozenset[str]) -> None:
+        self.expected = expected
+        self.came: set[str] = set()
+        self.is_settled = False
+        self.outcomes: list[str] = []
+        self.sections: list[tuple[str, str]] = []
 
 
 STATE = pytest.StashKey[State]()

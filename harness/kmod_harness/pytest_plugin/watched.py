@@ -58,8 +58,9 @@ class WatchedGuest:
     is_damaged: its kernel did not simply go on, so there is no cleaning up. hangs: it does not answer.
     """
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, *, settle: float = 0.0) -> None:
         self.guest = guest
+        self._settle = settle
         self.broken = False
         self.is_damaged = False
         self.hangs = False
@@ -119,6 +120,8 @@ class WatchedGuest:
         failures: list[MachineFailure | OSError]
         try:
             failures = self.guest.clean_up()
+            if self._settle:
+                self.guest.machine.settle(self._settle)
         except MachineFailure as end:
             failures = [end]
         hung = any(isinstance(failure, GuestHang) for failure in failures)

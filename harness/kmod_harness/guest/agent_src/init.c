@@ -64,6 +64,9 @@ void run_init(char **argv, char **envp)
 	mount("devtmpfs", "/dev");
 	mount("proc", "/proc");
 	mount("sysfs", "/sys");
+	/* before the agent: a test may look there at once, the image's init may mount later */
+	mount("debugfs", "/sys/kernel/debug");
+	mount("tracefs", "/sys/kernel/tracing");
 	load_channel_modules();
 	if (!fork_process()) {
 		SYS0(__NR_setsid);

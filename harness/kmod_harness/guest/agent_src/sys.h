@@ -17,7 +17,6 @@
 #include <stdbool.h>
 #include <stdnoreturn.h>
 
-
 /* Any system call: x86-64 psABI, appendix A.2.1; errors are -4095..-1. */
 static inline long sys(unsigned long nr, unsigned long a, unsigned long b, unsigned long c,
 		       unsigned long d, unsigned long e, unsigned long f)
