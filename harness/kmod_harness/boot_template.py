@@ -59,7 +59,11 @@ def _make(prepared: Prepared, directory: Path, boot_timeout: float | None) -> di
     """Boots a guest on a shared RAM file, waits until it has settled, and saves it."""
     ram, state = directory / "ram", directory / "state"
     with machine_on(prepared, RamFile(ram, shared=True), incoming=False) as machine:
-        guest = Guest(machine, boot_timeout=boot_timeout)
+        try:
+            guest = Guest(machine, boot_timeout=boot_timeout)
+        except MachineFailure as failure:
+            failure.console = machine.console.path.read_bytes()
+            raise
         process = guest.syscaller
         _settle(guest)
         if find_splats(guest.kernel_log.records):

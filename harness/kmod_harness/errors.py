@@ -72,7 +72,12 @@ class ModuleMismatch(Misuse):
 
 
 class MachineFailure(KmodHarnessError):
-    """Something the guest or QEMU did."""
+    """Something the guest or QEMU did.
+
+    `console` is what ttyS0 carried, where the machine is gone before anybody could ask it.
+    """
+
+    console: bytes = b""
 
 
 class BootFailed(MachineFailure):

@@ -10,7 +10,7 @@ from ..checks import read_slide
 from ..errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, ModuleMismatch, QemuDied
 from ..guest import Guest
 from ..guest.protocol import Kind, ProtocolError
-from ..klog import find_splats, parse_console
+from ..klog import KernelRecord, find_splats, parse_console
 from ..kmod import Finding, FindingKind
 from ..kmod.preflight import preflight
 from ..machine import Machine
@@ -41,6 +41,8 @@ def run(request: RunRequest, record: RunRecord, say: Callable[[str], None]) -> N
         _boot_and_drive(request, record, command, pushes, say)
     except KmodHarnessError as error:
         record.errors.append(error)
+        if isinstance(error, MachineFailure) and not record.records:
+            _note_log(record, parse_console(error.console))
 
 
 def refuse_mismatches(request: RunRequest, prepared: Prepared, say: Callable[[str], None]) -> None:
@@ -227,9 +229,12 @@ def _answers(guest: Guest, record: RunRecord) -> bool:
 
 def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
     if guest is None:
-        records = parse_console(machine.ends.console_log.read_bytes())
-        record.records = [entry for entry in records if not entry.text.startswith(_NONCE)]
+        _note_log(record, parse_console(machine.ends.console_log.read_bytes()))
     else:
         guest.kernel_log.take_in()
-        record.records = guest.kernel_log.records
+        _note_log(record, guest.kernel_log.records)
+
+
+def _note_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
+    record.records = [entry for entry in records if not entry.text.startswith(_NONCE)]
     record.splats = find_splats(record.records)
