@@ -79,7 +79,10 @@ def test_a_guest_to_debug_waits_for_gdb_and_then_loads_the_module(chardev_ko: Pa
             stub.connect(str(path))
             # the remote serial protocol: why did it stop, then detach, which lets it run
             stub.sendall(b"$?#3f")
-            assert b"$T05" in stub.recv(4096)
+            answer = b""
+            while b"#" not in answer:  # the stub's acknowledgement may come by itself
+                answer += stub.recv(4096)
+            assert b"$T05" in answer
             stub.sendall(b"$D#44")
             symbols = read_until(process.stdout, "add-symbol-file")
         assert f"{chardev_ko} 0xffffffffc0000000" in symbols
