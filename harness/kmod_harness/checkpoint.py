@@ -26,9 +26,8 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Templa
     """
     process = guest.syscaller
     guest.kernel_log.sync(process)
-    earlier = EarlierLife(
-        (process.number, process.pid), guest.kernel_log.raw, tuple(module.file for module in guest.modules)
-    )
+    files = (*guest.inherited, *(module.file for module in guest.modules))
+    earlier = EarlierLife((process.number, process.pid), guest.kernel_log.raw, files)
     template = Template(directory, earlier)
     # unlinked at once: whatever happens, nothing of this size is left behind
     with tempfile.TemporaryFile(dir=directory) as stream:

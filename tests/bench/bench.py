@@ -10,13 +10,15 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+
+from figures import Demand, Figure, at_least, at_most, seconds
+from restores import measure_clones, measure_restores, measure_tests, measure_xdist
 
 from kmod_harness import Guest, Prepared, Spec, boot, prepare
 from kmod_harness.guest.protocol import Call
@@ -24,43 +26,6 @@ from kmod_harness.guest.syscalls import NUMBERS
 from kmod_harness.machine.argv import MACHINE_TYPE
 
 ROOT = Path(__file__).parents[2]
-#: At most this many times the bare QEMU's time, cold boot to the first command's result.
-OVERHEAD_LIMIT = 1.25
-SINGLE_LIMIT = 800.0
-BATCH_LIMIT = 8000.0
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table: `values` as measured, in `unit`."""
-
-    name: str
-    unit: str
-    values: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    def row(self) -> str:
-        spread = f"{min(self.values):.4g} - {max(self.values):.4g}"
-        return f"{self.name:<52} {self.median:>10.4g} {self.unit:<6} {spread:>22}  n={len(self.values)}"
-
-
-@dataclass(frozen=True)
-class Demand:
-    """A figure that the project promises: `held` is the verdict of this run."""
-
-    name: str
-    value: float
-    limit: str
-    held: bool
-
-
-def seconds(action: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
 
 
 def bare_qemu(prepared: Prepared) -> None:
@@ -140,27 +105,39 @@ def measure_shell_and_ssh(guest: Guest) -> Iterable[Figure]:
 
 def measure_run(rounds: int) -> Iterable[Figure]:
     module = ROOT / "build/modules/chardev/chardev.ko"
-    argv = [sys.executable, "-m", "kmod_harness.cli.main", "run", str(module), "--", "true"]
-    values = []
+    argv = [sys.executable, "-m", "kmod_harness.cli.main", "run", str(module)]
+    restored, cold = [], []
     for _ in range(rounds):
-        values.append(seconds(lambda: subprocess.run(argv, check=True, capture_output=True)))
-    yield Figure("kmod-harness run chardev.ko -- true, whole process", "s", tuple(values))
+        for values, options in ((restored, []), (cold, ["--cold"])):
+            command = [*argv, *options, "--", "true"]
+            values.append(seconds(lambda c=command: subprocess.run(c, check=True, capture_output=True)))
+    yield Figure("kmod-harness run chardev.ko -- true, restored", "s", tuple(restored))
+    yield Figure("kmod-harness run --cold chardev.ko -- true", "s", tuple(cold))
 
 
 def demands(figures: dict[str, Figure]) -> list[Demand]:
-    bare = figures["bare QEMU, cold boot to init's line"].median
-    harness = figures["harness, cold boot to the first command's result"].median
-    single = figures["agent, single system calls"].median
-    batch = figures["agent, system calls in batches of 1,000"].median
+    def median(name: str) -> float:
+        return figures[name].median
+
+    cold = median("harness, cold boot to the first command's result")
+    runs = "kmod-harness run chardev.ko -- true, restored", "kmod-harness run --cold chardev.ko -- true"
+    workers = "200 tests, no xdist", "200 tests, two xdist workers"
     return [
-        Demand(
-            "cold boot, harness to bare QEMU",
-            harness / bare,
-            f"<= {OVERHEAD_LIMIT}",
-            harness / bare <= OVERHEAD_LIMIT,
+        at_most(
+            "cold boot, harness to bare QEMU", cold / median("bare QEMU, cold boot to init's line"), 1.25
         ),
-        Demand("single system calls a second", single, f">= {SINGLE_LIMIT:g}", single >= SINGLE_LIMIT),
-        Demand("batched system calls a second", batch, f">= {BATCH_LIMIT:g}", batch >= BATCH_LIMIT),
+        at_least("single system calls a second", median("agent, single system calls"), 800),
+        at_least("batched system calls a second", median("agent, system calls in batches of 1,000"), 8000),
+        at_most("new process to the first answer, seconds", median("restore, to the first answer"), 0.15),
+        at_most("the same at 1 GiB, seconds", median("restore at 1 GiB, to the first answer"), 0.15),
+        at_most("from standby to the first answer, seconds", median("standby, to the first answer"), 0.06),
+        at_least(
+            "cold boot to standby, to the first command", cold / median("standby, to the first command"), 25
+        ),
+        at_least("run --cold to run, whole process", median(runs[1]) / median(runs[0]), 6),
+        at_most("a test that loads and writes, seconds", median("a test: load, write, unload, judge"), 0.20),
+        at_most("a test that ends in an oops, seconds", median("a test: load, oops, judge"), 0.30),
+        at_least("two xdist workers to one process", median(workers[0]) / median(workers[1]), 1.6),
     ]
 
 
@@ -184,7 +161,11 @@ def main() -> int:
     with boot(prepared) as guest:
         note(measure_agent(guest))
         note(measure_shell_and_ssh(guest))
-    note(measure_run(max(3, options.rounds // 2)))
+    note(measure_run(options.rounds))
+    note(measure_restores(prepared, 3 * options.rounds))
+    note(measure_tests(prepared, ROOT / "build/modules", 200))
+    note(measure_clones(prepared))
+    note(measure_xdist(ROOT / "build/modules/chardev/chardev.ko", 200))
     verdicts = demands({figure.name: figure for figure in figures})
     print()
     for demand in verdicts:

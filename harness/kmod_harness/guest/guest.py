@@ -63,6 +63,8 @@ class Guest:
         self.kernel_log = KernelLog(machine, earlier.log if earlier else b"")
         self._others: list[Process] = []
         self._modules: list[LoadedModule] = []
+        #: modules of the checkpoint this guest comes from; they are not its own to unload
+        self.inherited = earlier.modules if earlier else ()
         #: what `checkpoint` does; the pytest plugin sets it
         self.saver: Callable[[Guest], Any] | None = None
         self._shell: Shell | None = None
@@ -237,6 +239,19 @@ class Guest:
         """What was loaded by `load` and not unloaded, in order."""
         return tuple(self._modules)
 
+    def module(self, name: str) -> LoadedModule:
+        """Returns a loaded module: one that `load` loaded, or one of the checkpoint this guest comes from.
+
+        Raises KeyError for any other.
+        """
+        for module in self._modules:
+            if module.name == name:
+                return module
+        for file in self.inherited:
+            if file.name == name:
+                return LoadedModule(self, file)
+        raise KeyError(f"{name} was not loaded by this harness")
+
     def forget_module(self, module: LoadedModule) -> None:
         """Takes an unloaded module off the list; LoadedModule.unload calls it."""
         if module in self._modules:
@@ -281,6 +296,20 @@ class Guest:
                 failures.append(error)
                 self.forget_module(module)
         return failures
+
+    def scan_kmemleak(self) -> bool:
+        """Has the kernel look for leaked memory, and tell in its log; False where it has no kmemleak.
+
+        Two scans: an object is suspected when it is older than 5 s or was seen unreferenced before
+        (mm/kmemleak.c, 6.1).
+        """
+        try:
+            with self.open("/sys/kernel/debug/kmemleak", os.O_WRONLY) as file:
+                for _ in range(2):
+                    file.write(b"scan")
+        except FileNotFoundError:
+            return False
+        return True
 
     def judge(self, since: int, expected: str = "") -> tuple[Splat, ...]:
         """Completes the kernel log and returns the splats behind a mark, less those of kind `expected`.

@@ -105,6 +105,8 @@ class Shell:
     ) -> None:
         self._spawn = ChannelSpawn(connection, wait, raise_end)
         self._deadline = deadline
+        self._prompt = _marker()
+        self._was_interrupted = False
         self.transcript = bytearray()
         self._spawn.logfile_read = _Transcript(self.transcript)
 
@@ -120,7 +122,8 @@ class Shell:
         try:
             if not prompt_seen:
                 spawn.expect(rb".")
-            spawn.send_bytes(f"stty -echo 2>/dev/null; PS1=; PS2=; echo {_split(marker)}\n".encode())
+            prompt = _split(self._prompt)
+            spawn.send_bytes(f"stty -echo 2>/dev/null; PS1={prompt}; PS2=; echo {_split(marker)}\n".encode())
             spawn.expect_exact(marker.encode())
         except GuestHang as hang:
             raise BootFailed(
@@ -138,15 +141,20 @@ class Shell:
         if max(map(len, line.encode().split(b"\n"))) >= _LINE_ROOM:
             raise ValueError("a line of more than 4,000 bytes does not fit a terminal; use guest.run()")
         spawn.deadline = self._deadline(command, timeout)
+        if self._was_interrupted:
+            # a shell that still deals with Ctrl-C throws away what it has read of the next line
+            spawn.expect_exact(self._prompt.encode())
+            self._was_interrupted = False
+        spawn.send_bytes(line.encode())
+        spawn.expect_exact(marker.encode() + b"\r\n")
         try:
-            spawn.send_bytes(line.encode())
-            spawn.expect_exact(marker.encode() + b"\r\n")
             spawn.expect_exact(marker.encode() + b":")
             output = spawn.before or b""
             spawn.expect_exact(b":")
         except GuestHang:
             # the next command gets a shell that listens, where the terminal is its own
             spawn.interrupt()
+            self._was_interrupted = True
             raise
         return ShellResult(int(spawn.before or b""), _plain(output))
 

@@ -120,6 +120,7 @@ class WatchedGuest:
         failures: list[MachineFailure | OSError]
         try:
             failures = self.guest.clean_up()
+            self.guest.scan_kmemleak()
             if self._settle:
                 self.guest.machine.settle(self._settle)
         except MachineFailure as end:
