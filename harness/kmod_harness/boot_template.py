@@ -10,7 +10,7 @@ from typing import Any
 
 from .build.cache import Cache, default_cache, digest_of
 from .errors import MachineFailure, QemuDied
-from .guest import Guest
+from .guest import Guest, Process
 from .guest.restore import EarlierLife
 from .klog import find_splats
 from .machine import RamFile, StateNotSaved
@@ -20,9 +20,11 @@ from .template import Template, TemplateUnusable, machine_on
 
 _KIND = "template"
 #: Changes when templates are made in another way.
-_RECIPE = "2"
+_RECIPE = "3"
 #: Seconds the kernel may take until its clock has settled (times 4 under emulation).
 _SETTLE_SECONDS = 5.0
+#: Processes that a test may take without a fork: insmod's, and a second opener's.
+_SPARES = 2
 _SETTLED = "clocksource: Switched to clocksource tsc"
 
 
@@ -65,6 +67,7 @@ def _make(prepared: Prepared, directory: Path, boot_timeout: float | None) -> di
             failure.console = machine.console.path.read_bytes()
             raise
         process = guest.syscaller
+        spares = [Process(machine, guest.channel) for _ in range(_SPARES)]
         _settle(guest)
         if find_splats(guest.kernel_log.records):
             raise NeverSaved("the boot's kernel log holds a splat: such a boot is not kept")
@@ -75,6 +78,7 @@ def _make(prepared: Prepared, directory: Path, boot_timeout: float | None) -> di
         (directory / "console.log").write_bytes(machine.console.path.read_bytes())
     return {
         "process": [process.number, process.pid],
+        "spares": [[spare.number, spare.pid] for spare in spares],
         "ram": _fingerprint(ram),
         "state_sha256": hashlib.sha256(state.read_bytes()).hexdigest(),
         "log_sha256": hashlib.sha256((directory / "console.log").read_bytes()).hexdigest(),
@@ -106,14 +110,22 @@ def _open(cache: Cache, key: str, entry: Path) -> Template:
             and hashlib.sha256((entry / "state").read_bytes()).hexdigest() == manifest["state_sha256"]
             and hashlib.sha256((entry / "console.log").read_bytes()).hexdigest() == manifest["log_sha256"]
         )
-        number, pid = manifest["process"]
-        earlier = EarlierLife((int(number), int(pid)), (entry / "console.log").read_bytes())
+        earlier = EarlierLife(
+            _process(manifest["process"]),
+            (entry / "console.log").read_bytes(),
+            spares=tuple(map(_process, manifest["spares"])),
+        )
     except (OSError, KeyError, TypeError, ValueError):
         sound = False
     if not sound:
         cache.remove(_KIND, key)
         raise TemplateUnusable("the saved guest was damaged or changed; it was discarded")
     return Template(entry, earlier)
+
+
+def _process(pair: list[int]) -> tuple[int, int]:
+    number, pid = pair
+    return int(number), int(pid)
 
 
 def _fingerprint(ram: Path) -> list[int]:

@@ -27,7 +27,7 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Templa
     process = guest.syscaller
     guest.kernel_log.sync(process)
     files = (*guest.inherited, *(module.file for module in guest.modules))
-    earlier = EarlierLife((process.number, process.pid), guest.kernel_log.raw, files)
+    earlier = EarlierLife((process.number, process.pid), guest.kernel_log.raw, files, tuple(guest.spares))
     template = Template(directory, earlier)
     # unlinked at once: whatever happens, nothing of this size is left behind
     with tempfile.TemporaryFile(dir=directory) as stream:

@@ -63,6 +63,8 @@ class Guest:
         self.kernel_log = KernelLog(machine, earlier.log if earlier else b"")
         self._others: list[Process] = []
         self._modules: list[LoadedModule] = []
+        #: processes that wait unused (number, pid)
+        self.spares = list(earlier.spares) if earlier else []
         #: modules of the checkpoint this guest comes from; they are not its own to unload
         self.inherited = earlier.modules if earlier else ()
         #: what `checkpoint` does; the pytest plugin sets it
@@ -88,7 +90,8 @@ class Guest:
 
     def process(self) -> Process:
         """Returns a new process of the guest: a second opener, a reader that may block."""
-        process = Process(self.machine, self.channel)
+        spare = self.spares.pop() if self.spares else None
+        process = Process(self.machine, self.channel, spare)
         self._others.append(process)
         return process
 
