@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from .boot_template import discard, template_of
-from .errors import BootFailed
+from .errors import BootFailed, MachineFailure
 from .guest import Guest
 from .guest.restore import freshen
 from .machine import Clock
@@ -88,13 +88,23 @@ class GuestSource:
     def _take(self) -> Guest:
         if self._executor is None:
             return self._restored()
-        waiting = self._next or self._executor.submit(self._ready)
-        self._next = None
-        guest = waiting.result()
+        # kept until it is here: a Ctrl-C meanwhile leaves it to __exit__
+        self._next = self._next or self._executor.submit(self._ready)
+        try:
+            guest = self._next.result()
+        except Exception:
+            self._next = None
+            raise
         self._next = self._executor.submit(self._ready)
-        guest.machine.qmp("cont")
-        freshen(guest.syscaller)
-        return guest
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(guest.machine)
+            with contextlib.suppress(MachineFailure):
+                guest.machine.qmp("cont")
+                freshen(guest.syscaller)
+                undo.pop_all()
+                return guest
+        # it ended while it waited, which no test has done
+        return self._restored()
 
     def _restored(self) -> Guest:
         if self._checkpoint is not None:

@@ -38,3 +38,7 @@ def test_a_module_of_the_checkpoint_can_be_looked_at(guest: Guest) -> None:
     module = guest.module("chardev")
     assert module.state == "Live"
     assert module.sections[".text"] == module.address
+
+
+def test_a_module_that_needs_one_of_the_checkpoint_loads(guest: Guest, chardev_stats_ko: Path) -> None:
+    assert guest.load(chardev_stats_ko).state == "Live"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -92,6 +93,17 @@ def test_a_guest_on_standby_is_as_pristine_and_as_current(prepared: Prepared) ->
         with source.guest() as guest:
             assert abs(uptime(guest) - start) < 0.5
             assert abs(int(guest.run(["date", "+%s"]).text) - time.time()) <= 1.5
+
+
+def test_a_guest_that_ends_while_it_waits_is_replaced(prepared: Prepared) -> None:
+    with GuestSource(prepared, standby=True) as source:
+        with source.guest():
+            assert source._next is not None
+            waiting = source._next.result().machine
+            os.kill(waiting.pid, signal.SIGKILL)
+        with source.guest() as guest:
+            assert guest.run(["echo", "works"]).text == "works\n"
+        assert not waiting.directory.exists()
 
 
 def test_a_checkpoint_keeps_module_and_data_for_every_branch(

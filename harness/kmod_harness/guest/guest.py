@@ -229,8 +229,8 @@ class Guest:
             self._facts = self._kernel_facts()
         if self._facts is not None:
             facts = self._facts
-            for module in self._modules:
-                facts = facts.with_module(module.file)
+            for loaded in (*self.inherited, *(module.file for module in self._modules)):
+                facts = facts.with_module(loaded)
             hint = (
                 f"build it with: make -C $(kmod-harness kernel dir {self.spec.kernel or 'minimal'}) M=$PWD"
                 " modules; --force (load(force=True)) shows the kernel's own answer"
