@@ -12,11 +12,11 @@ from .build.cache import Cache, default_cache, digest_of
 from .errors import MachineFailure, QemuDied
 from .guest import Guest, Process
 from .guest.restore import EarlierLife
-from .klog import find_splats
-from .machine import RamFile, StateNotSaved
+from .klog import find_splats, parse_console
+from .machine import RamFile, StateNotSaved, StateRefused
 from .machine.argv import Endpoints, qemu_argv
 from .start import Prepared
-from .template import Template, TemplateUnusable, machine_on
+from .template import Template, TemplateDamaged, TemplateUnusable, machine_on
 
 _KIND = "template"
 #: Changes when templates are made in another way.
@@ -36,6 +36,10 @@ def template_of(prepared: Prepared, boot_timeout: float | None = None) -> Templa
     """Returns the machine's template, booted and saved if it is new. Raises TemplateUnusable."""
     if prepared.spec.qemu_args:
         raise TemplateUnusable("--qemu-arg may add what cannot be shared between restored guests")
+    strangers = [device for device in prepared.spec.devices if not device.startswith("virtio-")]
+    if strangers:
+        # QEMU refuses some devices it cannot save; others, such as edu, come back silently reset
+        raise TemplateUnusable(f"QEMU may not save the device {strangers[0]}")
     cache = default_cache()
     key = _key(prepared)
     refused = cache.pointer(f"no-template-{key}")
@@ -69,13 +73,17 @@ def _make(prepared: Prepared, directory: Path, boot_timeout: float | None) -> di
         process = guest.syscaller
         spares = [Process(machine, guest.channel) for _ in range(_SPARES)]
         _settle(guest)
-        if find_splats(guest.kernel_log.records):
-            raise NeverSaved("the boot's kernel log holds a splat: such a boot is not kept")
         try:
-            machine.save_state(state)
-        except StateNotSaved as error:
+            machine.migration.save_state(state)
+        except StateRefused as error:
             raise NeverSaved(error.message) from error
-        (directory / "console.log").write_bytes(machine.console.path.read_bytes())
+        except StateNotSaved as error:
+            raise TemplateUnusable(error.message) from error
+        # read when nothing can be added any more
+        log = machine.console.path.read_bytes()
+        if find_splats(parse_console(log)):
+            raise TemplateUnusable("the boot's kernel log holds a splat: such a boot is not kept")
+        (directory / "console.log").write_bytes(log)
     return {
         "process": [process.number, process.pid],
         "spares": [[spare.number, spare.pid] for spare in spares],
@@ -119,7 +127,7 @@ def _open(cache: Cache, key: str, entry: Path) -> Template:
         sound = False
     if not sound:
         cache.remove(_KIND, key)
-        raise TemplateUnusable("the saved guest was damaged or changed; it was discarded")
+        raise TemplateDamaged("the saved guest was damaged or changed; it was discarded")
     return Template(entry, earlier)
 
 

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from .guest import Guest
-from .guest.restore import EarlierLife
-from .machine import RamFile
+from .guest.restore import EarlierLife, freshen
+from .machine import RamFile, StateNotSaved
 from .start import Prepared
 from .template import Template, machine_on
 
@@ -24,17 +24,25 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Templa
     Open files and processes of the guest are part of it. Raises StateNotSaved, and
     what Watch.wait raises. Takes about a second.
     """
+    if prepared.spec.qemu_args:
+        raise StateNotSaved("a checkpoint does not hold what --qemu-arg adds: disks, for one")
     process = guest.syscaller
-    guest.kernel_log.sync(process)
+    # the log up to the very moment: the guest stands still from here until it is saved
+    guest.machine.qmp("stop")
     files = (*guest.inherited, *(module.file for module in guest.modules))
     earlier = EarlierLife((process.number, process.pid), guest.kernel_log.raw, files, tuple(guest.spares))
     template = Template(directory, earlier)
     # unlinked at once: whatever happens, nothing of this size is left behind
     with tempfile.TemporaryFile(dir=directory) as stream:
-        guest.machine.save_all(stream.fileno())
+        try:
+            guest.machine.migration.save_all(stream.fileno())
+        finally:
+            guest.machine.qmp("cont")
+        # its clock stood still
+        freshen(process)
         os.lseek(stream.fileno(), 0, os.SEEK_SET)
         ram = RamFile(template.ram, shared=True)
         with machine_on(prepared, ram, stopped=True) as halted:
-            halted.load_all(stream.fileno())
-            halted.save_state(template.state)
+            halted.migration.load_all(stream.fileno())
+            halted.migration.save_state(template.state)
     return template

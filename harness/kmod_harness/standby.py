@@ -18,7 +18,7 @@ from .guest import Guest
 from .guest.restore import freshen
 from .machine import Clock
 from .start import Prepared, start_guest
-from .template import Template, TemplateUnusable, restore
+from .template import Template, TemplateDamaged, TemplateUnusable, restore
 
 
 def restored_guest(
@@ -57,6 +57,7 @@ class GuestSource:
         self.clock = clock or Clock()
         self._executor = ThreadPoolExecutor(1, "standby") if standby else None
         self._next: Future[Guest] | None = None
+        self._boots_cold = False
 
     def __enter__(self) -> GuestSource:
         return self
@@ -73,12 +74,16 @@ class GuestSource:
     @contextlib.contextmanager
     def guest(self) -> Iterator[Guest]:
         """Gives a pristine guest: the one that waits, a restored one, or a booted one where none loads."""
+        guest = None
         try:
-            guest = self._take()
+            guest = None if self._boots_cold else self._take()
         except TemplateUnusable as reason:
             if self._checkpoint is not None:
                 raise BootFailed(f"a checkpoint is lost: {reason}") from reason
             print(f"kmod-harness: booting cold, since {reason}", file=sys.stderr)
+            # a template that is only damaged is made anew; one that cannot be had is not asked for again
+            self._boots_cold = not isinstance(reason, TemplateDamaged)
+        if guest is None:
             with start_guest(self.prepared, self._boot_timeout, self.clock) as guest:
                 yield guest
             return
@@ -92,6 +97,10 @@ class GuestSource:
         self._next = self._next or self._executor.submit(self._ready)
         try:
             guest = self._next.result()
+        except MachineFailure:
+            # it ended while it was made ready, which no test has done
+            self._next = None
+            return self._restored()
         except Exception:
             self._next = None
             raise

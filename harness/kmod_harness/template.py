@@ -21,6 +21,10 @@ class TemplateUnusable(Exception):
     """Why a machine has no template that loads; a cold boot follows."""
 
 
+class TemplateDamaged(TemplateUnusable):
+    """A template was there and did not load: it is discarded, and made anew when next asked for."""
+
+
 @dataclass(frozen=True)
 class Template:
     """A saved guest on disk, and the life it had until then."""
@@ -46,11 +50,11 @@ def restore(prepared: Prepared, template: Template, clock: Clock | None = None) 
         try:
             ram = RamFile(template.ram, shared=False)
             machine = undo.enter_context(machine_on(prepared, ram, clock=clock))
-            machine.load_state(template.state)
+            machine.migration.load_state(template.state)
             guest = Guest(machine, kernel_facts=prepared.kernel_facts, earlier=template.earlier)
         except (KmodHarnessError, OSError) as error:
             reason = error.message if isinstance(error, KmodHarnessError) else str(error)
-            raise TemplateUnusable(f"the saved guest did not load: {reason}") from error
+            raise TemplateDamaged(f"the saved guest did not load: {reason}") from error
         undo.pop_all()
         return guest
 

@@ -31,6 +31,8 @@ class KernelLog:
         self.records: list[KernelRecord] = []
         # a restored guest's log goes on where its template's ended
         self._note(parse_console(boot_log))
+        #: how many records are of an earlier life, and were judged there
+        self.earlier = len(self.records)
 
     @property
     def raw(self) -> bytes:

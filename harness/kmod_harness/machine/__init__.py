@@ -3,7 +3,8 @@
 from .accelerator import Accelerator, choose_accelerator
 from .argv import RamFile, kernel_command_line, qemu_argv
 from .deadline import Clock, Deadline
-from .machine import Machine, StateNotSaved, find_qemu
+from .machine import Machine, find_qemu
+from .migration import StateNotSaved, StateRefused
 from .watch import Watch
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Machine",
     "RamFile",
     "StateNotSaved",
+    "StateRefused",
     "Watch",
     "choose_accelerator",
     "find_qemu",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import shutil
 import socket
 import time
@@ -11,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import GuestHang, MachineFailure, MissingTool
+from ..errors import GuestHang, MissingTool
 from ..spec import Spec
 from .accelerator import Accelerator
 from .argv import Endpoints, RamFile, qemu_argv
 from .console import ConsoleLog
 from .deadline import Clock, Deadline
+from .migration import Migration
 from .qemu_process import QemuProcess
 from .rundir import run_directory
 from .watch import Watch
@@ -34,10 +34,6 @@ def find_qemu(name: str = "qemu-system-x86_64") -> str:
             advice="`make setup`, or: apt-get install --no-install-recommends qemu-system-x86",
         )
     return path
-
-
-class StateNotSaved(MachineFailure):
-    """The machine could not be saved; the guest is of no more use, a cold boot is."""
 
 
 class Machine:
@@ -66,8 +62,9 @@ class Machine:
         #: exact seconds in place of the harness's own limits, None for those
         self.call_limit: float | None = None
         self._closed = False
-        self._migration: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._owned = contextlib.ExitStack()
+        self.migration = Migration(self)
+        self._owned.callback(self.migration.close)
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             self._launch(qemu or find_qemu(), kernel, initrd, stopped, ram, incoming)
@@ -157,80 +154,13 @@ class Machine:
         """Returns what a QMP command returns. Raises QemuDied, or qemu.qmp's ExecuteError."""
         return self._qemu.execute(command, arguments)
 
+    def pass_fd(self, name: str, fd: int) -> None:
+        """Gives QEMU a descriptor under a name, for a command that takes `fd:NAME`."""
+        self._qemu.pass_fd(name, fd)
+
     def monitor(self, command: str) -> str:
         """Returns the output of a command of QEMU's human monitor."""
         return str(self.qmp("human-monitor-command", {"command-line": command}))
-
-    def save_state(self, path: Path) -> None:
-        """Writes the device state, the RAM being in a shared file; the guest is stopped for good.
-
-        Raises StateNotSaved when QEMU cannot: a device that does not migrate, a full disk.
-        """
-        self._share_ram(True)
-        with open(path, "wb") as file:
-            self._migrate_to(file.fileno())
-
-    def load_state(self, path: Path) -> None:
-        """Starts a machine made with `incoming` from a saved device state; it runs on from there.
-
-        Returns at once: a state that does not fit ends QEMU, which the next wait reports.
-        """
-        self._share_ram(True)
-        with open(path, "rb") as file:
-            self._qemu.pass_fd("state", file.fileno())
-            self.qmp("migrate-incoming", {"uri": "fd:state"})
-
-    def save_all(self, fd: int) -> None:
-        """Writes RAM and device state to a descriptor; the guest goes on. Raises StateNotSaved."""
-        self._share_ram(False)
-        self.qmp("stop")
-        try:
-            self._migrate_to(fd)
-        finally:
-            self.qmp("cont")
-
-    def load_all(self, fd: int) -> None:
-        """Returns when a machine made with `incoming` holds what `save_all` wrote. Raises StateNotSaved."""
-        self._share_ram(False)
-        self._qemu.pass_fd("state", fd)
-        self.qmp("migrate-incoming", {"uri": "fd:state"})
-        self._await_migration()
-
-    def _share_ram(self, shared: bool) -> None:
-        """Leaves RAM that lies in a shared file out of the next stream, or not; has its end told."""
-        # what an earlier stream's events said is not the next one's end
-        self._migration = queue.SimpleQueue()
-        capabilities = {"events": True, "x-ignore-shared": shared}
-        self.qmp(
-            "migrate-set-capabilities",
-            {"capabilities": [{"capability": name, "state": on} for name, on in capabilities.items()]},
-        )
-
-    def _migrate_to(self, fd: int) -> None:
-        from qemu.qmp import ExecuteError
-
-        # to a file on this machine: QEMU's default of 128 MiB/s is for a network
-        self.qmp("migrate-set-parameters", {"max-bandwidth": 1 << 33})
-        self._qemu.pass_fd("state", fd)
-        try:
-            self.qmp("migrate", {"uri": "fd:state"})
-        except ExecuteError as error:
-            raise StateNotSaved(f"QEMU does not save this machine: {error}") from error
-        self._await_migration()
-
-    def _await_migration(self, seconds: float = 60.0) -> None:
-        deadline = self.deadline("saving or loading a guest", seconds)
-        while not deadline.passed:
-            try:
-                status = self._migration.get(timeout=deadline.remaining)
-            except queue.Empty:
-                break
-            if status == "completed":
-                return
-            if status in ("failed", "cancelled"):
-                reason = self.qmp("query-migrate").get("error-desc", status)
-                raise StateNotSaved(f"QEMU did not save or load this guest: {reason}")
-        raise StateNotSaved(f"QEMU took more than {seconds:g} s to save or load a guest")
 
     def ssh_port(self) -> int:
         """Returns the loopback port that reaches the guest's port 22."""
@@ -244,7 +174,7 @@ class Machine:
             if end is not None:
                 self.watch.set_end(end)
         elif name == "MIGRATION":
-            self._migration.put(str(data.get("status", "")))
+            self.migration.note(str(data.get("status", "")))
 
 
 def parse_forwarded_port(usernet: str) -> int:

@@ -131,7 +131,7 @@ def read_settings(config: pytest.Config) -> Settings:
         unrestored=bool(values["unrestored"]),
         settle=number("settle", float) or 0.0,
         # two workers on two processors have no time to make a guest ready beforehand
-        standby=not hasattr(config, "workerinput"),
+        standby=not hasattr(config, "workerinput") and not values["unrestored"] and not values["cold"],
         timeout=number("timeout", float),
         boot_timeout=number("boot-timeout", float),
         given=given,

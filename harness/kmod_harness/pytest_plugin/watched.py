@@ -64,7 +64,7 @@ class WatchedGuest:
         self.broken = False
         self.is_damaged = False
         self.hangs = False
-        self._judged = 0
+        self._judged = guest.kernel_log.earlier
         self._test_began = 0
 
     def begin_test(self) -> None:

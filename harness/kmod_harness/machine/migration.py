@@ -1,0 +1,119 @@
+"""Saving a machine and loading it elsewhere: QEMU's migration, to and from a file of this host."""
+
+from __future__ import annotations
+
+import os
+import queue
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import GuestHang, MachineFailure
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+#: Seconds a stream may take (times 4 under emulation): a device state 0.02 s, 256 MiB of RAM 0.4 s.
+_SECONDS = 60.0
+
+
+class StateNotSaved(MachineFailure):
+    """The machine could not be saved or loaded this time."""
+
+
+class StateRefused(StateNotSaved):
+    """QEMU cannot save a machine with these devices, today or tomorrow."""
+
+
+class Migration:
+    """The streams of one machine; its Machine owns it, and hands it QMP's MIGRATION events."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._statuses: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._told = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def close(self) -> None:
+        fd, self._told = self._told, -1
+        os.close(fd)
+
+    def note(self, status: str) -> None:
+        """Called in the event-loop thread, which ends before `close`."""
+        self._statuses.put(status)
+        os.eventfd_write(self._told, 1)
+
+    def save_state(self, path: Path) -> None:
+        """Writes the device state, the RAM being in a shared file; the guest is stopped for good.
+
+        Raises StateRefused when QEMU cannot, StateNotSaved for a full disk, QemuDied.
+        """
+        self._prepare(share_ram=True)
+        with open(path, "wb") as file:
+            self._write(file.fileno())
+
+    def load_state(self, path: Path) -> None:
+        """Starts a machine made with `incoming` from a saved device state; it runs on from there.
+
+        Returns at once: a state that does not fit ends QEMU, which the next wait reports.
+        """
+        self._prepare(share_ram=True)
+        with open(path, "rb") as file:
+            self._machine.pass_fd("state", file.fileno())
+            self._machine.qmp("migrate-incoming", {"uri": "fd:state"})
+
+    def save_all(self, fd: int) -> None:
+        """Writes RAM and device state of a stopped guest to a descriptor. Raises as `save_state`."""
+        self._prepare(share_ram=False)
+        self._write(fd)
+        # the event precedes the state from which `cont` is allowed by a moment that no event tells
+        while self._machine.qmp("query-status")["status"] == "finish-migrate":
+            pass
+
+    def load_all(self, fd: int) -> None:
+        """Returns when a machine made with `incoming` holds what `save_all` wrote."""
+        self._prepare(share_ram=False)
+        self._machine.pass_fd("state", fd)
+        self._machine.qmp("migrate-incoming", {"uri": "fd:state"})
+        self._await()
+
+    def _prepare(self, *, share_ram: bool) -> None:
+        """Leaves RAM that lies in a shared file out of the next stream, or not; has its end told."""
+        # what an earlier stream's events said is not the next one's end
+        self._statuses = queue.SimpleQueue()
+        capabilities = {"events": True, "x-ignore-shared": share_ram}
+        self._machine.qmp(
+            "migrate-set-capabilities",
+            {"capabilities": [{"capability": name, "state": on} for name, on in capabilities.items()]},
+        )
+
+    def _write(self, fd: int) -> None:
+        from qemu.qmp import ExecuteError
+
+        # to a file on this machine: QEMU's default of 128 MiB/s is for a network
+        self._machine.qmp("migrate-set-parameters", {"max-bandwidth": 1 << 33})
+        self._machine.pass_fd("state", fd)
+        try:
+            self._machine.qmp("migrate", {"uri": "fd:state"})
+        except ExecuteError as error:
+            raise StateRefused(f"QEMU does not save this machine: {error}") from error
+        self._await()
+
+    def _await(self) -> None:
+        """Returns when the stream is complete. Raises StateNotSaved, and what ends the machine."""
+        deadline = self._machine.deadline("saving or loading a guest", _SECONDS)
+        while (status := self._next_status()) != "completed":
+            if status in ("failed", "cancelled"):
+                reason = self._machine.qmp("query-migrate").get("error-desc", status)
+                raise StateNotSaved(f"QEMU did not save or load this guest: {reason}")
+            if status:
+                continue
+            try:
+                self._machine.watch.wait([self._told], deadline)
+                os.eventfd_read(self._told)
+            except GuestHang as hang:
+                raise StateNotSaved(hang.message) from hang
+
+    def _next_status(self) -> str:
+        try:
+            return self._statuses.get_nowait()
+        except queue.Empty:
+            return ""
