@@ -5,7 +5,7 @@ Tests and the command line share them. One idea a file.
 
 from .callers import Caller, check_init_caller, check_open_caller
 from .device import DeviceNode, check_device_node
-from .gone import Gone, check_gone
+from .gone import Gone, check_gone, check_nothing_left, device_nodes
 from .kernel_symbols import KernelSymbols, check_kernel_symbols, read_slide
 from .loading import LoadResult, check_loaded
 from .messages import Message, check_messages, check_no_splat
@@ -29,8 +29,10 @@ __all__ = [
     "check_messages",
     "check_module_symbols",
     "check_no_splat",
+    "check_nothing_left",
     "check_open_caller",
     "check_round_trip",
+    "device_nodes",
     "module_range",
     "read_slide",
 ]

@@ -17,17 +17,34 @@ class Gone:
     nodes: tuple[str, ...]
 
 
+def device_nodes(guest: Guest) -> frozenset[str]:
+    """Returns the paths in /dev, directories among them: what appears and goes with a module."""
+    return frozenset(f"/dev/{name}" for name in guest.syscaller.list_directory("/dev"))
+
+
 def check_gone(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Gone:
     """No symbol in kallsyms, no line in /proc/modules, no /sys/module entry, none of the nodes.
 
     Raises CheckFailed that names everything that is left.
     """
-    left = [f"{path} exists" for path in (*nodes, f"/sys/module/{module}") if guest.exists(path)]
+    left = _left_outside_kallsyms(guest, module, nodes)
     symbols = guest.kallsyms().of_module(module)
     if symbols:
         left.append(f"/proc/kallsyms has {len(symbols)} symbols, {symbols[0].name} first")
+    require(not left, f"{module} left something behind after its unload", "\n".join(left))
+    return Gone(module, tuple(nodes))
+
+
+def check_nothing_left(guest: Guest, modules: Sequence[str], nodes: Sequence[str]) -> None:
+    """The same for several modules, without kallsyms, which takes 0.2 s to read. Raises CheckFailed."""
+    left = [line for module in modules for line in _left_outside_kallsyms(guest, module, ())]
+    left += [f"{path} exists" for path in nodes if guest.exists(path)]
+    require(not left, f"{', '.join(modules)} left something behind after the unload", "\n".join(left))
+
+
+def _left_outside_kallsyms(guest: Guest, module: str, nodes: Sequence[str]) -> list[str]:
+    left = [f"{path} exists" for path in (*nodes, f"/sys/module/{module}") if guest.exists(path)]
     names = [line.split(None, 1)[0] for line in guest.read_text("/proc/modules").splitlines() if line.strip()]
     if module in names:
         left.append("/proc/modules lists it")
-    require(not left, f"{module} left something behind after its unload", "\n".join(left))
-    return Gone(module, tuple(nodes))
+    return left

@@ -72,6 +72,8 @@ def as_json(record: RunRecord, verdict: Verdict, exit_status: int, expected: Seq
         "reason": verdict.reason,
         "exit_status": exit_status,
         "timings": _timings(record),
+        # the one the run is about: the last, which the others were loaded for
+        "module": _module(record.modules[-1]) if record.modules else None,
         "modules": [_module(row) for row in record.modules],
         "kernel": _kernel(record),
         "accelerator": _accelerator(record),

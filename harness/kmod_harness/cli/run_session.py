@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 
-from ..checks import read_slide
+from ..checks import check_nothing_left, device_nodes, read_slide
 from ..errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, ModuleMismatch, QemuDied
 from ..guest import Guest
 from ..guest.protocol import Kind, ProtocolError
@@ -138,12 +138,18 @@ def _drive(
         guest.make_directories(DIRECTORY)
         for push in pushes:
             _push(guest, push)
+    before = device_nodes(guest)
     ready = _attempt(record, lambda: _load_all(guest, request, record, say), "load")
+    appeared = sorted(device_nodes(guest) - before) if ready else []
     if ready and command:
         ready = _attempt(record, lambda: _run_command(guest, request, record, command), "command")
     if not ready and not _answers(guest, record):
         return
-    if _attempt(record, lambda: _unload_all(guest, request, record), "unload") or _answers(guest, record):
+    unloaded = _attempt(record, lambda: _unload_all(guest, request, record), "unload")
+    if unloaded and ready:
+        names = [row.file.name for row in record.modules]
+        _attempt(record, lambda: check_nothing_left(guest, names, appeared), "judge")
+    if unloaded or _answers(guest, record):
         # its own process: one that hangs in an unload must not hold up the log
         _attempt(record, lambda: guest.kernel_log.sync(guest.process()), "judge")
 

@@ -1,0 +1,64 @@
+"""What each fault of `faulty` shows that ends neither its process nor the guest; the others: test_cli_run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from kmod_harness import Guest
+from kmod_harness.checks import check_gone
+from kmod_harness.cli.main import main
+from kmod_harness.errors import CheckFailed, ModuleLoadError
+from kmod_harness.guest import ProcessKilled
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        pytest.param(fault, kind, marks=pytest.mark.expect_splat(kind))
+        for fault, kind in (
+            ("atomic_sleep", "ATOMIC_SLEEP"),
+            ("warn", "WARNING"),
+            ("bug", "BUG"),
+            ("oops", "OOPS"),
+        )
+    ],
+)
+def test_a_fault_in_write_is_recognised(guest: Guest, faulty_ko: Path, fault: str, kind: str) -> None:
+    mark = guest.kernel_log.mark()
+    module = guest.load(faulty_ko, fault=fault, when="write")
+    assert guest.judge(mark) == (), "a fault for write leaves init clean"
+    killed = contextlib.nullcontext() if fault in ("atomic_sleep", "warn") else pytest.raises(ProcessKilled)
+    with killed:
+        guest.process().open("/dev/faulty", os.O_WRONLY).write(b"x")
+    splats = guest.judge(mark)
+    assert kind in [splat.kind for splat in splats]
+    assert any(f"faulty_{fault}" in splat.text for splat in splats)
+    assert module.state == "Live"
+
+
+def test_a_thread_runs_although_nobody_opened_anything(guest: Guest, faulty_ko: Path) -> None:
+    with guest.load(faulty_ko, fault="kthread"):
+        said = guest.kernel_log.await_text("faulty: tick")
+        assert "faulty_kthread" in said.text
+    assert "faulty_kthread" not in guest.run(["ps"]).text
+
+
+def test_an_exit_that_forgets_its_device_is_found_out(guest: Guest, faulty_ko: Path) -> None:
+    guest.load(faulty_ko, fault="leak_device").unload()
+    with pytest.raises(CheckFailed, match="left something behind") as failed:
+        check_gone(guest, "faulty", ["/dev/faulty"])
+    assert "/dev/faulty exists" in failed.value.evidence
+    with pytest.raises(ModuleLoadError) as again:
+        guest.load(faulty_ko, fault="leak_device")
+    assert "cannot create duplicate filename" in again.value.evidence
+
+
+def test_a_run_fails_when_the_module_leaves_its_device(
+    faulty_ko: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(faulty_ko), "--param", "fault=leak_device"]) == 1
+    assert "/dev/faulty exists" in capsys.readouterr().err
