@@ -8,6 +8,10 @@ from pathlib import Path
 import pexpect
 from cli_process import COMMAND, PATIENCE, children, kmod_harness, read_until, run_directory_of, start
 
+from kmod_harness import Spec
+from kmod_harness.build.kernels import Kernel, resolve_kernel
+from kmod_harness.kmod import read_module
+
 
 def test_the_demo_shows_every_step_and_ends_with_a_line_to_quote() -> None:
     done = kmod_harness("demo")
@@ -65,6 +69,11 @@ def test_a_terminal_is_the_guests_shell_and_is_restored() -> None:
         host.close(force=True)
 
 
+def resolved_kernel(module: Path) -> Kernel:
+    """Returns the kernel that a command without --kernel takes for this module."""
+    return resolve_kernel(Spec(), module_release=read_module(module).release)
+
+
 def test_a_guest_to_debug_waits_for_gdb_and_then_loads_the_module(chardev_ko: Path) -> None:
     process = start("debug", chardev_ko)
     try:
@@ -73,7 +82,7 @@ def test_a_guest_to_debug_waits_for_gdb_and_then_loads_the_module(chardev_ko: Pa
         (qemu,) = children(process.pid)
         path = run_directory_of(qemu) / "gdb.sock"
         assert str(path) in command
-        assert "vmlinux" in command
+        assert ("vmlinux" in command) == (resolved_kernel(chardev_ko).vmlinux is not None)
         with socket.socket(socket.AF_UNIX) as stub:
             stub.settimeout(PATIENCE)
             stub.connect(str(path))

@@ -16,8 +16,8 @@ from kmod_harness.standby import GuestSource
 
 
 @pytest.fixture(scope="module")
-def prepared() -> Prepared:
-    return prepare(Spec(kernel="minimal"))
+def prepared(machine_spec: Spec) -> Prepared:
+    return prepare(machine_spec)
 
 
 @pytest.fixture
