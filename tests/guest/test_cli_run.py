@@ -32,7 +32,8 @@ def test_a_run_is_one_json_object(chardev_ko: Path) -> None:
     address = int(module["address"], 16)
     assert 0xFFFFFFFFC0000000 <= address < 0xFFFFFFFFFF000000
     assert address <= int(module["sections"][".text"], 16) < address + module["size"]
-    assert int(found["kernel"]["slide"], 16) % 0x200000 == 0
+    # null where no System.map tells: Debian's kernel
+    assert int(found["kernel"]["slide"] or "0", 16) % 0x200000 == 0
     assert found["kernel"]["release"] in module["vermagic"]
     assert found["accelerator"]["name"] in ("tcg", "kvm")
     assert found["accelerator"]["reason"]
