@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness import Guest
-from kmod_harness.checks import check_gone
+from kmod_harness.checks import check_gone, device_nodes
 from kmod_harness.cli.main import main
 from kmod_harness.errors import CheckFailed, ModuleLoadError
 from kmod_harness.guest import ProcessKilled
@@ -62,3 +62,10 @@ def test_a_run_fails_when_the_module_leaves_its_device(
 ) -> None:
     assert main(["run", str(faulty_ko), "--param", "fault=leak_device"]) == 1
     assert "/dev/faulty exists" in capsys.readouterr().err
+
+
+def test_a_directory_of_the_image_s_init_is_no_device_left_behind(guest: Guest) -> None:
+    before = device_nodes(guest)
+    guest.syscaller.mkdir("/dev/made-by-init")
+    assert "/dev/null" in before
+    assert device_nodes(guest) == before

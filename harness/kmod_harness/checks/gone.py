@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import stat
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..guest import Guest
+from ..guest.process import c_path
+from ..guest.protocol import Call, Out
+from ..guest.syscalls import NUMBERS
 from .require import require
 
 
@@ -18,8 +23,18 @@ class Gone:
 
 
 def device_nodes(guest: Guest) -> frozenset[str]:
-    """Returns the paths in /dev, directories among them: what appears and goes with a module."""
-    return frozenset(f"/dev/{name}" for name in guest.syscaller.list_directory("/dev"))
+    """Returns the device nodes in /dev: what appears and goes with a module.
+
+    Not its directories: the image's init makes some of its own (/dev/pts) when it comes to it.
+    """
+    paths = [f"/dev/{name}" for name in guest.syscaller.list_directory("/dev")]
+    stat_size, mode_at = 144, 24
+    calls = [Call(NUMBERS["lstat"], (c_path(path), Out(stat_size))) for path in paths]
+    results = guest.syscaller.batch(calls)
+    modes = [struct.unpack_from("<I", result.buffers[0], mode_at)[0] for result in results]
+    return frozenset(
+        path for path, mode in zip(paths, modes, strict=True) if stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+    )
 
 
 def check_gone(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Gone:
