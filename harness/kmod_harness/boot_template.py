@@ -15,8 +15,8 @@ from .guest.restore import EarlierLife
 from .klog import find_splats, parse_console
 from .machine import RamFile, StateNotSaved, StateRefused
 from .machine.argv import Endpoints, qemu_argv
-from .start import Prepared
-from .template import Template, TemplateDamaged, TemplateUnusable, machine_on
+from .start import Prepared, start_machine
+from .template import Template, TemplateDamaged, TemplateUnusable
 
 _KIND = "template"
 #: Changes when templates are made in another way.
@@ -64,7 +64,7 @@ def discard(template: Template) -> None:
 def _make(prepared: Prepared, directory: Path, boot_timeout: float | None) -> dict[str, object]:
     """Boots a guest on a shared RAM file, waits until it has settled, and saves it."""
     ram, state = directory / "ram", directory / "state"
-    with machine_on(prepared, RamFile(ram, shared=True), incoming=False) as machine:
+    with start_machine(prepared, ram=RamFile(ram, shared=True)) as machine:
         try:
             guest = Guest(machine, boot_timeout=boot_timeout)
         except MachineFailure as failure:

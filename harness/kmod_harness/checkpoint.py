@@ -14,8 +14,8 @@ from pathlib import Path
 from .guest import Guest
 from .guest.restore import EarlierLife, freshen
 from .machine import RamFile, StateNotSaved
-from .start import Prepared
-from .template import Template, machine_on
+from .start import Prepared, start_machine
+from .template import Template
 
 
 def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Template:
@@ -42,7 +42,7 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Templa
         freshen(process)
         os.lseek(stream.fileno(), 0, os.SEEK_SET)
         ram = RamFile(template.ram, shared=True)
-        with machine_on(prepared, ram, stopped=True) as halted:
+        with start_machine(prepared, ram=ram, incoming=True, stopped=True) as halted:
             halted.migration.load_all(stream.fileno())
             halted.migration.save_state(template.state)
     return template

@@ -15,7 +15,7 @@ from .build.rootfs import embedded_rootfs
 from .errors import Misuse
 from .guest import Guest
 from .kmod.preflight import KernelFacts
-from .machine import Accelerator, Clock, Machine, choose_accelerator, find_qemu
+from .machine import Accelerator, Clock, Machine, RamFile, choose_accelerator, find_qemu
 from .spec import Spec
 
 
@@ -104,14 +104,26 @@ def start_guest(
         yield Guest(machine, kernel_facts=prepared.kernel_facts, boot_timeout=boot_timeout)
 
 
-def start_machine(prepared: Prepared, *, stopped: bool = False, clock: Clock | None = None) -> Machine:
-    """Returns a started machine, the guest not yet awaited; its CPUs halted with `stopped`."""
+def start_machine(
+    prepared: Prepared,
+    *,
+    ram: RamFile | None = None,
+    incoming: bool = False,
+    stopped: bool = False,
+    clock: Clock | None = None,
+) -> Machine:
+    """Returns a started machine, the guest not yet awaited.
+
+    `ram` puts its RAM in a file; `incoming`: it waits for a device state; `stopped`: its CPUs are halted.
+    """
     return Machine(
         prepared.spec,
         prepared.kernel.bzimage,
         prepared.initrd,
         prepared.accelerator,
         qemu=prepared.qemu,
+        ram=ram,
+        incoming=incoming,
         stopped=stopped,
         clock=clock,
     )

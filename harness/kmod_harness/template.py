@@ -13,8 +13,8 @@ from pathlib import Path
 from .errors import KmodHarnessError
 from .guest import Guest
 from .guest.restore import EarlierLife
-from .machine import Clock, Machine, RamFile
-from .start import Prepared
+from .machine import Clock, RamFile
+from .start import Prepared, start_machine
 
 
 class TemplateUnusable(Exception):
@@ -49,7 +49,7 @@ def restore(prepared: Prepared, template: Template, clock: Clock | None = None) 
     with contextlib.ExitStack() as undo:
         try:
             ram = RamFile(template.ram, shared=False)
-            machine = undo.enter_context(machine_on(prepared, ram, clock=clock))
+            machine = undo.enter_context(start_machine(prepared, ram=ram, incoming=True, clock=clock))
             machine.migration.load_state(template.state)
             guest = Guest(machine, kernel_facts=prepared.kernel_facts, earlier=template.earlier)
         except (KmodHarnessError, OSError) as error:
@@ -57,25 +57,3 @@ def restore(prepared: Prepared, template: Template, clock: Clock | None = None) 
             raise TemplateDamaged(f"the saved guest did not load: {reason}") from error
         undo.pop_all()
         return guest
-
-
-def machine_on(
-    prepared: Prepared,
-    ram: RamFile,
-    *,
-    incoming: bool = True,
-    stopped: bool = False,
-    clock: Clock | None = None,
-) -> Machine:
-    """Returns a started machine whose RAM is a file; `incoming`: it waits for a device state."""
-    return Machine(
-        prepared.spec,
-        prepared.kernel.bzimage,
-        prepared.initrd,
-        prepared.accelerator,
-        qemu=prepared.qemu,
-        ram=ram,
-        incoming=incoming,
-        stopped=stopped,
-        clock=clock,
-    )

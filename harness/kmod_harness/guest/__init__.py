@@ -1,8 +1,8 @@
 """The same machine seen from inside: agent, serial shell, SSH, kernel log; `Guest` ties them."""
 
-from .guest import Guest, raise_first
+from .guest import Guest
 from .jobs import Completed
 from .module import LoadedModule
 from .process import Process, ProcessKilled
 
-__all__ = ["Completed", "Guest", "LoadedModule", "Process", "ProcessKilled", "raise_first"]
+__all__ = ["Completed", "Guest", "LoadedModule", "Process", "ProcessKilled"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GuestHang, MachineFailure, Misuse
-from ..klog import Splat, error_for
+from ..klog import Splat
 from ..kmod.elf import KernelModule
 from ..kmod.preflight import KernelFacts
 from ..machine import Machine
@@ -322,9 +322,3 @@ class Guest:
         self.kernel_log.sync(self.syscaller)
         splats = self.kernel_log.splats_since(since)
         return tuple(splat for splat in splats if not expected or splat.kind != expected)
-
-
-def raise_first(splats: Sequence[Splat]) -> None:
-    """Raises the first splat's exception; returns when there is none."""
-    if splats:
-        raise error_for(splats[0])
