@@ -212,13 +212,14 @@ def test_any_bytes_give_splats_or_none_but_never_an_exception(data: bytes) -> No
 
 
 @given(st.lists(pieces, max_size=60).map("".join))
-def test_splats_are_in_order_do_not_overlap_and_are_raw_lines(log: str) -> None:
+def test_splats_are_in_order_and_made_of_raw_lines_in_order(log: str) -> None:
     records = parse_console(log)
-    end = -1
+    begun = -1
     for splat in find_splats(records):
-        assert end < splat.first_line <= splat.last_line < len(records)
-        end = splat.last_line
-        assert splat.text == "\n".join(r.raw for r in records[splat.first_line : splat.last_line + 1])
+        assert begun < splat.first_line <= splat.last_line < len(records)
+        begun = splat.first_line
+        between = iter(r.raw for r in records[splat.first_line : splat.last_line + 1])
+        assert all(line in between for line in splat.text.split("\n"))
         assert splat.title
 
 
@@ -232,3 +233,23 @@ def test_a_hostile_line_costs_no_more_than_its_length(line: str) -> None:
     header_of(line)
     find_splats(parse_console(("[    1.000000] " + line + "\n") * 10))
     assert time.perf_counter() - start < 2
+
+
+def test_two_cpus_that_report_at_once_are_told_apart_by_their_callers() -> None:
+    # given: a kernel with PRINTK_CALLER, two tasks' oopses line by line in turn
+    def oops(task: str, function: str) -> list[str]:
+        return [
+            f"[    5.000001][ {task}] BUG: kernel NULL pointer dereference, address: 0000000000000000",
+            f"[    5.000002][ {task}] RIP: 0010:{function}+0x10/0x20 [demo]",
+            f"[    5.000003][ {task}] Call Trace:",
+            f"[    5.000004][ {task}]  {function}+0x10/0x20 [demo]",
+        ]
+
+    turns = zip(oops("T101", "demo_read"), oops("T102", "demo_write"), strict=True)
+
+    # when
+    splats = find_splats(parse_console("\n".join(line for pair in turns for line in pair)))
+
+    # then
+    assert [splat.function for splat in splats] == ["demo_read", "demo_write"]
+    assert all("T102" not in line for line in splats[0].text.splitlines())

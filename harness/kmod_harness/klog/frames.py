@@ -5,61 +5,44 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from .carriers import dispatches, is_carrier
 from .kinds import HANG_KINDS, SYMBOL, SplatKind
 
 #: A line of a call trace: printk_stack_address, arch/x86/kernel/dumpstack.c, 6.1; before 4.10 with
 #: `[<address>]`; `?` marks a leftover on the stack. Symbolised logs add file:line and `[inline]`.
 _FRAME = re.compile(
-    r"\s{0,16}(?:\[<[0-9a-f]{1,16}>\]\s?)?(?:<\w{1,8}>\s{1,4})?(?:\[<[0-9a-f]{1,16}>\]\s?)?"
+    r"\s{0,16}(?:\[<?[0-9a-f]{1,16}>?\]\s?)?(?:<\w{1,8}>\s{1,4})?(?:\[<?[0-9a-f]{1,16}>?\]\s?)?"
     rf"(?P<guess>\? )?{SYMBOL}(?: \[(?P<module>\w{{1,64}})[^\]]{{0,60}}\])?"
+    r"(?P<unreliable> \(unreliable\))?"
 )
 _INLINE = re.compile(r"\s{0,16}(?P<function>[\w.$]{1,128}) [\w./-]{1,200}:\d{1,7} \[inline\]")
+#: arm's unwinder: ` f from g+0x10/0x20`, before 5.20 `[<80de>] (f) from [<80df>] (g+0x10/0x20)`.
+_FROM = re.compile(
+    r"\s{0,16}(?:\[<[0-9a-f]{1,16}>\] )?\(?[\w.$]{1,128}\)? from "
+    rf"(?:\[<[0-9a-f]{{1,16}}>\] \()?{SYMBOL}"
+)
 #: RIP (x86-64), EIP, IP (before 4.10), pc (arm64), PC is at (arm): where the CPU was.
 _POSITION = re.compile(
     r"(?:(?P<user>RIP: 00(?:33|23):)|(?:\b[RE]?IP: (?:[0-9a-f]{4}:)?|\bpc : |\bPC is at )"
-    rf"(?:\s?\[<[0-9a-f]{{1,16}}>\]){{0,2}}\s{{0,4}}{SYMBOL}(?: \[(?P<module>\w{{1,64}})[^\]]{{0,60}}\])?)"
+    rf"(?:\s{{0,3}}\[<[0-9a-f]{{1,16}}>\]){{0,2}}\s{{0,4}}{SYMBOL}"
+    r"(?: \[(?P<module>\w{1,64})[^\]]{0,60}\])?)"
 )
 
-#: Functions that report, check, wait or carry on behalf of others: never the guilty one.
-_CARRIERS = re.compile(
-    r"_{0,3}(?:"
-    r"dump_stack\w*|show_stack|show_regs|show_trace|print_\w+|printk|_printk|vprintk|panic|nmi_panic|warn|"
-    r"__warn\w*|warn_slowpath\w*|report_bug|fixup_bug|do_error_trap|do_invalid_op|do_trap\w*|invalid_op|"
-    r"handle_bug|exc_\w+|asm_\w+|die|die_body|oops_\w+|no_context|bad_area\w*|page_fault\w*|do_page_fault|"
-    r"do_user_addr_fault|do_kern_addr_fault|async_page_fault|error_entry|general_protection|do_general_protection|"
-    r"common_exception_return|"
-    r"kasan_\w+|asan_\w+|__asan_\w+|check_memory_region\w*|__kasan_\w+|kmsan_\w+|__msan_\w+|kcsan_\w+|__tsan_\w+|"
-    r"kfence_\w+|ubsan_\w+|__ubsan_\w+|handle_overflow|object_err|end_report|describe_\w+|save_stack\w*|stack_trace\w*|"
-    r"unwind_\w+|arch_stack_walk|sanitizer_\w+|__sanitizer_\w+|memcpy\w*|memset\w*|memmove\w*|memcmp|memscan|"
-    r"memchr\w*|str(?:n?len|n?cpy|lcpy|scpy|n?cmp|chr|n?casecmp|str)\w*|crc\w+|csum_\w+|"
-    r"(?:copy|raw_copy|_copy)_(?:to|from|in)_user\w*|rep_movs\w*|"
-    r"refcount_\w+|kref_\w+|list_(?:add|del)\w*|hlist_\w+|atomic\w*|arch_atomic\w*|instrument_\w+|"
-    r"(?:test|set|clear|change|arch_test|arch_set|arch_clear)_(?:and_\w+_)?bit\w*|native_\w+|paravirt_\w+|pv_\w+|"
-    r"kvm_(?:wait|spin|guest_\w+)|read_once\w*|write_once\w*|READ_ONCE\w*|"
-    r"(?:kz|k|kv|vz?|kmem_cache_|slab_|__slab_|___slab_|devm_k)(?:alloc|free|malloc|zalloc|calloc|realloc|memdup)\w*|"
-    r"kmalloc\w*|cache_(?:free|alloc)\w*|slab_\w+|qlist_\w+|quarantine_\w+|page_frag_\w+|"
-    r"debug_(?:check|object|locks|print|dma|smp)\w*|check_no_obj_freed|fault_create\w*|should_fail\w*|fail_dump|"
-    r"lock_(?:acquire|release|is_held|sock_nested|downgrade)\w*|check_(?:noncircular|prev|deadlock|usage|chain|lock)\w*|"
-    r"validate_chain|mark_(?:lock|held|usage)\w*|register_lock_class|reacquire_\w+|lockdep_\w+|debug_check_no_\w+|"
-    r"look_up_lock_class|(?:down|up)_(?:read|write|interruptible|killable)\w*|down\w*|rwsem_\w+|percpu_\w+|rt_mutex\w*|"
-    r"(?:_raw_|do_raw_|raw_|arch_)?(?:spin|read|write)_?(?:un|try|is_)?(?:locked|lock)\w*|queued_\w+|spin_dump|spin_bug|"
-    r"mutex_\w+|semaphore\w*|"
-    r"schedule\w*|preempt_schedule\w*|context_switch|io_schedule\w*|[mu]sleep\w*|wait_for_\w+|do_wait_for_common|bit_wait\w*|"
-    r"out_of_line_wait\w*|wait_on_\w+|do_sched\w*|might_sleep|might_resched|might_fault|__might_\w+|___might_\w+|"
-    r"sched_show_task|rcu_\w+|call_rcu\w*|synchronize_\w+|srcu_\w+|dyntick_\w+|check_cpu_stall|"
-    r"nmi_\w+|trigger_\w+|arch_trigger\w*|watchdog\w*|check_hung\w*|update_process_times|tick_\w+|hrtimer_\w+|"
-    r"run_hrtimer|local_apic_\w+|smp_\w+_interrupt|smp_apic_\w+|sysvec_\w+|apic_timer\w*|call_softirq|do_softirq\w*|"
-    r"irq_exit\w*|irq_enter\w*|invoke_softirq|softirqentry_\w+|ret_from_\w+|do_syscall\w*|entry_\w+|"
-    r"ktime_\w+|preempt_\w+|local_(?:bh|irq)_\w+|trace_\w+|ftrace_\w+|test_ti_thread_flag|"
-    r"stack_chk_fail|__stack_chk_fail|pick_\w+|cpu_relax|rep_nop|el1\w*|el0\w*|do_mem_abort|do_translation_fault|"
-    r"unreferenced|usercopy_\w+|check_object_size|check_heap_object|check_preemption_disabled|this_cpu_preempt_check|"
-    r"smp_processor_id|debug_smp_processor_id|kthread|__x86_indirect_thunk\w*|__switch_to\w*|retint_\w+|"
-    r"dump_cpu_task|dump_backtrace|warn_alloc\w*|object_is_on_stack|osq_lock|finish_wait|call_rwsem_\w+|"
-    r"vprintk\w*|console_(?:unlock|trylock|lock\w*)|is_bpf_text_address|__?kernel_text_address|flush_work|"
-    r"finish_task_switch|string|vsnprintf|vscnprintf|usb_(?:kill|submit)_urb|dequeue_task|bpf_\w+_text_\w+"
-    r")(?:\.\w+){0,4}"
+#: A leak's trace begins with the allocator's layers, each of which says so in its name.
+_ALLOCATES = re.compile(r"alloc|kmemdup|new_inode")
+#: Kinds told by the operation that does not end, wherever in it the CPU was seen.
+_STALLS = (SplatKind.RCU_STALL, SplatKind.SOFT_LOCKUP, SplatKind.HARD_LOCKUP)
+#: The tick that looks for stalls, and the entry of its interrupt (arch/x86/entry, arch/arm64/kernel/entry.S).
+_TICK = re.compile(r"update_process_times|tick_sched|(?:__)?hrtimer_interrupt")
+_INTERRUPT = re.compile(
+    r"(?:asm_|__)?(?:smp_\w*apic\w*interrupt|apic_timer_interrupt|sysvec_apic_timer|asm_call_|el1h?_\w*irq|do_softirq_own)"
 )
+#: kernel/smp.c: the CPU waits for another one's answer, so that its own stack tells little.
+_ASKS_OTHERS = re.compile(r"smp_call_function|csd_lock_wait")
+
+_RETURNS_TO = re.compile(rf"(?:\bLR is at |\blr : ){SYMBOL}(?: \[(?P<module>\w{{1,64}})[^\]]{{0,60}}\])?")
 
 
 @dataclass(frozen=True)
@@ -77,46 +60,75 @@ def frames_of(lines: Iterable[str]) -> Iterator[Frame]:
         line = line[:512]
         match = _FRAME.match(line)
         if match:
-            yield Frame(match["function"], match["module"] or "", bool(match["guess"]))
+            yield Frame(match["function"], match["module"] or "", bool(match["guess"] or match["unreliable"]))
             continue
-        match = _INLINE.match(line)
+        match = _INLINE.match(line) or _FROM.match(line)
         if match:
             yield Frame(match["function"], "", False)
 
 
 def position_of(lines: Iterable[str]) -> tuple[str, str]:
-    """The function the CPU was in and its module ("" for the kernel): the first kernel-mode RIP."""
+    """The function the CPU was in and its module ("" for the kernel): the first kernel-mode RIP.
+
+    After a jump to nowhere it is the one that jumped, where the CPU tells (arm's LR).
+    """
+    returns_to = ("", "")
     for line in lines:
         match = _POSITION.search(line[:512])
         if match and match["function"]:
             return match["function"], match["module"] or ""
-    return "", ""
+        match = _RETURNS_TO.search(line[:512])
+        if match and not returns_to[0]:
+            returns_to = match["function"], match["module"] or ""
+    return returns_to
 
 
-def is_carrier(function: str) -> bool:
-    """Whether the function only reports, checks, waits or allocates for another."""
-    return bool(_CARRIERS.fullmatch(function))
-
-
-def guilty_function(kind: SplatKind, named: str, position: str, frames: Sequence[Frame]) -> str:
+def guilty_function(
+    kind: SplatKind, named: str, position: str, frames: Sequence[Frame], *, by_operation: bool = False
+) -> str:
     """The function a report is about, "" when nothing tells.
 
-    named: what the header names. position: where the CPU was. The first of
-    header, position and call trace that is not a carrier; a hang's header
-    names the task, so that its stack alone counts.
+    named: what the header names. position: where the CPU was. A stall, or what else is so
+    `by_operation` (a stack that overflowed: it was nobody's last call), is told by
+    the operation under way, any other report by the first of header, position
+    and call trace that is not a carrier; a hang's header names the task, so
+    that its stack alone counts.
     """
-    if kind is SplatKind.RCU_STALL or (kind in HANG_KINDS and kind is not SplatKind.SOFT_LOCKUP):
-        first: tuple[str, ...] = ()
-    else:
-        first = (named, position)
-    for function in first:
-        if function and not is_carrier(function):
-            return plain(function)
-    sure = [frame.function for frame in frames if not frame.guess]
-    for function in sure or [frame.function for frame in frames]:
-        if not is_carrier(function):
-            return plain(function)
-    return plain(named or position)
+    stack = [frame.function for frame in frames if not frame.guess] or [f.function for f in frames]
+    if kind in _STALLS or by_operation:
+        stack = [position, *_interrupted(stack)]
+        waiting = next((name for name in stack[:3] if _ASKS_OTHERS.match(name)), "")
+        operation = waiting or _operation(stack)
+        if operation:
+            return plain(operation)
+    if kind is SplatKind.KMEMLEAK:
+        stack = [name for name in stack if not _ALLOCATES.search(name)]
+    first = () if kind in HANG_KINDS else (named, position)
+    found = next((name for name in (*first, *stack) if name and not is_carrier(plain(name))), "")
+    return plain(found or named or position)
+
+
+def _interrupted(stack: Sequence[str]) -> Sequence[str]:
+    """What ran when the timer's tick found the CPU stalled."""
+    tick = next((i for i, name in enumerate(stack) if _TICK.match(name)), None)
+    if tick is None or not all(is_carrier(plain(name)) for name in stack[:tick]):
+        return stack
+    entries = [i for i, name in enumerate(stack) if i > tick and _INTERRUPT.match(name)]
+    # two frames of one entry, asm_sysvec_... above sysvec_...
+    last = next((i for i in entries if i + 1 not in entries), tick)
+    return stack[last + 1 :]
+
+
+def _operation(stack: Sequence[str]) -> str:
+    """The innermost function that a dispatcher called, "" without one."""
+    return next(
+        (
+            name
+            for name, caller in pairwise(stack)
+            if dispatches(plain(caller)) and not dispatches(plain(name)) and not is_carrier(plain(name))
+        ),
+        "",
+    )
 
 
 def plain(function: str) -> str:

@@ -69,6 +69,11 @@ _TRAPS = (
 
 #: (kind, label, pattern). A label of "" takes the pattern's group `label`. The first that matches wins.
 _TABLE: tuple[tuple[SplatKind, str, str], ...] = (
+    (
+        SplatKind.PANIC,
+        "kernel stack is corrupted",  # kernel/panic.c, __stack_chk_fail
+        rf"Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: (?:{SYMBOL}|[0-9a-f]+)",
+    ),
     (SplatKind.PANIC, "", r"Kernel panic - not syncing: ?(?P<label>.*)"),
     # sanitizers: mm/kasan/report.c, mm/kmsan/report.c, kernel/kcsan/report.c, mm/kfence/report.c, lib/ubsan.c
     (SplatKind.KASAN, "", rf"BUG: (?P<label>KASAN: (?:[\w-]+ ?){{1,6}}?)(?: in {SYMBOL}| on address| in |$)"),
@@ -252,7 +257,7 @@ def _header(kind: SplatKind, label: str, match: re.Match[str]) -> Header:
     groups = match.groupdict()
     found = (groups.get("label") or "").strip(" .!:")
     if kind is SplatKind.PANIC:
-        found = f"kernel panic: {found}"
+        label = f"kernel panic: {label or stable(found)}"
     return Header(
         kind=kind,
         label=label or stable(found) or kind.value,

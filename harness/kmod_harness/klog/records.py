@@ -20,6 +20,11 @@ _PREFIX = re.compile(
     r"(?:\[ {0,10}(?P<caller>[TC]\d{1,10})\])?"
     r" ?"
 )
+#: A program wrote a line without its end on the same console: `login: [   59.806466] BUG: ...`
+_PROMPT_CHARACTERS = 160
+_BEHIND_A_PROMPT = re.compile(
+    r".*?\[ {0,11}(?P<time>\d{1,11}\.\d{6})\](?:\[ {0,10}(?P<caller>[TC]\d{1,10})\])? ?"
+)
 _KMSG = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]*);(.*)", re.DOTALL)
 _KMSG_ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
@@ -107,9 +112,11 @@ def _record(line: bytes) -> KernelRecord:
     raw = line.rstrip(b"\r").decode("utf-8", "replace").replace("\0", "")
     match = _PREFIX.match(raw)
     if match is None or not (match["syslog"] or match["time"]):
+        match = _BEHIND_A_PROMPT.match(raw[:_PROMPT_CHARACTERS])
+    if match is None:
         return KernelRecord(None, None, raw, raw)
     return KernelRecord(
-        level=int(match["syslog"]) & 7 if match["syslog"] else None,
+        level=int(level) & 7 if (level := match.groupdict().get("syslog")) else None,
         timestamp=float(match["time"]) if match["time"] else None,
         text=raw[match.end() :],
         raw=raw,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from .frames import Frame, frames_of, guilty_function, position_of
 from .kinds import Header, SplatKind, header_of
+from .lockdep import lock_user, present_stack
 from .records import KernelRecord
 
 #: Lines that do not look like a report and may stand between two that do (another CPU's output).
 _FOREIGN_LINES = 12
+#: Lines that may stand between a report's header and the panic that cut it short.
+_PANIC_LINES = 60
 #: Lines above the header that may belong to it: a cut line, a rule of `=`, NX and KASAN notes.
 _LEAD_LINES = 4
 
@@ -28,8 +31,9 @@ _REPORT_LINE = re.compile(
     # dumpstack.c, process_64.c, fault.c: registers, page tables, stack, call trace
     r"\s|$|[RE]?[A-D]X:|R[A-Z0-9]{2}:|R\d\d:|EFLAGS|[RE]IP|IP:|Code|CS:|CR\d|DR\d|FS:|PGD|P4D|PUD|PMD|PTE|"
     r"#PF|Oops|general protection|CPU|PID|Comm|Hardware name|Modules linked|last unloaded|Call [Tt]race|"
-    r"Stack|<|\[<|\[end|task:|task |Workqueue|[\w.$]+\+0x|[0-9a-f]{16}|Kernel Offset|Dumping|Rebooting|"
-    r"Tainted|pc :|lr :|sp :|x\d+ ?:|pstate|"
+    r"Stack|<|\[<|\[[0-9a-f]{8,16}\]|\[end|task:|task |Workqueue|[\w.$]+\+0x|[0-9a-f]{16}|Kernel Offset|"
+    r"Dumping|Rebooting|Tainted|pc :|lr :|sp :|x\d+ ?:|r\d+ ?:|pstate|PC is|LR is|Flags: |Control: |"
+    r"Register |Process |Exception|Internal|"
     # lockdep.c, sched/core.c, tree_stall.h, nmi_backtrace.c
     r"irq event|hardirqs|softirqs|Preemption|in_atomic|preempt_count|RCU nest|INFO: lockdep|\d+ locks? held|"
     r"#\d|={10,}|-{3,}|>|\*|\(|other info|stack backtrace|locking|but task|which lock|the existing|->|"
@@ -44,6 +48,8 @@ _TASK = re.compile(
     r"(?:Not tainted|Tainted:|Kdump|\S+ \S+ #)"
 )
 _BY_TASK = re.compile(r"(?:by task |task: |comm )\"?(?P<task>[^\s/\"]{1,32})\"?(?:/|, pid )(?P<pid>\d{1,8})")
+_TRACE = re.compile(r"\b(?:Call [Tt]race|Backtrace):|^backtrace")
+_OVERFLOWED = re.compile(r"corrupted stack end|stack guard page was hit|kernel stack overflow")
 _LINKED = re.compile(r"Modules linked in:(?P<names>.*)")
 
 
@@ -90,14 +96,25 @@ def find_splats(records: Sequence[KernelRecord] | Iterable[KernelRecord]) -> tup
     What the harness provokes (sysrq and NMI backtraces) has no report's header
     and is never one.
     """
-    records = tuple(records)
+    streams: dict[tuple[str, bool], list[tuple[int, KernelRecord]]] = {}
+    for index, record in enumerate(records):
+        streams.setdefault((record.caller, record.timestamp is None), []).append((index, record))
+    found = [splat for stream in streams.values() for splat in _splats_of_one(stream)]
+    return tuple(sorted(found, key=lambda splat: splat.first_line))
+
+
+def _splats_of_one(stream: Sequence[tuple[int, KernelRecord]]) -> Iterator[Splat]:
+    """The reports of one caller (PRINTK_CALLER); of all where the log tells none.
+
+    What a program printed on the console, without a time among lines with one, is a stream too.
+    """
+    lines = [index for index, _ in stream]
+    records = [record for _, record in stream]
     texts = [record.text for record in records]
     blocks = _blocks(texts)
-    return tuple(
-        _splat(block, _panic_in_between(block, after, texts), records, texts)
-        for block, after in zip_longest(blocks, blocks[1:])
-        if block
-    )
+    for block, after in zip_longest(blocks, blocks[1:]):
+        splat = _splat(block, _panic_in_between(block, after, texts), records, texts)
+        yield replace(splat, first_line=lines[splat.first_line], last_line=lines[splat.last_line])
 
 
 def _blocks(texts: Sequence[str]) -> list[_Block]:
@@ -195,11 +212,15 @@ def _splat(
     lines = texts[block.first : block.last + 1]
     below = [*texts[block.at + 1 : block.last + 1], *(texts[panic.at : panic.last + 1] if panic else ())]
     header = block.header
-    frames = tuple(frames_of(below))
+    is_lockdep = header.kind is SplatKind.LOCKDEP
+    frames = tuple(frames_of(present_stack(header.label, below) if is_lockdep else _traced(below)))
     position, position_module = position_of(below)
+    named = header.function or (lock_user(header.label, below) if is_lockdep else "")
     task = _first(_TASK, [*lines, *below]) or _first(_BY_TASK, lines)
     groups = task.groupdict() if task else {}
-    function = guilty_function(header.kind, header.function, position, frames)
+    function = guilty_function(
+        header.kind, named, position, frames, by_operation=bool(_OVERFLOWED.search(header.label))
+    )
     return Splat(
         kind=header.kind,
         title=_title(header, function),
@@ -216,12 +237,18 @@ def _splat(
     )
 
 
+def _traced(lines: Sequence[str]) -> Sequence[str]:
+    """The call trace and what follows; all lines where no line announces one."""
+    start = next((i for i, line in enumerate(lines) if _TRACE.search(line[:200])), 0)
+    return lines[start:]
+
+
 def _panic_in_between(block: _Block, after: _Block | None, texts: Sequence[str]) -> _Block | None:
     """The panic that came before this report's own call trace (panic_on_warn), so that the trace is in it."""
     if after is None or after.header.kind is not SplatKind.PANIC or block.header.kind is SplatKind.PANIC:
         return None
-    near = after.first - block.last <= _FOREIGN_LINES
-    bare = not any(frames_of(texts[block.at + 1 : block.last + 1]))
+    near = after.first - block.last <= _PANIC_LINES
+    bare = not any(_TRACE.search(text[:200]) for text in texts[block.at + 1 : block.last + 1])
     return after if near and bare else None
 
 

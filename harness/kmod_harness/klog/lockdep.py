@@ -1,0 +1,59 @@
+"""Which part of a lockdep report tells whose fault it is (kernel/locking/lockdep.c, 6.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .carriers import is_carrier
+
+#: `at: [<ffffffff81938722>] fuse_lock_inode+0xa2/0xd0`, in symbolised logs `at: f file:line [inline]`.
+_AT = re.compile(
+    r"(?:\bat: |^)(?:\[<[0-9a-f]{1,16}>\] )?(?P<function>[\w.$]{1,128})(?:\+0x| [\w./-]{1,200}:\d)"
+)
+#: What follows names the lock that makes the report; all other locks in it are bystanders.
+_WANTED = re.compile(
+    r"is trying to (?:acquire|release|lock)\b|is (?:freeing memory|exiting with|leaving the kernel)"
+)
+#: print_bad_irq_dependency, print_irq_inversion_bug: the stacks come in the order of the story
+_IRQ_ORDER = re.compile(r"lock order detected|irq lock inversion")
+#: process_one_work, kernel/workqueue.c
+_LAST_FUNCTION = re.compile(r"last function: (?P<function>[\w.$]{1,128})")
+_HELD = re.compile(r"held|leaked")
+_BACKTRACE = re.compile(r"stack backtrace:|Call [Tt]race:")
+#: Lines from the announcement on with the lock wanted and the one held meanwhile.
+_NEAR = 7
+
+
+def lock_user(label: str, lines: Sequence[str]) -> str:
+    """Returns the function that takes, releases or holds the lock reported, "" where no line says.
+
+    label: the report's, as `still has locks held`; lines: those below the header.
+    """
+    if _IRQ_ORDER.search(label):
+        return ""
+    for index, line in enumerate(lines):
+        last = _LAST_FUNCTION.search(line[:200])
+        if last:
+            return last["function"]
+        if _WANTED.search(line[:200]):
+            found = _first_at(lines[index : index + 1 + _NEAR])
+            if found:
+                return found
+    return _first_at(lines) if _HELD.search(label) else ""
+
+
+def present_stack(label: str, lines: Sequence[str]) -> Sequence[str]:
+    """Returns the part with the stack of the report's own moment; the ones above it are history.
+
+    Where locks were taken in the wrong order by an interrupt, the first stack is the interrupt's.
+    """
+    if _IRQ_ORDER.search(label):
+        return lines
+    marks = [index for index, line in enumerate(lines) if _BACKTRACE.search(line[:200])]
+    return lines[marks[-1] :] if marks else lines
+
+
+def _first_at(lines: Sequence[str]) -> str:
+    matches = (_AT.search(line[:400]) for line in lines)
+    return next((m["function"] for m in matches if m and not is_carrier(m["function"])), "")
