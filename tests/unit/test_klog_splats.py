@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmod_harness.klog import KernelRecord, SplatKind, find_splats, parse_console
+from kmod_harness.klog.frames import Frame
 from kmod_harness.klog.kinds import HANG_KINDS, header_of
 
 #: Serial logs of Linux 6.1.192 under QEMU, from `sysrq: Show backtrace` on; module `bad` misbehaves in init.
@@ -119,7 +120,12 @@ def test_a_log_with_levels_and_callers_gives_the_same_splats() -> None:
          "memory leak"),
         ("Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b", "PANIC",
          "kernel panic: Attempted to kill init! exitcode=ADDR"),
-        ("BUG: Bad page state in process cat  pfn:12345", "OTHER", "Bad page state in process cat pfn:N"),
+        ("BUG: Bad page state in process cat  pfn:12345", "BAD_PAGE", "bad page"),
+        ("BUG kmalloc-64 (Tainted: G    B     ): Poison overwritten", "SLAB_CORRUPTION",
+         "kmalloc-N (Tainted: G B ): Poison overwritten"),
+        ("Out of memory: Killed process 81 (cat) total-vm:1kB", "OUT_OF_MEMORY", "out of memory"),
+        ("initcall demo_init+0x0/0x20 returned with preemption imbalance", "INIT_IMBALANCE",
+         "initcall imbalance"),
     ],
 )  # fmt: skip
 def test_a_header_as_the_kernel_formats_it(line: str, kind: str, title: str) -> None:
@@ -253,3 +259,34 @@ def test_two_cpus_that_report_at_once_are_told_apart_by_their_callers() -> None:
     # then
     assert [splat.function for splat in splats] == ["demo_read", "demo_write"]
     assert all("T102" not in line for line in splats[0].text.splitlines())
+
+
+def test_a_report_gives_registers_frames_with_offsets_and_taint() -> None:
+    # given: an oops in a module, then the registers of the system call it happened in
+    (splat,) = from_lines(
+        "BUG: kernel NULL pointer dereference, address: 0000000000000010",
+        "CPU: 0 PID: 29 Comm: cat Tainted: G        W  O       6.1.192 #1",
+        "RIP: 0010:demo_write+0x1c/0x40 [demo]",
+        "RSP: 0018:ffffc900000b7e40 EFLAGS: 00010246",
+        "RAX: 0000000000000000 RBX: ffff888003d7c000 RCX: 0000000000000005",
+        "FS:  0000000000000000(0000) GS:ffff88800f400000(0000) knlGS:0000000000000000",
+        "CR2: 0000000000000010 CR3: 0000000003c62000 CR4: 00000000000006f0",
+        "Call Trace:",
+        " <TASK>",
+        " vfs_write+0xb4/0x300",
+        " ? ksys_write+0x63/0xe0",
+        " do_syscall_64+0x3b/0x90",
+        "RIP: 0033:0x401234",
+        "RSP: 002b:00007ffdc0de1188 EFLAGS: 00000246 ORIG_RAX: 0000000000000001",
+        "RAX: ffffffffffffffda RBX: 0000000000000005 RCX: 0000000000401234",
+    )
+
+    assert splat.position == Frame("demo_write", "demo", offset=0x1C, size=0x40)
+    assert [(f.function, f.offset, f.guess) for f in splat.frames] == [
+        ("vfs_write", 0xB4, False),
+        ("ksys_write", 0x63, True),
+        ("do_syscall_64", 0x3B, False),
+    ]
+    assert splat.registers["RAX"] == 0 and splat.registers["CR2"] == 0x10
+    assert splat.registers["RSP"] == 0xFFFFC900000B7E40 and splat.registers["EFLAGS"] == 0x10246
+    assert splat.taint == "GWO"

@@ -47,11 +47,17 @@ _RETURNS_TO = re.compile(rf"(?:\bLR is at |\blr : ){SYMBOL}(?: \[(?P<module>\w{{
 
 @dataclass(frozen=True)
 class Frame:
-    """A function on a stack; module is "" for the kernel, guess is True for `?` leftovers."""
+    """A function on a stack; module is "" for the kernel, guess is True for `?` leftovers.
+
+    offset: of the return address (of the instruction, for where the CPU was) in the function,
+    size: the function's, both in bytes; None for an inlined one.
+    """
 
     function: str
-    module: str
-    guess: bool
+    module: str = ""
+    guess: bool = False
+    offset: int | None = None
+    size: int | None = None
 
 
 def frames_of(lines: Iterable[str]) -> Iterator[Frame]:
@@ -60,26 +66,37 @@ def frames_of(lines: Iterable[str]) -> Iterator[Frame]:
         line = line[:512]
         match = _FRAME.match(line)
         if match:
-            yield Frame(match["function"], match["module"] or "", bool(match["guess"] or match["unreliable"]))
-            continue
-        match = _INLINE.match(line) or _FROM.match(line)
-        if match:
-            yield Frame(match["function"], "", False)
+            yield _frame(match, guess=bool(match["guess"] or match["unreliable"]))
+        elif match := _FROM.match(line):
+            yield _frame(match)
+        elif match := _INLINE.match(line):
+            yield Frame(match["function"])
 
 
-def position_of(lines: Iterable[str]) -> tuple[str, str]:
-    """The function the CPU was in and its module ("" for the kernel): the first kernel-mode RIP.
+def _frame(match: re.Match[str], *, guess: bool = False) -> Frame:
+    groups = match.groupdict()
+    return Frame(
+        groups["function"],
+        groups.get("module") or "",
+        guess,
+        int(groups["offset"], 16),
+        int(groups["size"], 16),
+    )
+
+
+def position_of(lines: Iterable[str]) -> Frame | None:
+    """Where the CPU was: the first kernel-mode RIP; None where no line tells.
 
     After a jump to nowhere it is the one that jumped, where the CPU tells (arm's LR).
     """
-    returns_to = ("", "")
+    returns_to = None
     for line in lines:
         match = _POSITION.search(line[:512])
         if match and match["function"]:
-            return match["function"], match["module"] or ""
+            return _frame(match)
         match = _RETURNS_TO.search(line[:512])
-        if match and not returns_to[0]:
-            returns_to = match["function"], match["module"] or ""
+        if match and returns_to is None:
+            returns_to = _frame(match)
     return returns_to
 
 

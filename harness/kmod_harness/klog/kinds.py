@@ -28,6 +28,12 @@ class SplatKind(StrEnum):
     #: lockdep and the kernel's other lock and preemption debugging
     LOCKDEP = "LOCKDEP"
     KMEMLEAK = "KMEMLEAK"
+    #: SLUB's own checks: redzones, poison, double free
+    SLAB_CORRUPTION = "SLAB_CORRUPTION"
+    BAD_PAGE = "BAD_PAGE"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    #: an init that returns with interrupts off or a preemption count
+    INIT_IMBALANCE = "INIT_IMBALANCE"
     OTHER = "OTHER"
 
 
@@ -60,7 +66,7 @@ class Header:
 
 
 #: A symbol with its place, `%pS`: name+0xoffset/0xsize.
-SYMBOL = r"(?P<function>[\w.$<>:&]{1,256})\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16}"
+SYMBOL = r"(?P<function>[\w.$<>:&]{1,256})\+0x(?P<offset>[0-9a-f]{1,16})/0x(?P<size>[0-9a-f]{1,16})"
 _TRAPS = (
     "divide[ _]error|overflow|bounds|invalid opcode|device not available|double fault|"
     "coprocessor segment overrun|invalid TSS|segment not present|stack segment|alignment check|"
@@ -206,11 +212,14 @@ _TABLE: tuple[tuple[SplatKind, str, str], ...] = (
     ),
     (SplatKind.OOPS, "Oops", r"Oops(?: ?-[\w ]{1,40})?: ?(?:[0-9a-f]{1,16} ?)?\[#\d"),
     # whatever else calls itself a BUG: mm/memory.c, mm/page_alloc.c, mm/slub.c, fs, kernel/workqueue.c
-    (SplatKind.OTHER, "", r"BUG (?P<label>[\w-]{1,64}) ?\([^)]{0,60}\): "),
+    (SplatKind.SLAB_CORRUPTION, "", r"BUG (?P<label>[\w-]{1,64} ?\([^)]{0,60}\): .{1,60})"),
+    (SplatKind.SLAB_CORRUPTION, "", r"BUG: (?P<label>Object already free)"),
+    (SplatKind.BAD_PAGE, "bad page", r"BUG: Bad (?:page|rss-counter)[\w ]{0,20}"),
+    (SplatKind.OUT_OF_MEMORY, "out of memory", r"(?:Out of memory|Memory cgroup out of memory): Kill"),
     (SplatKind.OTHER, "", r"\bBUG: (?P<label>[A-Za-z_].{0,80})"),
     (SplatKind.OTHER, "VFS: busy inodes after unmount", r"VFS: Busy inodes after unmount"),
     (
-        SplatKind.OTHER,
+        SplatKind.INIT_IMBALANCE,
         "initcall imbalance",
         r"initcall .{1,100} returned with (?:preemption imbalance|disabled interrupts)",
     ),
@@ -219,8 +228,8 @@ _TABLE: tuple[tuple[SplatKind, str, str], ...] = (
 _PATTERNS = tuple((kind, label, re.compile(pattern)) for kind, label, pattern in _TABLE)
 #: Every pattern above needs one of these words: a cheap look before 30 patterns are tried.
 _TRIGGER = re.compile(
-    r"BUG|WARNING:|INFO:|panic|PANIC|UBSAN|Oops|LOCKUP|kmemleak|fault|error|\[#\d|Unable|VFS:|initcall|"
-    r"page table"
+    r"BUG|WARNING:|[Oo]ut of memory|INFO:|panic|PANIC|UBSAN|Oops|LOCKUP|kmemleak|fault|error|\[#\d|Unable|"
+    r"VFS:|initcall|page table"
 )
 #: Longest part of a line that is looked at: keeps every search linear in the log's size.
 _HEAD = 400

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from .frames import Frame, frames_of, guilty_function, position_of
 from .kinds import Header, SplatKind, header_of
 from .lockdep import lock_user, present_stack
 from .records import KernelRecord
+from .registers import registers_of
 
 #: Lines that do not look like a report and may stand between two that do (another CPU's output).
 _FOREIGN_LINES = 12
@@ -50,6 +51,7 @@ _TASK = re.compile(
 _BY_TASK = re.compile(r"(?:by task |task: |comm )\"?(?P<task>[^\s/\"]{1,32})\"?(?:/|, pid )(?P<pid>\d{1,8})")
 _TRACE = re.compile(r"\b(?:Call [Tt]race|Backtrace):|^backtrace")
 _OVERFLOWED = re.compile(r"corrupted stack end|stack guard page was hit|kernel stack overflow")
+_TAINTED = re.compile(r"Tainted: (?P<letters>(?:[A-Z] ?| ){1,40})")
 _LINKED = re.compile(r"Modules linked in:(?P<names>.*)")
 
 
@@ -60,9 +62,11 @@ class Splat:
     title: kind and guilty function, without addresses, pids and times, so that
     repeats are equal. text: the raw lines. task, pid, cpu: whose fault it was,
     "" and None where the report does not tell. rip_symbol: the function the CPU
-    was in. function: the guilty one. modules: those with code in the report's
-    frames. linked_modules: all that were loaded. first_line, last_line: indexes
-    into the records, both included.
+    was in, position: the same with its offset. frames: the call trace, innermost
+    first. registers: name (`RAX`, `CR2`) -> value, of the first kernel-mode dump.
+    taint: its letters, "" when not tainted or not told. function: the guilty one.
+    modules: those with code in the report's frames. linked_modules: all that were
+    loaded. first_line, last_line: indexes into the records, both included.
     """
 
     kind: SplatKind
@@ -77,6 +81,10 @@ class Splat:
     linked_modules: tuple[str, ...]
     first_line: int
     last_line: int
+    position: Frame | None = None
+    frames: tuple[Frame, ...] = ()
+    registers: Mapping[str, int] = field(default_factory=dict)
+    taint: str = ""
 
 
 @dataclass
@@ -214,12 +222,13 @@ def _splat(
     header = block.header
     is_lockdep = header.kind is SplatKind.LOCKDEP
     frames = tuple(frames_of(present_stack(header.label, below) if is_lockdep else _traced(below)))
-    position, position_module = position_of(below)
+    position = position_of(below)
+    rip_symbol = position.function if position else ""
     named = header.function or (lock_user(header.label, below) if is_lockdep else "")
     task = _first(_TASK, [*lines, *below]) or _first(_BY_TASK, lines)
     groups = task.groupdict() if task else {}
     function = guilty_function(
-        header.kind, named, position, frames, by_operation=bool(_OVERFLOWED.search(header.label))
+        header.kind, named, rip_symbol, frames, by_operation=bool(_OVERFLOWED.search(header.label))
     )
     return Splat(
         kind=header.kind,
@@ -228,9 +237,13 @@ def _splat(
         task=header.task or groups.get("task", ""),
         pid=header.pid if header.pid is not None else _number(groups.get("pid")),
         cpu=header.cpu if header.cpu is not None else _number(groups.get("cpu")),
-        rip_symbol=position,
+        rip_symbol=rip_symbol,
+        position=position,
+        frames=frames,
+        registers=registers_of(below),
+        taint=_taint(lines),
         function=function,
-        modules=_modules(frames, position_module),
+        modules=_modules(frames, position),
         linked_modules=_linked(lines),
         first_line=block.first,
         last_line=block.last,
@@ -258,9 +271,15 @@ def _title(header: Header, function: str) -> str:
     return f"{header.label} in {function}"
 
 
-def _modules(frames: Sequence[Frame], position_module: str) -> tuple[str, ...]:
-    names = (position_module, *(frame.module for frame in frames if not frame.guess))
+def _modules(frames: Sequence[Frame], position: Frame | None) -> tuple[str, ...]:
+    names = (position.module if position else "", *(frame.module for frame in frames if not frame.guess))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _taint(lines: Sequence[str]) -> str:
+    """`Tainted: G        W  O`, the letters alone (print_tainted, kernel/panic.c)."""
+    match = _first(_TAINTED, lines)
+    return "".join(match["letters"].split()) if match else ""
 
 
 def _linked(lines: Sequence[str]) -> tuple[str, ...]:
