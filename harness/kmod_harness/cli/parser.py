@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     """Returns the parser; each command sets `execute` (an Execute) and may set `takes_command`."""
-    from . import boot, cache, debug, demo, doctor, kernel, modules, nightly, rootfs, run
+    from . import boot, cache, debug, demo, doctor, kernel, modules, nightly, rootfs, run, symbolize
 
     parser = Parser(
         prog="kmod-harness",
@@ -43,7 +43,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command_name", parser_class=Parser)
-    for command in (run, kernel, modules, rootfs, boot, debug, demo, nightly, doctor, cache):
+    for command in (run, kernel, modules, rootfs, boot, debug, demo, symbolize, nightly, doctor, cache):
         command.add_parser(commands)
     return parser
 

@@ -1,0 +1,58 @@
+"""The `Code:` line of a report, disassembled (show_opcodes, arch/x86/kernel/dumpstack.c; capstone)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_BYTES = re.compile(r"(?:(?:<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}) ?){2,80}")
+#: The longest x86 instruction, in bytes: as far as the start of the first may be from the first byte.
+_LONGEST = 15
+#: Instructions shown before the fault, and from it on.
+_SHOWN = 4
+
+
+def disassembled(data: bytes, fault: int) -> list[str]:
+    """Returns the instructions around index `fault`, the one there marked; [] without bytes.
+
+    The bytes of a `Code:` line begin 42 before the fault, within some instruction: the first start
+    from which decoding arrives at the fault is taken. Without capstone only that it is missing is told.
+    """
+    if not 0 <= fault < len(data):
+        return []
+    try:
+        import capstone
+    except ImportError:
+        return ["(pip install capstone disassembles the instructions here)"]
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    before: list[Any] = []
+    for start in range(min(_LONGEST, fault + 1)):
+        before = list(engine.disasm(data[start:fault], start))
+        if sum(instruction.size for instruction in before) == fault - start:
+            break
+    after = list(engine.disasm(data[fault:], fault))
+    return [
+        *(_line(" ", instruction, fault) for instruction in before[-_SHOWN:]),
+        *(_line(">", instruction, fault) for instruction in after[:1]),
+        *(_line(" ", instruction, fault) for instruction in after[1:_SHOWN]),
+    ]
+
+
+def parse_code(code: str) -> tuple[bytes, int]:
+    """Returns the bytes and the index of the one at fault, `<0f>`; (b"", 0) where the line has none.
+
+    >>> parse_code("48 89 <0f> 0b c3")
+    (b'H\\x89\\x0f\\x0b\\xc3', 2)
+    """
+    match = _BYTES.search(code[:400])
+    words = match[0].split() if match else []
+    fault = next((index for index, word in enumerate(words) if word[0] in "<("), None)
+    if fault is None:
+        return b"", 0
+    return bytes(int(word.strip("<>()"), 16) for word in words), fault
+
+
+def _line(mark: str, instruction: Any, fault: int) -> str:
+    at = instruction.address - fault
+    text = f"{instruction.mnemonic} {instruction.op_str}".strip()
+    return f"{mark} {at:+4d}: {instruction.bytes.hex(' '):30} {text}"

@@ -1,0 +1,108 @@
+"""A kernel log with the source lines of its frames, and of each report the line and instruction at fault."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..klog import KernelRecord, Splat, find_splats, parse_console
+from ..klog.frames import Frame, frames_of, position_of
+from ..kmod.symbolizer import SourceLine, Symbolizer
+from .code_bytes import disassembled, parse_code
+
+#: Source lines shown above and below the one at fault.
+_CONTEXT = 3
+
+
+class Lines:
+    """Source lines of frames; paths are relative to the kernel's tree or to the working directory."""
+
+    def __init__(self, symbolizer: Symbolizer) -> None:
+        self._symbolizer = symbolizer
+        known = symbolizer.lines("start_kernel", 0)
+        self._roots = [f"{os.getcwd()}/"]
+        if known and known[-1].path.endswith("init/main.c"):
+            self._roots.insert(0, known[-1].path.removesuffix("init/main.c"))
+
+    def of(self, frame: Frame, *, returns: bool) -> tuple[SourceLine, ...]:
+        """Returns the lines of a frame; `returns`: its offset is a return address."""
+        if frame.offset is None:
+            return ()
+        return self._symbolizer.lines(frame.function, frame.offset, frame.size, frame.module, returns=returns)
+
+    def code(self, frame: Frame) -> bytes:
+        """Returns the function's bytes as in its module's file, b"" when they are not known."""
+        return self._symbolizer.code(frame.function, frame.module)
+
+    def shown(self, place: SourceLine) -> str:
+        """Returns `path:line`, the path as short as it is clear."""
+        path = os.path.normpath(place.path)
+        root = next((root for root in self._roots if path.startswith(root)), "")
+        return f"{path.removeprefix(root)}:{place.line}"
+
+
+def symbolized(log: str | bytes, symbolizer: Symbolizer) -> str:
+    """Returns the log with the place of each frame at its line's end, inlined frames on lines above it.
+
+    Behind the first position of each report stand the source around it and the
+    instructions of its `Code:` line. Lines without a frame are as they were.
+    """
+    lines = Lines(symbolizer)
+    records = parse_console(log)
+    behind: dict[int, list[str]] = {}
+    for splat in find_splats(records):
+        behind.setdefault(splat.last_line, []).extend(at_fault(splat, lines))
+    told: list[str] = []
+    for index, record in enumerate(records):
+        told += _with_places(record, lines)
+        told += behind.get(index, [])
+    return "\n".join(told)
+
+
+def at_fault(splat: Splat, lines: Lines) -> list[str]:
+    """Returns the source around the line at fault and the instructions there, [] where neither is known."""
+    told: list[str] = []
+    position = splat.position
+    if position is not None:
+        places = lines.of(position, returns=False)
+        told += _source(places, lines.shown)
+    told += _instructions(splat, lines)
+    return [f"    {line}" for line in told]
+
+
+def _instructions(splat: Splat, lines: Lines) -> list[str]:
+    """Returns those of the kernel-mode `Code:` line, where the kernel could read them; else the .ko's."""
+    text = splat.text.partition("RIP: 0033:")[0]
+    code, fault = parse_code(text.partition("Code: ")[2])
+    position = splat.position
+    if not code and position is not None and position.offset is not None:
+        code, fault = lines.code(position), position.offset
+    return disassembled(code, fault)
+
+
+def _with_places(record: KernelRecord, lines: Lines) -> list[str]:
+    position = position_of([record.text])
+    frame = position or next(frames_of([record.text]), None)
+    places = lines.of(frame, returns=position is None) if frame else ()
+    if not places:
+        return [record.raw]
+    *inlined, own = places
+    prefix = record.raw[: len(record.raw) - len(record.text)]
+    above = [f"{prefix}   {place.function} at {lines.shown(place)} (inlined)" for place in inlined]
+    return [*above, f"{record.raw} at {lines.shown(own)}"]
+
+
+def _source(places: Sequence[SourceLine], shown: Callable[[SourceLine], str]) -> list[str]:
+    if not places:
+        return []
+    place = places[0]
+    try:
+        text = Path(place.path).read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    if not 0 < place.line <= len(text):
+        return []
+    first, last = max(1, place.line - _CONTEXT), min(len(text), place.line + _CONTEXT)
+    numbered = (f"{'>' if n == place.line else ' '} {n:5} {text[n - 1]}" for n in range(first, last + 1))
+    return [f"{place.function} at {shown(place)}", *(line.expandtabs(8).rstrip() for line in numbered)]

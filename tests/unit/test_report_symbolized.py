@@ -1,0 +1,128 @@
+"""Logs with source lines: the text around the frames; the lines themselves are drgn's."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmod_harness.kmod.elf import KernelModule, read_module
+from kmod_harness.kmod.symbolizer import Symbolizer, addresses_apart
+from kmod_harness.report.code_bytes import disassembled, parse_code
+from kmod_harness.report.symbolized import symbolized
+
+SOURCE = """\
+static int divide(int a, int b) { return a / b; }
+static inline __attribute__((always_inline)) int twice(int a) { return divide(a, 0) * 2; }
+int demo_write(int a)
+{
+	return twice(a);
+}
+__attribute__((section(".init.text"))) int demo_init(int a)
+{
+	return demo_write(a) + 1;
+}
+char __this[8] __attribute__((section(".gnu.linkonce.this_module")));
+const char __info[] __attribute__((section(".modinfo"))) = "name=demo";
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> KernelModule:
+    """An object file with what makes it a module, functions in two text sections, one inlined."""
+    directory = tmp_path_factory.mktemp("demo")
+    (directory / "demo.c").write_text(SOURCE)
+    flags = ["-g", "-O1", "-fno-optimize-sibling-calls", "-fno-inline-functions-called-once", "-fno-inline"]
+    subprocess.run(["gcc", *flags, "-c", "demo.c", "-o", "demo.ko"], cwd=directory, check=True)
+    return read_module(directory / "demo.ko")
+
+
+def addr2line(module: KernelModule, section: str, offset: int) -> list[tuple[str, int]]:
+    """What binutils say of an address in a section: (function, line), the innermost first."""
+    argv = ["addr2line", "-f", "-i", "-j", section, "-e", str(module.path), hex(offset)]
+    words = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = [place.rpartition(":")[2].split()[0] for place in words[1::2]]
+    return [(name, int(line)) for name, line in zip(words[::2], lines, strict=True) if line.isdigit()]
+
+
+def test_every_address_of_every_text_section_reads_as_addr2line_reads_it(demo: KernelModule) -> None:
+    symbolizer = Symbolizer(None, [demo])
+    seen = set()
+    for symbol in demo.symbols:
+        if symbol.kind != "FUNC" or symbol.section is None:
+            continue
+        for offset in range(symbol.size):
+            found = symbolizer.lines(symbol.name, offset, symbol.size, "demo", returns=False)
+            assert [(place.function, place.line) for place in found] == addr2line(
+                demo, symbol.section, symbol.value + offset
+            )
+            seen.add(symbol.section)
+    assert seen == {".text", ".init.text"}
+
+
+def test_a_return_address_reads_as_the_call_before_it(demo: KernelModule) -> None:
+    write = next(symbol for symbol in demo.symbols if symbol.name == "demo_write")
+    symbolizer = Symbolizer(None, [demo])
+    calls = [symbolizer.lines("demo_write", n, write.size, "demo") for n in range(1, write.size)]
+    assert any([place.function for place in found] == ["twice", "demo_write"] for found in calls)
+
+
+def test_what_is_not_known_gives_no_line(demo: KernelModule) -> None:
+    symbolizer = Symbolizer(None, [demo])
+    assert symbolizer.lines("vfs_write", 4) == ()
+    assert symbolizer.lines("demo_write", 4, None, "other") == ()
+    assert symbolizer.lines("no_such", 4, None, "demo") == ()
+    assert symbolizer.lines("demo_write", 1 << 20, None, "demo") == ()
+
+
+def test_sections_lie_apart(demo: KernelModule) -> None:
+    addresses, end = addresses_apart(demo)
+    sizes = {section.name: section.size for section in demo.sections if section.allocated}
+    ranges = sorted((start, start + sizes[name]) for name, start in addresses.items())
+    assert all(one[1] <= other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+    assert ranges[-1][1] == end
+
+
+def test_a_log_gets_places_source_and_the_instruction_at_fault(demo: KernelModule) -> None:
+    # given: a divide error in `divide`, whose code bytes the kernel could not read
+    divide = next(symbol for symbol in demo.symbols if symbol.name == "divide")
+    log = "\n".join(
+        (
+            "[    1.000000] demo: hello",
+            "[    2.000000] divide error: 0000 [#1] PREEMPT SMP",
+            f"[    2.000001] RIP: 0010:divide+0x3/{divide.size:#x} [demo]",
+            "[    2.000002] Code: Unable to access opcode bytes at 0xffffffffc0000fed.",
+            "[    2.000003] Call Trace:",
+            "[    2.000004]  unknown_function+0x10/0x20",
+        )
+    )
+
+    # when
+    told = symbolized(log, Symbolizer(None, [demo])).splitlines()
+
+    # then: lines without a frame, and frames of nobody we know, are as they were
+    assert told[0] == "[    1.000000] demo: hello"
+    assert told[2].endswith("demo.c:1")
+    assert told[5] == "[    2.000004]  unknown_function+0x10/0x20"
+    assert any(line.strip().startswith("> ") and "return a / b" in line for line in told)
+    assert any(line.strip().startswith(">") and "idiv" in line for line in told)
+
+
+def test_code_bytes_are_decoded_from_an_instructions_start() -> None:
+    # given: a line that begins within an instruction
+    data, fault = parse_code("00 00 00 48 89 c3 48 85 db <0f> 0b c3 90")
+
+    told = disassembled(data, fault)
+
+    assert (data[fault], fault) == (0x0F, 9)
+    marked = [line for line in told if line.startswith(">")]
+    assert len(marked) == 1 and "ud2" in marked[0]
+    assert any("test" in line and "rbx" in line for line in told)
+
+
+@given(st.text(alphabet="0123456789abcdef <>()xCode:", max_size=200))
+def test_no_code_line_raises(code: str) -> None:
+    assert isinstance(disassembled(*parse_code(code)), list)
