@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -82,7 +82,7 @@ def test_sections_lie_apart(demo: KernelModule) -> None:
     addresses, end = addresses_apart(demo)
     sizes = {section.name: section.size for section in demo.sections if section.allocated}
     ranges = sorted((start, start + sizes[name]) for name, start in addresses.items())
-    assert all(one[1] <= other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(ranges))
     assert ranges[-1][1] == end
 
 
