@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .addresses import in_kernel_image as in_kernel_image
     from .addresses import in_module_range as in_module_range
+    from .blocks import Placed as Placed
+    from .blocks import Region as Region
     from .compare import KernelComparison as KernelComparison
     from .compare import SymbolDifference as SymbolDifference
     from .compare import compare_kernel_symbols as compare_kernel_symbols
@@ -24,8 +26,22 @@ if TYPE_CHECKING:
     from .elf import UndefinedSymbol as UndefinedSymbol
     from .elf import parse_module as parse_module
     from .elf import read_module as read_module
+    from .exports import kernel_exports as kernel_exports
+    from .exports import loaded_exports as loaded_exports
+    from .exports import module_exports as module_exports
+    from .exports import percpu_address as percpu_address
+    from .exports import resolver as resolver
     from .findings import Finding as Finding
     from .findings import FindingKind as FindingKind
+    from .layout import Layout as Layout
+    from .layout import SymbolTables as SymbolTables
+    from .layout import UnsupportedRelease as UnsupportedRelease
+    from .layout import predict_layout as predict_layout
+    from .layout import release_of as release_of
+    from .module_area import BusyRange as BusyRange
+    from .module_area import lowest_gap as lowest_gap
+    from .module_area import parse_vmallocinfo as parse_vmallocinfo
+    from .module_area import predict_anchors as predict_anchors
     from .preflight import KernelFacts as KernelFacts
     from .preflight import load_order as load_order
     from .preflight import unknown_parameters as unknown_parameters
@@ -33,6 +49,13 @@ if TYPE_CHECKING:
     from .programs import ProgramNeeds as ProgramNeeds
     from .programs import missing_in as missing_in
     from .programs import program_needs as program_needs
+    from .relocation import BoundRelocation as BoundRelocation
+    from .relocation import LinkedModule as LinkedModule
+    from .relocation import LinkedSection as LinkedSection
+    from .relocation import LinkError as LinkError
+    from .relocation import Relocation as Relocation
+    from .relocation import link as link
+    from .relocation import relocations_of as relocations_of
     from .symbols import AddressesHidden as AddressesHidden
     from .symbols import Kallsyms as Kallsyms
     from .symbols import KallsymsEntry as KallsymsEntry
@@ -47,6 +70,7 @@ if TYPE_CHECKING:
 
 _NAMES_BY_FILE = {
     "addresses": ("in_kernel_image", "in_module_range"),
+    "blocks": ("Placed", "Region"),
     "compare": (
         "KernelComparison",
         "SymbolDifference",
@@ -55,9 +79,21 @@ _NAMES_BY_FILE = {
         "kallsyms_slide",
     ),
     "elf": ("KernelModule", "Section", "Symbol", "UndefinedSymbol", "parse_module", "read_module"),
+    "exports": ("kernel_exports", "loaded_exports", "module_exports", "percpu_address", "resolver"),
     "findings": ("Finding", "FindingKind"),
+    "layout": ("Layout", "SymbolTables", "UnsupportedRelease", "predict_layout", "release_of"),
+    "module_area": ("BusyRange", "lowest_gap", "parse_vmallocinfo", "predict_anchors"),
     "preflight": ("KernelFacts", "load_order", "unknown_parameters"),
     "programs": ("ProgramFileError", "ProgramNeeds", "missing_in", "program_needs"),
+    "relocation": (
+        "BoundRelocation",
+        "LinkError",
+        "LinkedModule",
+        "LinkedSection",
+        "Relocation",
+        "link",
+        "relocations_of",
+    ),
     "symbols": (
         "AddressesHidden",
         "Kallsyms",

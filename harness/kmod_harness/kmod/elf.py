@@ -1,19 +1,15 @@
-"""A .ko file as data: modinfo, sections, symbols (pyelftools)."""
+"""A .ko file as data: modinfo, sections, symbols."""
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..errors import ModuleFileError
 from .files import damaged, module_bytes
-
-if TYPE_CHECKING:
-    from elftools.elf.elffile import ELFFile
+from .symbol_table import SHN_UNDEF, TableSymbol, parse_symbol_table
 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 
@@ -21,11 +17,35 @@ _MODINFO = ".modinfo"
 _THIS_MODULE = ".gnu.linkonce.this_module"
 #: `struct modversion_info` of a 64-bit kernel (include/linux/module.h, 6.1): CRC, then the name.
 _MODVERSION = struct.Struct("<Q56s")
+#: `Elf64_Shdr` (System V ABI, 4): name, type, flags, address, offset, size, link, info, alignment, entry.
+_SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
+#: Section types of the System V ABI, of GNU and of the x86-64 psABI.
+_SECTION_TYPES = {
+    0: "SHT_NULL",
+    1: "SHT_PROGBITS",
+    2: "SHT_SYMTAB",
+    3: "SHT_STRTAB",
+    4: "SHT_RELA",
+    5: "SHT_HASH",
+    6: "SHT_DYNAMIC",
+    7: "SHT_NOTE",
+    8: "SHT_NOBITS",
+    9: "SHT_REL",
+    14: "SHT_INIT_ARRAY",
+    15: "SHT_FINI_ARRAY",
+    16: "SHT_PREINIT_ARRAY",
+    17: "SHT_GROUP",
+    18: "SHT_SYMTAB_SHNDX",
+    0x70000001: "SHT_X86_64_UNWIND",
+}
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section header; address, size, alignment and offset in bytes, `type` as `SHT_PROGBITS`."""
+    """A section header; address, size, alignment and offset in bytes, `type` as `SHT_PROGBITS`.
+
+    link, info: indices of other sections, by type: of SHT_RELA its symbol table and its target.
+    """
 
     name: str
     index: int
@@ -35,6 +55,8 @@ class Section:
     size: int
     alignment: int
     offset: int
+    link: int = 0
+    info: int = 0
 
     @property
     def allocated(self) -> bool:
@@ -82,7 +104,8 @@ class KernelModule:
     word of vermagic. parameters: name -> type (`int`, `charp`; "" when the
     module does not say). exports: symbol -> True when GPL-only, None when the
     file does not tell. versions: symbol -> CRC the module was built against
-    (MODVERSIONS). build_id: hex digits, "" when there is none.
+    (MODVERSIONS). build_id: hex digits, "" when there is none. symbols: those
+    that are defined and have a name; symbol_table: every entry, by its index.
     """
 
     path: Path
@@ -103,6 +126,7 @@ class KernelModule:
     has_debug_info: bool
     build_id: str
     data: bytes = field(repr=False, compare=False)
+    symbol_table: tuple[TableSymbol, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def release(self) -> str:
@@ -117,6 +141,12 @@ class KernelModule:
     def section(self, name: str) -> Section | None:
         """The first section of that name, None when there is none."""
         return next((section for section in self.sections if section.name == name), None)
+
+    def content(self, section: Section) -> bytes:
+        """The section's bytes in the file; b"" for what takes no room there (SHT_NOBITS)."""
+        if section.type in ("SHT_NULL", "SHT_NOBITS"):
+            return b""
+        return self.data[section.offset : section.offset + section.size]
 
 
 def read_module(path: str | Path) -> KernelModule:
@@ -139,9 +169,8 @@ def parse_module(data: bytes, path: Path) -> KernelModule:
         return _parse(data, path)
     except ModuleFileError:
         raise
-    # pyelftools meets damage with whatever its next step happens to raise (ELFError, construct's
-    # errors, KeyError, AttributeError, UnicodeDecodeError, ...): this is the one place that knows.
-    except (Exception, RecursionError) as error:
+    # damage is met by whatever the next step happens to raise: this is the one place that knows
+    except Exception as error:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -175,10 +204,7 @@ def _refuse_other_kinds(data: bytes, path: Path) -> None:
 
 
 def _parse(data: bytes, path: Path) -> KernelModule:
-    from elftools.elf.elffile import ELFFile
-
-    elf = ELFFile(io.BytesIO(data))
-    sections = tuple(_sections(elf, data, path))
+    sections = tuple(_sections(data, path))
     contents = {
         section.name: data[section.offset : section.offset + section.size]
         for section in sections
@@ -187,7 +213,8 @@ def _parse(data: bytes, path: Path) -> KernelModule:
     _refuse_other_objects(sections, path)
     modinfo = tuple(_modinfo(contents[_MODINFO]))
     first = dict(reversed(modinfo))  # the kernel takes the first of a tag (get_modinfo)
-    symbols, undefined = _symbols(elf, sections)
+    table = _symbol_table(data, sections)
+    symbols, undefined = _symbols(table, sections)
     return KernelModule(
         path=path,
         name=first.get("name") or path.name.split(".", 1)[0].replace("-", "_"),
@@ -207,26 +234,33 @@ def _parse(data: bytes, path: Path) -> KernelModule:
         has_debug_info=any(s.name == ".debug_info" and s.size > 0 for s in sections),
         build_id=_build_id(contents.get(".note.gnu.build-id", b"")),
         data=data,
+        symbol_table=table,
     )
 
 
-def _sections(elf: ELFFile, data: bytes, path: Path) -> Iterator[Section]:
-    for index, section in enumerate(elf.iter_sections()):
-        header = section.header
-        kind = str(header["sh_type"])
-        end = header["sh_offset"] + header["sh_size"]
-        if kind not in ("SHT_NULL", "SHT_NOBITS") and end > len(data):
-            raise damaged(path, f"section {section.name} ends at byte {end}, the file has {len(data)} bytes")
-        yield Section(
-            name=section.name,
-            index=index,
-            type=kind,
-            flags=header["sh_flags"],
-            address=header["sh_addr"],
-            size=header["sh_size"],
-            alignment=header["sh_addralign"],
-            offset=header["sh_offset"],
-        )
+def _sections(data: bytes, path: Path) -> Iterator[Section]:
+    """The section headers; with pyelftools, which takes 20 ms to import, they took longer than a load.
+
+    Raises ValueError for headers of another size or without a table of names.
+    """
+    offset, entry_size, count, names_index = struct.unpack_from("<Q10xHHH", data, 40)
+    if count and entry_size != _SECTION_HEADER.size:
+        raise ValueError(f"section headers of {entry_size} bytes; expected {_SECTION_HEADER.size}")
+    headers = list(_SECTION_HEADER.iter_unpack(data[offset : offset + count * _SECTION_HEADER.size]))
+    if names_index >= len(headers):
+        raise ValueError(f"the names of its sections are in section {names_index} of {len(headers)}")
+    names_start, names_size = headers[names_index][4:6]
+    names = data[names_start : names_start + names_size]
+    for index, header in enumerate(headers):
+        name_at, kind, flags, address, start, size, link, info, alignment, _ = header
+        name_end = names.find(b"\0", name_at)
+        if name_end < 0:
+            raise ValueError(f"the name of section {index}, at byte {name_at} of the names, has no end")
+        name = names[name_at:name_end].decode("utf-8", "replace")
+        type_name = _SECTION_TYPES.get(kind, f"SHT_{kind:#x}")
+        if type_name not in ("SHT_NULL", "SHT_NOBITS") and start + size > len(data):
+            raise damaged(path, f"section {name} ends at byte {start + size}, the file has {len(data)} bytes")
+        yield Section(name, index, type_name, flags, address, size, alignment, start, link, info)
 
 
 def _refuse_other_objects(sections: tuple[Section, ...], path: Path) -> None:
@@ -260,24 +294,30 @@ def _pairs(modinfo: tuple[tuple[str, str], ...], tag: str) -> Iterator[tuple[str
             yield name, text
 
 
+def _symbol_table(data: bytes, sections: tuple[Section, ...]) -> tuple[TableSymbol, ...]:
+    """The first symbol table with the strings it links to (kernel/module/main.c, setup_load_info, 6.1)."""
+    symbols = next(section for section in sections if section.type == "SHT_SYMTAB")
+    strings = sections[symbols.link]
+    return parse_symbol_table(
+        data[symbols.offset : symbols.offset + symbols.size],
+        data[strings.offset : strings.offset + strings.size],
+    )
+
+
 def _symbols(
-    elf: ELFFile, sections: tuple[Section, ...]
+    table: tuple[TableSymbol, ...], sections: tuple[Section, ...]
 ) -> tuple[tuple[Symbol, ...], tuple[UndefinedSymbol, ...]]:
     """Defined and undefined symbols; file and section symbols, which name nothing, are left out."""
     defined: list[Symbol] = []
     undefined: list[UndefinedSymbol] = []
-    table: Any = next(s for s in elf.iter_sections() if s.header["sh_type"] == "SHT_SYMTAB")
-    for entry in table.iter_symbols():
-        binding = str(entry["st_info"]["bind"]).removeprefix("STB_")
-        kind = str(entry["st_info"]["type"]).removeprefix("STT_")
-        index = entry["st_shndx"]
-        if not entry.name or kind in ("FILE", "SECTION"):
+    for entry in table:
+        if not entry.name or entry.kind in ("FILE", "SECTION"):
             continue
-        if index == "SHN_UNDEF":
-            undefined.append(UndefinedSymbol(entry.name, weak=binding == "WEAK"))
+        if entry.section_index == SHN_UNDEF:
+            undefined.append(UndefinedSymbol(entry.name, weak=entry.binding == "WEAK"))
             continue
-        section = sections[index].name if isinstance(index, int) and index < len(sections) else None
-        defined.append(Symbol(entry.name, entry["st_value"], entry["st_size"], kind, binding, section))
+        section = sections[entry.section_index].name if entry.section_index < len(sections) else None
+        defined.append(Symbol(entry.name, entry.value, entry.size, entry.kind, entry.binding, section))
     return tuple(defined), tuple(undefined)
 
 

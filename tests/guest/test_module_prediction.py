@@ -1,0 +1,61 @@
+"""Where modules will be, from their files and what is taken, against where the kernel then puts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kmod_harness.guest import Guest
+from kmod_harness.kmod import (
+    BusyRange,
+    kernel_exports,
+    link,
+    module_exports,
+    parse_kallsyms,
+    parse_vmallocinfo,
+    predict_anchors,
+    predict_layout,
+    read_module,
+    resolver,
+)
+from kmod_harness.kmod.addresses import MODULES_BASE_RANDOMIZED
+
+
+def busy_ranges(guest: Guest, freed: int = 0) -> tuple[BusyRange, ...]:
+    """What is taken of the module area, once the block at `freed` is no more: init goes by a work queue."""
+    for _ in range(1000):
+        busy = parse_vmallocinfo(guest.read_text("/proc/vmallocinfo"), start=MODULES_BASE_RANDOMIZED)
+        if freed not in [taken.start for taken in busy]:
+            return busy
+    raise AssertionError(f"the block at {freed:#x} was not freed")
+
+
+def test_two_modules_lie_at_every_address_that_was_foretold(
+    guest: Guest, chardev_ko: Path, chardev_stats_ko: Path
+) -> None:
+    guest.write_file("/proc/sys/kernel/kptr_restrict", b"1")
+    first, second = read_module(chardev_ko), read_module(chardev_stats_ko)
+    layout = predict_layout(first)
+    taken_before = busy_ranges(guest)
+    with guest.load(chardev_ko) as chardev:
+        start = min([chardev.address, *(taken.start for taken in taken_before)])  # the boot's random offset
+        anchors = predict_anchors(layout, taken_before, start)
+        addresses = layout.addresses(anchors)
+        expected = {p.section.name: addresses[p.section.index] for p in layout.placed if p.section.size}
+        assert chardev.sections == expected
+
+        layout = predict_layout(second)
+        foretold = predict_anchors(layout, busy_ranges(guest, freed=anchors["init"]), start)
+        with guest.load(chardev_stats_ko) as stats:
+            addresses = layout.addresses(foretold)
+            expected = {p.section.name: addresses[p.section.index] for p in layout.placed if p.section.size}
+            assert stats.sections == expected
+
+            kallsyms = parse_kallsyms(guest.read_text("/proc/kallsyms"))
+            symbols = resolver(kernel_exports(kallsyms), {})
+            core = predict_layout(first)
+            exported = module_exports(link(first, core, core.addresses(anchors), symbols))
+            linked = link(
+                second, layout, addresses, resolver(kernel_exports(kallsyms), {"chardev": exported})
+            )
+            assert {r.image for r in linked.relocations} >= {"vmlinux", "chardev", "chardev_stats"}
+            assert exported.items() <= {e.name: e.address for e in kallsyms.of_module("chardev")}.items()
