@@ -43,7 +43,7 @@ class Symbolizer:
         self._vmlinux = vmlinux
         self._modules = {module.name: module for module in modules}
         self._programs: dict[str, Any] = {}
-        self._drgn = _drgn()
+        self._drgn = load_drgn()
 
     def lines(
         self, function: str, offset: int, size: int | None = None, module: str = "", *, returns: bool = True
@@ -135,7 +135,8 @@ def _address(symbols: Iterable[Any], offset: int, size: int | None) -> int | Non
     return int(fitting[0].address) + offset if fitting else None
 
 
-def _drgn() -> Any:
+def load_drgn() -> Any:
+    """Returns the module drgn. Raises MissingTool."""
     try:
         import drgn
     except ImportError as error:

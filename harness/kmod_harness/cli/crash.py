@@ -1,0 +1,41 @@
+"""`kmod-harness crash`: what the memory dump of a failure tells."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "crash",
+        help="read a bundle's memory dump: tasks, the stack at fault, the module's variables",
+        description="Opens the memory dump of a bundle with drgn; --shell gives drgn's prompt on it.",
+    )
+    parser.add_argument("bundle", metavar="BUNDLE", help="the directory a failure left")
+    parser.add_argument(
+        "--shell", action="store_true", help="drgn's prompt, with the modules' symbols loaded"
+    )
+    parser.set_defaults(execute=execute, parser=parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Prints the report, or runs the prompt; raises Misuse for what is no bundle with a dump."""
+    from ..kmod.elf import read_module
+    from ..report.crash import dump_in, open_dump, told
+
+    bundle = Path(args.bundle)
+    dump = dump_in(bundle)
+    program = open_dump(dump)
+    if args.shell:
+        from drgn.cli import run_interactive
+
+        run_interactive(program)
+        return 0
+    names = [read_module(path).name for path in dump.modules]
+    splats = json.loads((bundle / "verdict.json").read_text()).get("splats") or [{}]
+    for line in told(program, names, splats[0].get("pid")):
+        print(line)
+    return 0
