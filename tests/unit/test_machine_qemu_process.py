@@ -43,8 +43,7 @@ def hear():
 def greet():
     version = {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}
     say(QMP={"version": version, "capabilities": ["oob"]})
-    hear()
-    say(**{"return": {}})
+    say(**{"return": {}}, id=hear()["id"])
 def event(name, **data):
     say(event=name, data=data, timestamp={"seconds": 1, "microseconds": 2})
 """
@@ -174,7 +173,7 @@ def test_a_flood_of_output_costs_neither_time_nor_memory(tmp_path: Path) -> None
 
 
 def test_commands_are_answered_and_errors_are_qemus_own(tmp_path: Path) -> None:
-    from qemu.qmp import ExecuteError
+    from kmod_harness.machine.qmp import CommandRefused
 
     script = """
     greet()
@@ -189,8 +188,39 @@ def test_commands_are_answered_and_errors_are_qemus_own(tmp_path: Path) -> None:
         fake.process.connect()
 
         assert fake.process.execute("query-status") == {"running": True}
-        with pytest.raises(ExecuteError, match="no such thing"):
+        with pytest.raises(CommandRefused, match="no such thing"):
             fake.process.execute("nonsense")
+
+
+def test_commands_that_were_sent_before_it_greeted_are_answered(tmp_path: Path) -> None:
+    script = """
+    time.sleep(0.2)
+    greet()
+    asked = hear()
+    say(**{"return": {}, "id": asked["id"]})
+    event("RESUME", heard=asked["execute"])
+    hear()
+    """
+    with fake_qemu(tmp_path, script) as fake:
+        fake.process.begin("migrate-incoming", {"uri": "fd:9"})
+        fake.process.start()
+        fake.process.connect()
+        assert fake.arrived.wait(5)
+
+    assert fake.events == [("RESUME", {"heard": "migrate-incoming"})]
+
+
+def test_one_that_refuses_what_was_sent_first_could_not_be_set_up(tmp_path: Path) -> None:
+    script = """
+    greet()
+    say(error={"class": "GenericError", "desc": "no such capability"}, id=hear()["id"])
+    hear()
+    """
+    with fake_qemu(tmp_path, script) as fake:
+        fake.process.begin("migrate-set-capabilities")
+        fake.process.start()
+        with pytest.raises(QemuDied, match="could not be set up: no such capability"):
+            fake.process.connect()
 
 
 def test_one_that_greets_and_dies_is_known_by_the_next_command(tmp_path: Path) -> None:

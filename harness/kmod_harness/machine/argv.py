@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..spec import Spec
 from .accelerator import Accelerator
+from .disks import DiskFile, disk_argv, option_value
 
 #: Versioned, so that a saved device state meets the machine it was saved on. q35, since i440fx computes
 #: its ACPI interrupt routing in an AML loop: 0.2 s of boot for each PCI device under emulation.
@@ -73,6 +75,7 @@ def qemu_argv(
     initrd: Path,
     ends: Endpoints,
     *,
+    disks: Sequence[DiskFile] = (),
     stopped: bool = False,
     ram: RamFile | None = None,
     incoming: bool = False,
@@ -82,23 +85,21 @@ def qemu_argv(
     `stopped` starts with the CPUs halted (`-S`); `incoming` waits for a saved device state.
     """
     argv = [qemu, "-name", "kmod-harness", "-nodefaults", "-no-user-config", "-display", "none"]
-    backend = ",memory-backend=ram" if ram else ""
-    argv += ["-machine", f"{MACHINE_TYPE},accel={accelerator.name},usb=off,vmport=off{backend}"]
+    # RAM has the same name wherever it lies: what one machine saved is loaded into another
+    argv += ["-machine", f"{MACHINE_TYPE},accel={accelerator.name},usb=off,vmport=off,memory-backend=ram"]
     argv += ["-cpu", accelerator.cpu, "-smp", str(spec.cpus), "-m", f"{spec.memory_mib}M"]
     # a panicked guest stays, paused, its memory intact; a reset ends the guest, not the evidence
     argv += ["-action", "reboot=shutdown,shutdown=pause,panic=pause"]
-    argv += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", kernel_command_line(spec)]
+    if not incoming:
+        # a saved guest has them in its RAM; to load them for it takes 4 ms
+        argv += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", kernel_command_line(spec)]
     argv += ["-chardev", f"socket,id=qmp,fd={ends.qmp_fd}", "-mon", "chardev=qmp,mode=control"]
-    argv += _serial_ports(ends) + _virtio_devices(ends, spec)
+    argv += _serial_ports(ends) + _virtio_devices(ends, spec) + disk_argv(disks, ends.directory)
     if spec.firmware:
         argv += ["-bios", spec.firmware]
     for device in spec.devices:
         argv += ["-device", device]
-    if ram is not None:
-        share = "on" if ram.shared else "off"
-        path = str(ram.path).replace(",", ",,")
-        size = f"{spec.memory_mib}M"
-        argv += ["-object", f"memory-backend-file,id=ram,size={size},mem-path={path},share={share}"]
+    argv += ["-object", _memory_backend(spec, ram)]
     if stopped:
         argv += ["-S"]
     if incoming:
@@ -109,13 +110,21 @@ def qemu_argv(
     return argv + list(spec.qemu_args)
 
 
+def _memory_backend(spec: Spec, ram: RamFile | None) -> str:
+    size = f"id=ram,size={spec.memory_mib}M"
+    if ram is None:
+        return f"memory-backend-ram,{size}"
+    share = "on" if ram.shared else "off"
+    return f"memory-backend-file,{size},mem-path={option_value(ram.path)},share={share}"
+
+
 def _serial_ports(ends: Endpoints) -> list[str]:
     return [
         # ttyS0: the kernel log alone. The log file never blocks the guest and outlives the harness;
         # the socket is for break + sysrq and for people
         "-chardev",
-        f"socket,id=console,path={_option_value(ends.console_socket)},server=on,wait=off,"
-        f"logfile={_option_value(ends.console_log)}",
+        f"socket,id=console,path={option_value(ends.console_socket)},server=on,wait=off,"
+        f"logfile={option_value(ends.console_log)}",
         "-serial",
         "chardev:console",
         # ttyS1: the shell, where no printk can land; its first prompt waits in the socket
@@ -124,11 +133,6 @@ def _serial_ports(ends: Endpoints) -> list[str]:
         "-serial",
         "chardev:shell",
     ]
-
-
-def _option_value(path: Path) -> str:
-    """Returns the path with commas doubled, as QEMU's option parser wants them (qemu(1))."""
-    return str(path).replace(",", ",,")
 
 
 def _virtio_devices(ends: Endpoints, spec: Spec) -> list[str]:

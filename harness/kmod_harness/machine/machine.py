@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
-import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GuestHang, MissingTool
 from ..spec import Spec
 from .accelerator import Accelerator
 from .argv import Endpoints, RamFile, qemu_argv
+from .channels import Channels
 from .console import ConsoleLog
 from .deadline import Clock, Deadline
-from .migration import Migration
+from .disks import DiskFile, make_overlays
+from .fork import Forked
+from .migration import Migration, commands_that_load
 from .qemu_process import QemuProcess
-from .rundir import run_directory
 from .watch import Watch
+
+if TYPE_CHECKING:
+    from .physical_memory import PhysicalMemory
 
 #: What SHUTDOWN's `reason` means for the guest (QEMU qapi/run-state.json: ShutdownCause).
 _ENDS = {"guest-panic": "panic", "guest-reset": "reset", "guest-shutdown": "poweroff"}
@@ -40,7 +46,9 @@ class Machine:
     """A started QEMU; a context manager that leaves no process, socket or directory behind.
 
     `agent` and `shell` are the host's ends of the agent's port and of ttyS1. `started` is the monotonic
-    second at which QEMU was forked.
+    second at which QEMU was forked. With `state`, a saved device state that it runs on from, the
+    constructor does not wait: a state that does not fit ends QEMU, which the next wait reports.
+    `forked` is a QEMU that was forked already, which is this machine's from here on.
     """
 
     def __init__(
@@ -51,13 +59,17 @@ class Machine:
         accelerator: Accelerator,
         *,
         qemu: str = "",
+        disks: Sequence[DiskFile] = (),
         stopped: bool = False,
         ram: RamFile | None = None,
         incoming: bool = False,
+        state: Path | None = None,
+        forked: Forked | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.spec = spec
         self.accelerator = accelerator
+        self.disks = tuple(disks)
         self.clock = clock or Clock()
         #: exact seconds in place of the harness's own limits, None for those
         self.call_limit: float | None = None
@@ -67,7 +79,7 @@ class Machine:
         self._owned.callback(self.migration.close)
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
-            self._launch(qemu or find_qemu(), kernel, initrd, stopped, ram, incoming)
+            self._launch(qemu or find_qemu(), kernel, initrd, stopped, ram, incoming, state, forked)
             undo.pop_all()
 
     def _launch(
@@ -78,42 +90,58 @@ class Machine:
         stopped: bool,
         ram: RamFile | None,
         incoming: bool,
+        state: Path | None,
+        forked: Forked | None,
     ) -> None:
         own = self._owned
-        self.directory = own.enter_context(run_directory())
-        self.agent, agent = socket.socketpair()
-        self.shell, shell = socket.socketpair()
-        for end in (self.agent, agent, self.shell, shell):
-            own.callback(end.close)
-        qmp = socket.socketpair()
-        self.ends = Endpoints(qmp[1].fileno(), agent.fileno(), shell.fileno(), self.directory)
-        self.argv = qemu_argv(
+        channels = forked.channels if forked else Channels(state)
+        own.callback(channels.close)
+        self.directory, self.agent, self.shell = channels.directory, channels.agent, channels.shell
+        make_overlays(self.disks, self.directory)
+        qmp_fd, agent_fd, shell_fd = channels.fds
+        self.ends = Endpoints(qmp_fd, agent_fd, shell_fd, self.directory)
+        self.argv = (forked and forked.argv) or qemu_argv(
             qemu,
             self.spec,
             self.accelerator,
             kernel,
             initrd,
             self.ends,
+            disks=self.disks,
             stopped=stopped,
             ram=ram,
-            incoming=incoming,
+            incoming=incoming or state is not None,
         )
         self.console = ConsoleLog(self.ends.console_log)
         own.callback(self.console.close)
         self._qemu = QemuProcess(
             self.argv,
-            qmp_sockets=qmp,
-            pass_fds=(self.ends.qmp_fd, self.ends.agent_fd, self.ends.shell_fd),
+            qmp_sockets=(channels.qmp, channels.qmp_theirs),
+            pass_fds=channels.inherited,
             output=self.directory / "qemu.log",
             on_event=self._note_event,
+            process=forked.process if forked else None,
         )
         own.callback(self._qemu.close)
-        self.started = time.monotonic()
+        # under way before QEMU is: nobody has to be awake for a guest to be restored
+        if state is not None:
+            for command, arguments in commands_that_load(channels.state_fd):
+                self._qemu.begin(command, arguments)
+        self.started = forked.started if forked else time.monotonic()
         self._qemu.start()
-        agent.close()
-        shell.close()
+        channels.close_theirs()
         self.watch = Watch(self._qemu.pid, self._qemu.describe_death, self.console.tail)
         own.callback(self.watch.close)
+        # first of all that is done in the end: QEMU's death is waited for after it
+        own.callback(self.console.unwatch)
+        if state is None:
+            self.connect()
+
+    def connect(self) -> None:
+        """Returns when QEMU has set itself up; the constructor awaits it unless it was given a state.
+
+        Raises Misuse when QEMU refuses its arguments, QemuDied.
+        """
         self._qemu.connect()
 
     def __enter__(self) -> Machine:
@@ -151,7 +179,7 @@ class Machine:
             self.watch.wait([], self.deadline("settling", seconds, exact=True))
 
     def qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
-        """Returns what a QMP command returns. Raises QemuDied, or qemu.qmp's ExecuteError."""
+        """Returns what a QMP command returns. Raises QemuDied, or CommandRefused (machine/qmp.py)."""
         return self._qemu.execute(command, arguments)
 
     def pass_fd(self, name: str, fd: int) -> None:
@@ -161,6 +189,15 @@ class Machine:
     def monitor(self, command: str) -> str:
         """Returns the output of a command of QEMU's human monitor."""
         return str(self.qmp("human-monitor-command", {"command-line": command}))
+
+    @functools.cached_property
+    def physical_memory(self) -> PhysicalMemory:
+        """The RAM seen from outside, opened when first used. Raises MemoryClosed; GuestMemory reads it."""
+        from .physical_memory import PhysicalMemory
+
+        memory = PhysicalMemory(self)
+        self._owned.callback(memory.close)
+        return memory
 
     def ssh_port(self) -> int:
         """Returns the loopback port that reaches the guest's port 22."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -155,23 +154,3 @@ def _readable(fds: Collection[int], seconds: float) -> bool:
     for fd in fds:
         poll.register(fd, select.POLLIN)
     return bool(poll.poll(int(seconds * 1000 + 0.999)))
-
-
-def parent_death_signal(parent: int) -> Callable[[], None]:
-    """Returns what a child runs before exec so that it dies with the thread that forked it.
-
-    prctl(2), PR_SET_PDEATHSIG: the signal follows the forking *thread*, so QEMU
-    is started from a thread that outlives it. A parent that died before the call
-    is noticed by its pid.
-    """
-    import ctypes
-
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    pr_set_pdeathsig = 1
-
-    def in_child() -> None:
-        prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return in_child

@@ -1,0 +1,120 @@
+"""Asking a guest that hangs what it is doing: the kernel by sysrq, the CPUs from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import GuestHang, MachineFailure
+from .deadline import Deadline
+from .memory import GuestMemory
+from .registers import Registers
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+#: Seconds the kernel may take for all it is asked (times 4 under emulation); it takes 0.1.
+_ANSWER_SECONDS = 0.6
+#: Key and how its answer begins (drivers/tty/sysrq.c, 6.1): backtraces of all CPUs, tasks in D state,
+#: and the help line, which comes behind all that the others said.
+_KEYS = ((b"l", b"sysrq: Show backtrace"), (b"w", b"sysrq: Show Blocked"), (b"h", b"sysrq: HELP"))
+#: Seconds without a byte that end an answer; a line takes a millisecond.
+_QUIET_SECONDS = 0.15
+#: Bytes kept of the answer: a stack of each blocked task.
+_MOST_BYTES = 1 << 18
+#: Bytes of each CPU's stack that are looked through for return addresses: a kernel stack is 16 KiB.
+_STACK_BYTES = 4096
+_KERNEL_TEXT = (0xFFFFFFFF80000000, 0xFFFFFFFFFF000000)
+
+
+@dataclass(frozen=True)
+class CpuState:
+    """One CPU seen from outside; `stack`: the words above its stack pointer that may be return addresses."""
+
+    registers: Registers
+    stack: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Interrogation:
+    """What a hanging guest tells. answer: the kernel's own lines, "" where it takes no interrupts."""
+
+    answer: str
+    cpus: tuple[CpuState, ...]
+
+    def __str__(self) -> str:
+        told = (
+            [self.answer.rstrip()]
+            if self.answer
+            else ["the kernel does not answer sysrq: interrupts are off"]
+        )
+        for cpu in self.cpus:
+            state = cpu.registers
+            where = "halted" if state.halted else "in user mode" if state.cpl else "in the kernel"
+            told.append(f"CPU {state.cpu} from outside: {where}, RIP {state.rip:#x}, RSP {state.rsp:#x}")
+            told += [f"  {address:#x}" for address in cpu.stack[:16]]
+        return "\n".join(told)
+
+
+def interrogate(machine: Machine) -> Interrogation:
+    """Asks by break and sysrq on ttyS0, then reads registers and stacks from outside; bounded in time.
+
+    What the kernel writes is in its log too, under the heads `sysrq:` and `NMI backtrace`, which are
+    no splats. Raises what ends the machine: QemuDied, KernelPanic.
+    """
+    answer = _ask_kernel(machine)
+    try:
+        cpus = _look(machine)
+    except MachineFailure:
+        machine.watch.raise_if_ended()
+        cpus = ()
+    return Interrogation(answer, cpus)
+
+
+def _ask_kernel(machine: Machine) -> str:
+    """Returns what the kernel writes on ttyS0 for the keys, "" when it does not."""
+    deadline = machine.deadline("the answer to sysrq", _ANSWER_SECONDS)
+    said = bytearray()
+    with socket.socket(socket.AF_UNIX) as console, contextlib.suppress(GuestHang):
+        console.connect(str(machine.ends.console_socket))
+        console.setblocking(False)
+        for key, heading in _KEYS:
+            # one at a time: QEMU's 16550A has one break for its whole FIFO, not one a character
+            machine.qmp("chardev-send-break", {"id": "console"})
+            console.send(key)
+            while heading not in said:
+                said += _received(machine, console, deadline)
+            # an answer has no end of its own, and a break that comes while the kernel prints is lost
+            with contextlib.suppress(GuestHang):
+                while len(said) < _MOST_BYTES:
+                    quiet = machine.deadline("a pause", _QUIET_SECONDS, exact=True)
+                    said += _received(machine, console, quiet)
+    text = said.decode(errors="replace").replace("\r\n", "\n")
+    return "\n".join(line for line in text.splitlines() if "sysrq: HELP" not in line)
+
+
+def _received(machine: Machine, console: socket.socket, deadline: Deadline) -> bytes:
+    """Returns what the port sent next. With a client that does not read it would take 10 ms a character."""
+    machine.watch.wait([console.fileno()], deadline)
+    return console.recv(1 << 16)
+
+
+def _look(machine: Machine) -> tuple[CpuState, ...]:
+    with GuestMemory(machine) as memory:
+        return tuple(CpuState(cpu, _return_addresses(memory, cpu)) for cpu in memory.registers)
+
+
+def _return_addresses(memory: GuestMemory, cpu: Registers) -> tuple[int, ...]:
+    """Returns the words of the kernel stack that lie in kernel or module text; leftovers are among them."""
+    if cpu.cpl:
+        return ()
+    # a stack of the kernel is 16 KiB, aligned: beyond its end lies another's, or nothing
+    size = min(_STACK_BYTES, 0x4000 - cpu.rsp % 0x4000)
+    try:
+        data = memory.read_virtual(cpu.rsp, size - size % 8)
+    except MachineFailure:
+        return ()
+    words = (int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8))
+    return tuple(word for word in words if _KERNEL_TEXT[0] <= word < _KERNEL_TEXT[1])

@@ -1,0 +1,168 @@
+"""Verifying loaded modules: the inside is read while the guest runs, the outside while it stands still."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ..build.kconfig import parse_config
+from ..build.kernels import Kernel
+from ..errors import KmodHarnessError, Misuse
+from ..guest import Guest
+from ..kmod.addresses import MODULES_BASE_FIXED, MODULES_END
+from ..kmod.elf import KernelModule
+from ..kmod.layout import release_of
+from ..kmod.symbols import Kallsyms, SystemMap
+from ..machine.kernel_memory import LINKED_TEXT, KernelNotFound
+from ..machine.memory import GuestMemory
+from .kernel_state import KernelState
+from .kernel_symbols import (
+    KernelFilesMismatch,
+    kernel_symbols,
+    mismatch_of,
+    read_system_map,
+    require_same_kernel,
+)
+from .one_module import verify_one
+from .report import Report
+from .surroundings import (
+    KernelOptions,
+    ModuleNotInMemory,
+    PageCache,
+    Surroundings,
+    locate_modules,
+    other_exports,
+    resolve_with,
+    sections_shown,
+)
+
+#: The release whose self-patching code is replayed here.
+REPLAYED_RELEASE = (6, 1)
+
+
+class OtherPatchingCode(Misuse):
+    """The kernel is of a release whose self-patching code is not replayed here."""
+
+
+def verify_modules(
+    guest: Guest, kernel: Kernel, targets: Sequence[KernelModule], known: Sequence[KernelModule] = ()
+) -> Report:
+    """Verifies loaded modules byte by byte.
+
+    known: the files of other loaded modules, whose exports the targets may use. The
+    machine stands still while memory is read and goes on afterwards. Raises
+    ModuleNotInMemory, and what ends the machine; what merely cannot be verified
+    is in the report's `limits`.
+    """
+    started = time.monotonic()
+    options = kernel_options(kernel)
+    system_map, limits = _system_map(guest, kernel)
+    kallsyms = None if system_map is not None else _kallsyms(guest)
+    shown = {module.name: sections_shown(guest, module) for module in targets}
+    with GuestMemory(guest.machine) as memory:
+        around = _surroundings(memory, system_map, kallsyms, options, (*known, *targets))
+        _require_present(targets, around)
+        modules = tuple(verify_one(around, module.name, *shown[module.name]) for module in targets)
+    limits = (*limits, *around.symbols.limits)
+    if any(module.findings for module in modules):
+        limits += _release_limits(targets)
+    return Report(modules, around.slide, around.symbols.source, limits, time.monotonic() - started)
+
+
+def kernel_options(kernel: Kernel) -> KernelOptions:
+    """Returns what a kernel's configuration says; the usual where it comes without one."""
+    if kernel.config is None:
+        return KernelOptions()
+    config = parse_config(kernel.config.read_text())
+    return KernelOptions(
+        unload=config.get("MODULE_UNLOAD") == "y",
+        kallsyms=config.get("KALLSYMS") == "y",
+        kallsyms_all=config.get("KALLSYMS_ALL") == "y",
+        vmx_names=config.get("X86_VMX_FEATURE_NAMES") == "y",
+    )
+
+
+def _system_map(guest: Guest, kernel: Kernel) -> tuple[SystemMap | None, tuple[KmodHarnessError, ...]]:
+    """The kernel's System.map where it is the running kernel's; why not where it is another's."""
+    system_map = read_system_map(kernel)
+    if system_map is None:
+        return None, ()
+    with GuestMemory(guest.machine) as memory:
+        try:
+            slide = memory.slide(system_map.address_of.get("_text", LINKED_TEXT))
+            require_same_kernel(kernel, system_map, slide, memory.read_virtual)
+        except KernelFilesMismatch as mismatch:
+            return None, (mismatch,)
+        except KernelNotFound as misplaced:
+            return None, (mismatch_of(kernel, "no slide fits its _text", misplaced.message),)
+    return system_map, ()
+
+
+def _kallsyms(guest: Guest) -> Kallsyms | None:
+    try:
+        return guest.kallsyms()
+    except FileNotFoundError:
+        return None
+
+
+def _surroundings(
+    memory: GuestMemory,
+    system_map: SystemMap | None,
+    kallsyms: Kallsyms | None,
+    options: KernelOptions,
+    modules: Sequence[KernelModule],
+) -> Surroundings:
+    linked = system_map.address_of.get("_text", LINKED_TEXT) if system_map is not None else LINKED_TEXT
+    slide = memory.slide(linked)
+    symbols = kernel_symbols(system_map, kallsyms, slide)
+    cache = PageCache(memory.read_virtual)
+    places = locate_modules(
+        modules,
+        options,
+        cache.read,
+        symbols.addresses.get("modules"),
+        lambda: _writable_runs(memory),
+    )
+    return Surroundings(
+        memory=memory,
+        kernel=KernelState(cache.read, symbols.addresses, options.vmx_names),
+        symbols=symbols,
+        places=places,
+        resolve=resolve_with(symbols, places, other_exports(kallsyms, places)),
+        slide=slide,
+    )
+
+
+def _writable_runs(memory: GuestMemory) -> list[tuple[int, bytes]]:
+    """Address and bytes of each run of writable pages in the module range."""
+    runs: list[tuple[int, int]] = []
+    for page in memory.tables.walk(MODULES_BASE_FIXED, MODULES_END):
+        if not page.writable or page.virtual < MODULES_BASE_FIXED:
+            continue
+        if runs and runs[-1][1] == page.virtual:
+            runs[-1] = (runs[-1][0], page.end)
+        else:
+            runs.append((page.virtual, page.end))
+    return [(start, memory.read_virtual(start, end - start)) for start, end in runs]
+
+
+def _require_present(targets: Sequence[KernelModule], around: Surroundings) -> None:
+    for module in targets:
+        if module.name not in around.places:
+            raise ModuleNotInMemory(
+                f"the kernel's memory holds no module {module.name}",
+                evidence=f"modules found there: {', '.join(around.places) or 'none'}",
+                advice="it was not loaded, or hides itself",
+            )
+
+
+def _release_limits(targets: Sequence[KernelModule]) -> tuple[KmodHarnessError, ...]:
+    others = sorted({module.release for module in targets if release_of(module) != REPLAYED_RELEASE})
+    if not others:
+        return ()
+    return (
+        OtherPatchingCode(
+            f"what is unexplained may be the own code of {', '.join(others)}",
+            evidence="replayed is the patching code of Linux 6.1",
+        ),
+    )

@@ -1,0 +1,148 @@
+"""One module of a stopped guest: linked at its place, replayed, and compared with memory, pages and sysfs."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from ..errors import KmodHarnessError, Misuse
+from ..kmod.elf import KernelModule
+from ..kmod.layout import Region
+from ..kmod.relocation import BoundRelocation
+from .blocks import Blocks
+from .comparison import Difference, compare
+from .image import SectionImage
+from .linking import link_at
+from .locate import compare_addresses
+from .replay import replay
+from .report import Finding, FindingKind, ModuleReport, SectionReport
+from .surroundings import Place, Surroundings
+from .tables import allow_unknown
+from .where import disassembly, function_start, source_line, symbol_at
+
+#: Findings that are shown with source line and instructions; a wrong file gives thousands.
+_DETAILED = 50
+_KINDS = {"text": FindingKind.TEXT, "data": FindingKind.WRITABLE}
+
+
+class PatchingUnknown(Misuse):
+    """What the kernel wrote at some places cannot be reproduced."""
+
+
+def verify_one(
+    around: Surroundings, name: str, shown: Mapping[str, int], hidden: KmodHarnessError | None
+) -> ModuleReport:
+    """Returns the report of a loaded module.
+
+    shown: section -> address as sysfs has it, {} where `hidden` says why. Raises
+    UnmappedAddress when part of the module is not mapped, LinkError for a file
+    that cannot be what was loaded.
+    """
+    started = time.monotonic()
+    place = around.places[name].with_inner(shown)
+    linked = link_at(place, around)
+    image, unknown = replay(linked.module, around.kernel)
+    allow_unknown(image, linked.unknown)
+    blocks = Blocks(place, around)
+    findings = [
+        *_address_findings(place, shown),
+        *(Finding(FindingKind.THUNK, text, place.struct) for text in image.objections),
+        *blocks.permission_findings(),
+        *blocks.padding_findings(image),
+    ]
+    bound: dict[int, list[BoundRelocation]] = defaultdict(list)
+    for relocation in linked.module.relocations:
+        bound[relocation.what.section.index].append(relocation)
+    sections = []
+    for part in image.sections:
+        region = blocks.region_of(part)
+        if region is None:
+            continue
+        report = _section_report(part, region, blocks, bound[part.section.index])
+        sections.append(report)
+        for difference in report.unexplained:
+            finding = _finding(place.module, part, region, difference)
+            if len(findings) < _DETAILED:
+                finding = _detailed(finding, place.module, part, report)
+            findings.append(finding)
+    return ModuleReport(
+        file=place.module,
+        address=next(iter(place.anchors.values())),
+        sections=tuple(sections),
+        findings=tuple(findings),
+        limits=(*filter(None, (hidden, _not_replayed(name, unknown))), *linked.limits),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _not_replayed(name: str, unknown: tuple[str, ...]) -> KmodHarnessError | None:
+    if not unknown:
+        return None
+    return PatchingUnknown(
+        f"{name}: what the kernel wrote at these places cannot be verified", evidence="\n".join(unknown)
+    )
+
+
+def _address_findings(place: Place, shown: Mapping[str, int]) -> Iterator[Finding]:
+    for name, predicted, address in compare_addresses(place.addresses, place.module, shown):
+        yield Finding(
+            FindingKind.ADDRESS,
+            f"{name} was predicted at {predicted:#x}, sysfs shows it at {address:#x}",
+            predicted,
+            section=name,
+        )
+
+
+def _section_report(
+    part: SectionImage, region: Region, blocks: Blocks, bound: Sequence[BoundRelocation]
+) -> SectionReport:
+    memory = blocks.bytes_of(part)
+    compared = compare(part, memory)
+    pages = blocks.pages_of(part)
+    return SectionReport(
+        name=part.section.name,
+        address=part.address,
+        size=len(part.linked),
+        region=region.name,
+        pages=tuple(mapped.page.physical for mapped in pages),
+        permissions=" ".join(dict.fromkeys(mapped.page.permissions for mapped in pages)),
+        relocations=len(bound),
+        bound={one.where: one.bound_to for one in bound if one.size},
+        equal=compared.equal,
+        explained=compared.explained,
+        differences=compared.differences,
+        section=part.section,
+        linked=part.linked,
+        memory=memory,
+    )
+
+
+def _finding(module: KernelModule, part: SectionImage, region: Region, difference: Difference) -> Finding:
+    """A difference that nothing explains."""
+    count = f"{difference.size} byte{'s differ' if difference.size > 1 else ' differs'}"
+    return Finding(
+        kind=_KINDS.get(region.name, FindingKind.READ_ONLY),
+        text=f"{count} without an explanation",
+        address=difference.address,
+        section=part.section.name,
+        symbol=symbol_at(module, part.section, difference.address - part.address),
+        expected=difference.expected,
+        found=difference.now,
+    )
+
+
+def _detailed(finding: Finding, module: KernelModule, part: SectionImage, report: SectionReport) -> Finding:
+    """The finding with its source line and, in code, both disassemblies."""
+    offset = finding.address - part.address
+    finding = replace(finding, source=source_line(module, part.section, offset))
+    if finding.kind is not FindingKind.TEXT:
+        return finding
+    start = function_start(module, part.section, offset)
+    stop = offset + len(finding.found) + 16
+    expected, found = (
+        disassembly(code[start:stop], part.address + start, finding.address, len(finding.found))
+        for code in (bytes(part.data), report.memory)
+    )
+    return replace(finding, expected_code=expected, found_code=found)
