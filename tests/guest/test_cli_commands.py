@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pexpect
-from cli_process import COMMAND, PATIENCE, children, kmod_harness, read_until, run_directory_of, start
+from cli_process import COMMAND, PATIENCE, kmod_harness
 
 from kmod_harness import Spec
 from kmod_harness.build.kernels import Kernel, resolve_kernel
@@ -72,33 +71,6 @@ def test_a_terminal_is_the_guests_shell_and_is_restored() -> None:
 def resolved_kernel(module: Path) -> Kernel:
     """Returns the kernel that a command without --kernel takes for this module."""
     return resolve_kernel(Spec(), module_release=read_module(module).release)
-
-
-def test_a_guest_to_debug_waits_for_gdb_and_then_loads_the_module(chardev_ko: Path) -> None:
-    process = start("debug", chardev_ko)
-    try:
-        assert process.stdout is not None
-        command = read_until(process.stdout, "gdb -ex")
-        (qemu,) = children(process.pid)
-        path = run_directory_of(qemu) / "gdb.sock"
-        assert str(path) in command
-        assert ("vmlinux" in command) == (resolved_kernel(chardev_ko).vmlinux is not None)
-        with socket.socket(socket.AF_UNIX) as stub:
-            stub.settimeout(PATIENCE)
-            stub.connect(str(path))
-            # the remote serial protocol: why did it stop, then detach, which lets it run
-            stub.sendall(b"$?#3f")
-            answer = b""
-            while b"#" not in answer:  # the stub's acknowledgement may come by itself
-                answer += stub.recv(4096)
-            assert b"$T05" in answer
-            stub.sendall(b"$D#44")
-            symbols = read_until(process.stdout, "add-symbol-file")
-        assert f"{chardev_ko} 0xffffffffc0" in symbols
-    finally:
-        process.terminate()
-        process.communicate(timeout=PATIENCE)
-    assert process.returncode == 143
 
 
 def test_a_kernels_build_directory_is_all_that_is_printed() -> None:

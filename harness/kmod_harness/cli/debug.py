@@ -1,108 +1,155 @@
-"""`kmod-harness debug`: a guest stopped at its first instruction, QEMU's gdb stub on a private socket."""
+"""`kmod-harness debug`: gdb at a guest, KASLR on, with the kernel's and the modules' symbols in place."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import contextlib
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .machine_options import add_machine_options
 
 if TYPE_CHECKING:
-    from ..guest import LoadedModule
+    from ..guest import Guest
     from ..kmod.elf import KernelModule
-    from ..machine import Machine
-    from ..start import Prepared
 
 _EPILOG = """\
-Prints the gdb command line and waits; in gdb, `continue` starts the guest. With MODULE.ko the module is
-loaded once the guest is up, and gdb's command for its symbols is printed. The kernel is booted with nokaslr,
-so that vmlinux's addresses are the guest's; --kaslr leaves that out. Ctrl-C ends the guest.
+The guest stands still when gdb's prompt comes; `continue` lets it go on: it loads MODULE.ko, then runs
+COMMAND. Symbols of modules are read as they are loaded and dropped as they go, every section at its address,
+so that --at init stops on the first instruction of a module's init. Without a terminal, or with --print,
+gdb's command line is printed and the guest waits for it. Leaving gdb, or Ctrl-C, ends the guest.
 """
 
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "debug",
-        help="start a guest that waits for gdb",
-        usage="kmod-harness debug [MODULE.ko] [options]",
+        help="gdb at a guest, with symbols of kernel and modules",
+        usage="kmod-harness debug [MODULE.ko ...] [options] [-- COMMAND ...]",
         epilog=_EPILOG,
     )
-    parser.add_argument("module", nargs="?", default="", metavar="MODULE.ko", help="module to load")
+    parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules to load")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="as for `run`")
-    parser.add_argument("--kaslr", action="store_true", help="leave KASLR on: gdb then needs the slide")
+    parser.add_argument(
+        "--break",
+        action="append",
+        default=[],
+        dest="breakpoints",
+        metavar="SYMBOL",
+        help="stop there; repeatable",
+    )
+    parser.add_argument(
+        "--at",
+        default="",
+        metavar="init|load|SYMBOL",
+        help="stop at the first instruction of the module's init, before it is initialised, or at a symbol",
+    )
+    parser.add_argument(
+        "--print", action="store_true", dest="printed", help="print gdb's command line and wait"
+    )
     add_machine_options(parser)
-    parser.set_defaults(execute=execute, parser=parser)
+    parser.set_defaults(execute=execute, takes_command=True, parser=parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Starts the stopped guest, prints gdb's command line, passes the kernel log on until the end."""
-    from dataclasses import replace
-
+    """Starts the guest, stops it, and runs gdb or waits for it."""
+    from ..debug.session import Stops
+    from ..debug.stub import open_stub
+    from ..errors import MissingTool
     from ..kmod.elf import read_module
+    from ..kmod.preflight import load_order
     from ..machine import Clock
-    from ..start import prepare, start_machine
+    from ..start import boot, prepare
     from .machine_options import spec_from
     from .run_request import assign_parameters
 
-    files = [read_module(args.module)] if args.module else []
+    if not args.printed and shutil.which("gdb") is None:
+        raise MissingTool("gdb is not installed", advice="apt-get install --no-install-recommends gdb")
+    files = load_order([read_module(path) for path in args.modules])
     parameters = assign_parameters(args.param, files)
-    spec = spec_from(args)
-    if not args.kaslr:
-        spec = replace(spec, append=("nokaslr", *spec.append))
-    prepared = prepare(spec, module_release=files[0].release if files else "")
+    prepared = prepare(spec_from(args), module_release=files[0].release if files else "")
+    at = args.at if args.at in ("init", "load") else ""
+    stops = Stops(at, (*([args.at] if args.at and not at else []), *args.breakpoints))
     # nobody's deadline passes while gdb holds the guest
     clock = Clock()
     clock.pause()
-    with start_machine(prepared, stopped=True, clock=clock) as machine:
-        machine.monitor(f"gdbserver unix:{machine.ends.gdb_socket},server=on,wait=off")
-        print(gdb_command(prepared, str(machine.ends.gdb_socket)), flush=True)
-        _serve(machine, files, parameters)
-    return 0
+    with boot(prepared, cold=False, clock=clock) as guest:
+        script = open_stub(guest.machine, prepared.kernel, files, stops)
+        if prepared.kernel.vmlinux is None:
+            print("note: this kernel comes without vmlinux: gdb shows addresses only", file=sys.stderr)
+        with _driven(guest, files, parameters, args.command or []):
+            if args.printed or not sys.stdin.isatty():
+                _wait_for_gdb(guest, script)
+                return 0
+            return _run_gdb(script)
 
 
-def gdb_command(prepared: Prepared, socket: str) -> str:
-    """Returns the shell command that connects gdb, with the kernel's symbols where they are here."""
-    vmlinux = prepared.kernel.vmlinux
-    symbols = f" {vmlinux}" if vmlinux is not None else ""
-    note = "" if vmlinux is not None else "\n# this kernel comes without vmlinux: gdb shows addresses only"
-    return f"gdb -ex 'target remote {socket}'{symbols}{note}"
+@contextlib.contextmanager
+def _driven(
+    guest: Guest,
+    files: Sequence[KernelModule],
+    parameters: Mapping[str, Mapping[str, str]],
+    command: Sequence[str],
+) -> Iterator[None]:
+    """Has the modules loaded, and the command run, as soon as gdb lets the guest go on."""
+    from ..errors import KmodHarnessError
+
+    def drive() -> None:
+        # whatever gdb's user does to the guest is theirs to see
+        try:
+            for file in files:
+                guest.load(file.path, parameters.get(file.name, {}))
+            if command:
+                done = guest.run(command)
+                print(f"kmod-harness: {command[0]}: {done.how}\n{done.text}", file=sys.stderr)
+        except (KmodHarnessError, OSError) as error:
+            if not guest.machine.watch.has_ended:
+                print(f"kmod-harness: {error}", file=sys.stderr)
+
+    driver = threading.Thread(target=drive, daemon=True)
+    driver.start()
+    try:
+        yield
+    finally:
+        guest.machine.close()
+        driver.join()
 
 
-def symbol_command(module: LoadedModule) -> str:
-    """Returns gdb's command that gives it the module's symbols at their addresses."""
-    sections = "".join(
-        f" -s {section.name} {module.sections[section.name]:#x}"
-        for section in module.file.sections
-        if section.allocated
-        and not section.init
-        and section.name not in (".text", ".data..percpu")
-        and section.name in module.sections
-    )
-    text = module.sections.get(".text", module.address)
-    return f"add-symbol-file {module.file.path.absolute()} {text:#x}{sections}"
+def _run_gdb(script: Path) -> int:
+    """Runs gdb on this terminal; Ctrl-C is gdb's while it runs."""
+    console = script.with_name("console.log")
+    print(f"kernel log: tail -f {shlex.quote(str(console))}", file=sys.stderr)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.run(
+            ["gdb", "-q", "-x", script], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        ).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _serve(
-    machine: Machine, files: Sequence[KernelModule], parameters: Mapping[str, Mapping[str, str]]
-) -> None:
-    from ..errors import GuestRebooted
-    from ..guest import Guest
+def _wait_for_gdb(guest: Guest, script: Path) -> None:
+    """Prints gdb's command line, then passes the kernel log on until the guest ends."""
+    from ..errors import MachineFailure
     from ..machine import Deadline
     from .run_report import say
 
+    print(f"gdb -q -x {shlex.quote(str(script))}", flush=True)
+    machine = guest.machine
     forever = Deadline("the session", None, machine.clock)
-    shown = 0
+    shown = guest.kernel_log.mark()
     try:
-        guest = Guest(machine)
-        for file in files:
-            module = guest.load(file.path, parameters.get(file.name, {}))
-            print(symbol_command(module), flush=True)
-        say("the guest is up; its kernel log:")
         while True:
+            machine.watch.wait([machine.console.fileno()], forever)
             for record in guest.kernel_log.since(shown):
                 say(record.raw)
                 shown += 1
-            machine.watch.wait([machine.console.fileno()], forever)
-    except GuestRebooted as end:
+    except MachineFailure as end:
         say(end.message)

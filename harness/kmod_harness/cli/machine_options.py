@@ -36,8 +36,16 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rootfs",
         default="embedded",
-        metavar="embedded|PATH",
-        help="root file system: embedded, or a cpio archive, plain or compressed (default: embedded)",
+        metavar="embedded|buildroot|buildroot-ext4|PATH",
+        help="root file system: a name, a cpio archive, plain or compressed, or an ext4 image"
+        " (default: embedded)",
+    )
+    group.add_argument(
+        "--disk",
+        action="append",
+        default=[],
+        metavar="FILE[,format=raw|qcow2][,ro]",
+        help="disk /dev/vda, vdb, ...; FILE itself is never written (default format: qcow2 for *.qcow2, raw)",
     )
     group.add_argument("--append", action="append", default=[], metavar="WORDS", help="kernel command line")
     group.add_argument("--cpus", type=int, default=1, metavar="N", help="virtual CPUs (default: 1)")
@@ -80,6 +88,7 @@ def spec_from(args: argparse.Namespace) -> Spec:
         append=tuple(word for words in args.append for word in words.split()),
         cpus=args.cpus,
         memory_mib=parse_size_mib(args.memory),
+        disks=tuple(args.disk),
         devices=tuple(args.device),
         qemu_args=tuple(args.qemu_arg),
         firmware=args.firmware,

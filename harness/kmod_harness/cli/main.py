@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import ExitStatus, KmodHarnessError
-from .parser import UsageError, parse, split_command
 from .signals import Terminated, terminating_signals
+
+if TYPE_CHECKING:
+    from .ahead import Ahead
+    from .parser import UsageError
 
 #: What a shell reports for a process that SIGINT or SIGPIPE ended: 128 plus the signal's number.
 INTERRUPTED = 130
@@ -42,9 +46,26 @@ def drop_output() -> None:
     os.close(nothing)
 
 
+def _started_ahead(arguments: list[str]) -> contextlib.AbstractContextManager[Ahead | None]:
+    """Starts what a `run` of these words led to last time, before the command line is even parsed."""
+    if arguments[:1] != ["run"] or "--cold" in arguments:
+        return contextlib.nullcontext()
+    from .ahead import Ahead
+
+    return Ahead(arguments)
+
+
 def _run(arguments: list[str]) -> int:
+    with _started_ahead(arguments) as ahead:
+        return _parse_and_execute(arguments, ahead)
+
+
+def _parse_and_execute(arguments: list[str], ahead: Ahead | None) -> int:
+    from .parser import UsageError, parse
+
     try:
         args = parse(arguments)
+        args.ahead = ahead
         if args.version:
             from .. import __version__
 
@@ -69,12 +90,16 @@ def _run(arguments: list[str]) -> int:
         if isinstance(error, SpecError):
             print(f"kmod-harness: {error}", file=sys.stderr)
         else:
+            import traceback
+
             # a bug of ours: not 1, which says that a test failed
             traceback.print_exc()
         return int(ExitStatus.USAGE)
 
 
 def _report_usage(arguments: list[str], error: UsageError) -> int:
+    from .parser import split_command
+
     print(f"{error.usage}\nkmod-harness: {error}", file=sys.stderr)
     options, _ = split_command(arguments)
     if "run" in options:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from ..errors import Misuse
@@ -32,19 +33,24 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, self.format_usage().strip(), self.prog)
 
 
-def build_parser() -> Parser:
-    """Returns the parser; each command sets `execute` (an Execute) and may set `takes_command`."""
-    from . import boot, cache, debug, demo, doctor, kernel, modules, nightly, rootfs, run, symbolize
+#: The commands in the order of --help: each a file here with `add_parser`, imported when it is needed.
+COMMANDS = (
+    *("run", "verify", "explain", "kernel", "modules", "rootfs", "boot", "debug", "demo"),
+    *("symbolize", "crash", "nightly", "doctor", "cache"),
+)
 
+
+def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
+    """Returns the parser of some commands; each sets `execute` (an Execute) and may set `takes_command`."""
     parser = Parser(
         prog="kmod-harness",
         description="Boot a kernel in QEMU, load modules, drive them, and judge what the kernel did.",
         epilog="kmod-harness COMMAND --help tells what a command takes.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command_name", parser_class=Parser)
-    for command in (run, kernel, modules, rootfs, boot, debug, demo, symbolize, nightly, doctor, cache):
-        command.add_parser(commands)
+    subparsers = parser.add_subparsers(metavar="COMMAND", dest="command_name", parser_class=Parser)
+    for command in commands:
+        import_module(f"{__package__}.{command}").add_parser(subparsers)
     return parser
 
 
@@ -55,9 +61,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     stand between options.
     """
     before, behind = split_command(arguments)
-    parser = build_parser()
+    # a command line that begins with its command needs no other's options
+    parser = build_parser(before[:1] if before[:1] and before[0] in COMMANDS else COMMANDS)
     args, extra = parser.parse_known_args(before)
     args.command = behind
+    args.words = list(arguments)
     if args.version:
         return args
     if not hasattr(args, "execute"):

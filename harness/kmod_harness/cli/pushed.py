@@ -50,16 +50,16 @@ def resolve_command(command: Sequence[str], guest_paths: Mapping[str, str]) -> t
     """
     word = command[0]
     path = Path(word)
-    visible = visible_paths(guest_paths)
     if "/" not in word:
-        if guest_paths and not any(f"{directory}/{word}" in visible for directory in _PATH):
+        if guest_paths and not any(_is_visible(f"{directory}/{word}", guest_paths) for directory in _PATH):
             here = f"; did you mean ./{word} ?" if path.exists() else ""
             raise Misuse(
                 f"the guest's image has no program {word}{here}",
                 advice="a word with a slash, such as ./test.sh, is pushed from here",
             )
         return list(command), None
-    if word.startswith("/") and (not guest_paths or posixpath.normpath(word) in visible or not path.exists()):
+    is_there = not guest_paths or _is_visible(posixpath.normpath(word), guest_paths)
+    if word.startswith("/") and (is_there or not path.exists()):
         return list(command), None
     if not path.is_file():
         what = "a directory" if path.is_dir() else "not there"
@@ -117,6 +117,12 @@ def visible_paths(paths: Mapping[str, str]) -> set[str]:
         if target in parents:
             visible |= {link + path[len(target) :] for path in real if path.startswith(f"{target}/")}
     return visible
+
+
+def _is_visible(path: str, paths: Mapping[str, str]) -> bool:
+    """True when the path can be opened: itself, or what every symlink on its way leads to, is there."""
+    real = _resolve(path, paths)
+    return paths.get(real) == "" or any(other.startswith(f"{real}/") for other in paths if real)
 
 
 def _resolve(path: str, paths: Mapping[str, str]) -> str:

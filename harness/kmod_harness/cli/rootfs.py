@@ -1,21 +1,70 @@
-"""`kmod-harness rootfs`: the embedded root file system."""
+"""`kmod-harness rootfs`: the root file systems that the harness makes itself."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
+
+_EPILOG = """\
+The last line of stdout is the image's path, for --rootfs. `buildroot` without --buildroot clones the pinned
+release. An image once built is found by what went into it: run this again whenever something changed.
+"""
 
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
-        "rootfs", help="print the path of the embedded root file system, building it"
+        "rootfs",
+        help="print the path of a root file system, building it",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "name", nargs="?", choices=("embedded", "buildroot", "buildroot-ext4"), default="embedded"
+    )
+    group = parser.add_argument_group("for buildroot and buildroot-ext4")
+    group.add_argument(
+        "--buildroot",
+        default="",
+        metavar="DIR|REPOSITORY",
+        help="a Buildroot tree, or a git repository that holds the pinned release",
+    )
+    group.add_argument(
+        "--defconfig",
+        default="",
+        metavar="NAME|FILE",
+        help="a configuration of ours, of Buildroot's or of yours (default: kmod_harness_defconfig)",
+    )
+    group.add_argument(
+        "--sources",
+        choices=("auto", "online", "debian"),
+        default="auto",
+        help="where sources come from: the network, or Debian's packages (default: what there is)",
+    )
+    group.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="build there and leave everything, for `make -C DIR menuconfig` or legal-info",
     )
     parser.set_defaults(execute=execute, parser=parser)
 
 
 def execute(args: argparse.Namespace) -> int:
     """Prints the path of the image and nothing else."""
+    from ..build.cache import default_cache
     from ..build.rootfs import embedded_rootfs
 
-    print(embedded_rootfs())
+    if args.name == "embedded":
+        given = [name for name in ("buildroot", "defconfig", "output") if getattr(args, name)]
+        if given or args.sources != "auto":
+            args.parser.error(f"--{(given or ['sources'])[0]} is for `rootfs buildroot`")
+        print(embedded_rootfs())
+        return 0
+    from ..build.buildroot import DEFCONFIG, ImageRequest, build_images, image_of, say_on_stderr
+
+    output = args.output.absolute() if args.output else None
+    request = ImageRequest(args.buildroot, args.defconfig or DEFCONFIG, args.sources, output)
+    images = build_images(request, default_cache(), say_on_stderr)
+    print(image_of(images, "ext4" if args.name == "buildroot-ext4" else "cpio"))
     return 0

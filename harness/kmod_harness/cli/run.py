@@ -14,6 +14,7 @@ from .machine_options import add_machine_options, positive_seconds
 if TYPE_CHECKING:
     from ..klog import SplatKind
     from .run_record import RunRecord
+    from .run_request import RunRequest
     from .verdict import Verdict
 
 _EPILOG = """\
@@ -82,6 +83,15 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="boot from the first instruction on, not from a saved guest: another KASLR slide",
     )
+    parser.add_argument(
+        "--bundle", metavar="DIR", help="where a failure's evidence goes (default: the cache's newest 10)"
+    )
+    parser.add_argument("--no-bundle", action="store_true", help="leave no evidence behind")
+    parser.add_argument(
+        "--dump",
+        action="store_true",
+        help="keep the guest's memory of any failure, not of panics and hangs alone",
+    )
     parser.add_argument("--json", action="store_true", help="stdout is one JSON object and nothing else")
     parser.add_argument("--bisect", action="store_true", help="exit statuses for `git bisect run`")
     add_machine_options(parser)
@@ -95,7 +105,6 @@ def execute(args: argparse.Namespace) -> int:
     from .run_record import RunRecord
     from .run_report import report, say
     from .run_request import read_request
-    from .verdict import Facts, judge
 
     record = RunRecord()
     expected: frozenset[SplatKind] = frozenset()
@@ -104,23 +113,39 @@ def execute(args: argparse.Namespace) -> int:
         expected = request.expected
         for note in request.notes:
             say(f"note: {note}")
-        run_session.run(request, record, say)
+        run_session.run(request, record, say, getattr(args, "ahead", None))
     except (KmodHarnessError, SpecError, OSError) as error:
         record.errors.append(_as_misuse(error))
     except BaseException as end:
         if args.json:
             _print_json(_ended_object(record, end, sorted(expected)))
         raise
+    from .verdict import Facts, judge
+
     verdict = judge(
         Facts(
             errors=record.errors,
             splats=record.splats,
+            cases=record.cases,
             expected=expected,
             has_command=bool(record.command),
             status=record.completed.status if record.completed else None,
         )
     )
+    if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):
+        _leave_bundle(args, request, record, verdict, sorted(expected))
     return _finish(record, verdict, args.json, args.bisect, sorted(expected), report)
+
+
+def _leave_bundle(
+    args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: Verdict, expected: list[str]
+) -> None:
+    from .run_evidence import leave_bundle
+    from .run_record import as_json
+
+    status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
+    found = as_json(record, verdict, status, expected)
+    record.bundle = leave_bundle(request, record, verdict, found, args.words)
 
 
 def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -> int:

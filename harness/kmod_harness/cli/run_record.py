@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KmodHarnessError
@@ -13,7 +14,9 @@ from ..errors import KmodHarnessError
 if TYPE_CHECKING:
     from ..guest import Completed, LoadedModule
     from ..klog import KernelRecord, Splat
+    from ..klog.ktap import KtapResult
     from ..kmod.elf import KernelModule
+    from ..report.memory import KeptMemory
     from ..start import Prepared
     from .verdict import Verdict
 
@@ -35,6 +38,14 @@ class ModuleRow:
 
 
 @dataclass
+class Kept:
+    """What was kept of a guest before it ended: texts by name, and its memory."""
+
+    transcripts: dict[str, str] = field(default_factory=dict)
+    memory: KeptMemory | None = None
+
+
+@dataclass
 class RunRecord:
     """Filled while the run goes on, so that whatever ends it leaves what was known until then."""
 
@@ -47,8 +58,13 @@ class RunRecord:
     completed: Completed | None = None
     records: Sequence[KernelRecord] = ()
     splats: Sequence[Splat] = ()
+    #: KUnit's, from the kernel log
+    cases: Sequence[KtapResult] = ()
     errors: list[BaseException] = field(default_factory=list)
     qemu_argv: Sequence[str] = ()
+    raw_log: bytes = b""
+    kept: Kept = field(default_factory=Kept)
+    bundle: Path | None = None
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -84,9 +100,14 @@ def as_json(record: RunRecord, verdict: Verdict, exit_status: int, expected: Seq
         ],
         "kernel_log_dropped": max(0, len(record.records) - MAX_RECORDS),
         "splats": [_splat(splat, expected) for splat in record.splats],
+        "ktap": [
+            {"name": case.name, "status": case.status.value, "reason": case.reason} for case in record.cases
+        ],
         "error": _error(record.errors[0]) if record.errors else None,
         "errors": [_error(error) for error in record.errors],
         "qemu": {"argv": list(record.qemu_argv)},
+        "interrogation": record.kept.transcripts.get("interrogation", ""),
+        "bundle": str(record.bundle) if record.bundle else None,
     }
 
 

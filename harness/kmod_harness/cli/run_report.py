@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import KernelPanic, KernelSplat, KmodHarnessError
 
 if TYPE_CHECKING:
+    from ..klog import Splat
+    from ..klog.ktap import KtapResult
     from .run_record import RunRecord
     from .verdict import Verdict
 
@@ -37,28 +40,63 @@ def report(record: RunRecord, verdict: Verdict, *, expected: Collection[str] = (
     for splat in record.splats:
         say(f"--- {splat.kind}{' (expected)' if splat.kind in expected else ''}: {splat.title}")
         if splat.kind not in expected:
-            say(_shortened(splat.text))
+            say(_shortened(_with_lines(splat, record)))
+    for case in record.cases:
+        say(_case_line(case))
     for error in record.errors:
         if record.splats and isinstance(error, (KernelSplat, KernelPanic)):
             continue  # its evidence is the splat's text
         known = isinstance(error, KmodHarnessError)
         say(_shortened(str(error) if known else f"{type(error).__name__}: {error}"))
+    if told := record.kept.transcripts.get("interrogation"):
+        say(f"--- asked what it does, the guest says\n{_shortened(told)}")
+    if record.bundle is not None:
+        say(f"evidence: {record.bundle}")
     say(last_line(record, verdict, coloured=is_coloured(sys.stderr)))
 
 
 def last_line(record: RunRecord, verdict: Verdict, *, coloured: bool = False) -> str:
     """Returns the line to quote: outcome, why, what was done, seconds."""
-    word = verdict.outcome.value
-    if coloured:
-        word = f"{_COLOURS.get(word, _RED)}{word}{_PLAIN}"
+    word = coloured_word(verdict.outcome.value, coloured)
     parts = [verdict.reason] if verdict.reason else []
     loaded = sum(row.loaded is not None for row in record.modules)
     if loaded:
         parts.append(f"{loaded} module{'s' if loaded > 1 else ''} loaded")
     if record.completed is not None:
         parts.append(f"command: {record.completed.how}")
+    if record.cases:
+        parts.append(f"KUnit: {_counts(record.cases)}")
     parts.append(f"{record.seconds:.1f} s")
     return f"kmod-harness: {word}: {', '.join(parts)}"
+
+
+def _with_lines(splat: Splat, record: RunRecord) -> str:
+    """Returns the splat's text with source lines, or as it came where none can be told."""
+    if record.prepared is None:
+        return splat.text
+    from ..kmod.symbolizer import Symbolizer
+    from ..report.symbolized import symbolized
+
+    modules = [row.file for row in record.modules]
+    try:
+        return symbolized(splat.text, Symbolizer(record.prepared.kernel.vmlinux, modules))
+    except KmodHarnessError:
+        return splat.text
+
+
+def _case_line(case: KtapResult) -> str:
+    reason = f" ({case.reason})" if case.reason else ""
+    return "\n    ".join([f"KUnit: {case.status.value}: {case.name}{reason}", *case.diagnostics])
+
+
+def _counts(cases: Sequence[KtapResult]) -> str:
+    numbers = Counter(case.status.value for case in cases)
+    return ", ".join(f"{numbers[word]} {word}" for word in ("passed", "failed", "skipped") if numbers[word])
+
+
+def coloured_word(outcome: str, coloured: bool) -> str:
+    """Returns the outcome's word, in its colour when asked to."""
+    return f"{_COLOURS.get(outcome, _RED)}{outcome}{_PLAIN}" if coloured else outcome
 
 
 def is_coloured(stream: object) -> bool:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Misuse, ModuleFileError
-from ..klog import SplatKind
 from ..kmod.elf import KernelModule, read_module
 from ..kmod.preflight import load_order, unknown_parameters
 from .machine_options import spec_from
 from .pushed import Push, parse_push
 
 if TYPE_CHECKING:
+    from ..klog import SplatKind
     from ..spec import Spec
 
 
@@ -34,6 +34,10 @@ class RunRequest:
     force: bool = False
     cold: bool = False
     notes: tuple[str, ...] = field(default=())
+    module_words: tuple[str, ...] = ()
+    bundle: Path | None = None
+    keeps_bundle: bool = True
+    dump: bool = False
 
     @property
     def module_release(self) -> str:
@@ -71,6 +75,11 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         force=args.force,
         cold=args.cold,
         notes=tuple(unknown),
+        module_words=tuple(args.modules),
+        bundle=Path(args.bundle) if args.bundle else None,
+        # a bisection would leave one at every bad commit
+        keeps_bundle=not args.no_bundle and (bool(args.bundle) or not args.bisect),
+        dump=args.dump,
     )
 
 
@@ -102,6 +111,8 @@ def assign_parameters(texts: Sequence[str], modules: Sequence[KernelModule]) -> 
 
 def splat_kind(text: str) -> SplatKind:
     """Returns the kind of that name, in any case, `-` for `_`. Raises Misuse listing the kinds."""
+    from ..klog import SplatKind
+
     try:
         return SplatKind(text.upper().replace("-", "_"))
     except ValueError:

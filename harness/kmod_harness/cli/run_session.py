@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from ..checks import check_nothing_left, device_nodes, read_slide
+from ..checks import check_nothing_left, device_nodes
 from ..errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, ModuleMismatch, QemuDied
 from ..guest import Guest
 from ..guest.protocol import Kind, ProtocolError
-from ..klog import KernelRecord, find_splats, parse_console
 from ..kmod import Finding, FindingKind
 from ..kmod.preflight import preflight
 from ..machine import Machine
@@ -19,13 +21,21 @@ from .pushed import DIRECTORY, Push, check_program, resolve_command
 from .run_record import ModuleRow, RunRecord
 from .run_request import RunRequest
 
+if TYPE_CHECKING:
+    from ..klog import KernelRecord
+    from .ahead import Ahead
+
 #: Seconds a guest may take for a sign of life after something overran its time.
-SIGN_OF_LIFE = 2.0
+SIGN_OF_LIFE = 1.0
 _NONCE = "kmod-harness-nonce "
 
 
-def run(request: RunRequest, record: RunRecord, say: Callable[[str], None]) -> None:
+def run(
+    request: RunRequest, record: RunRecord, say: Callable[[str], None], ahead: Ahead | None = None
+) -> None:
     """Does what the request asks and fills the record; what went wrong is in `record.errors`.
+
+    `ahead` may hold the guest already.
 
     Raises nothing but what ends the harness itself (KeyboardInterrupt, Terminated).
     """
@@ -38,10 +48,12 @@ def run(request: RunRequest, record: RunRecord, say: Callable[[str], None]) -> N
             if not request.force:
                 refuse_mismatches(request, record.prepared, say)
         _say_what_runs(record.prepared, say)
-        _boot_and_drive(request, record, command, pushes, say)
+        _boot_and_drive(request, record, command, pushes, say, ahead)
     except KmodHarnessError as error:
         record.errors.append(error)
         if isinstance(error, MachineFailure) and not record.records:
+            from ..klog import parse_console
+
             _note_log(record, parse_console(error.console))
 
 
@@ -96,30 +108,51 @@ def _boot_and_drive(
     command: list[str],
     pushes: tuple[Push, ...],
     say: Callable[[str], None],
+    ahead: Ahead | None,
 ) -> None:
     assert record.prepared is not None
     with record.stage("boot"):
-        guest = None if request.cold else _restored(record.prepared, request.boot_timeout, say)
+        guest = None if request.cold else _restored(record.prepared, request.boot_timeout, say, ahead)
         machine = guest.machine if guest else start_machine(record.prepared)
     with machine:
         record.qemu_argv = machine.argv
         try:
             with record.stage("boot"):
                 guest = guest or Guest(machine, boot_timeout=request.boot_timeout)
-                record.slide = read_slide(guest, record.prepared.kernel)
+                # one of a template has the slide of its template
+                record.slide = guest.known_slide
+                if record.slide is None:
+                    from ..checks import read_slide
+
+                    record.slide = read_slide(guest, record.prepared.kernel)
             _drive(guest, request, record, command, pushes, say)
         except (KmodHarnessError, ProtocolError) as error:
             record.errors.append(error)
         finally:
+            if record.errors:
+                from .run_evidence import question
+
+                question(machine, guest, request, record)
             _keep_log(machine, guest, record)
 
 
-def _restored(prepared: Prepared, boot_timeout: float | None, say: Callable[[str], None]) -> Guest | None:
+def _restored(
+    prepared: Prepared, boot_timeout: float | None, say: Callable[[str], None], ahead: Ahead | None
+) -> Guest | None:
     """Returns a guest from the machine's template, None when a cold boot has to do."""
-    from ..standby import restored_guest
+    from ..boot_template import template_of
     from ..template import TemplateUnusable
 
     try:
+        # a limit of the user's counts from QEMU's start, which lies behind us here
+        if ahead is not None and boot_timeout is None:
+            template = template_of(prepared)
+            ahead.remember(prepared, template)
+            guest = ahead.take(prepared, template)
+            if guest is not None:
+                return guest
+        from ..standby import restored_guest
+
         return restored_guest(prepared, boot_timeout)
     except TemplateUnusable as reason:
         say(f"note: booting cold, since {reason}")
@@ -135,10 +168,13 @@ def _drive(
     say: Callable[[str], None],
 ) -> None:
     with record.stage("push"):
-        guest.make_directories(DIRECTORY)
+        if not guest.was_restored:
+            guest.make_directories(DIRECTORY)
         for push in pushes:
             _push(guest, push)
     before = device_nodes(guest)
+    # while the guest works, and nothing here does
+    threading.Thread(target=_import_the_judges, name="judges", daemon=True).start()
     ready = _attempt(record, lambda: _load_all(guest, request, record, say), "load")
     appeared = sorted(device_nodes(guest) - before) if ready else []
     if ready and command:
@@ -174,6 +210,12 @@ def _push(guest: Guest, push: Push) -> None:
         raise Misuse(
             f"could not copy {push.source} to {push.target} in the guest: {error.strerror}"
         ) from None
+
+
+def _import_the_judges() -> None:
+    """Imports what a kernel log is judged with, whose patterns take 20 ms to compile."""
+    import_module("kmod_harness.klog.splats")
+    import_module("kmod_harness.cli.verdict")
 
 
 def _load_all(guest: Guest, request: RunRequest, record: RunRecord, say: Callable[[str], None]) -> None:
@@ -235,12 +277,20 @@ def _answers(guest: Guest, record: RunRecord) -> bool:
 
 def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
     if guest is None:
+        from ..klog import parse_console
+
+        record.raw_log = machine.ends.console_log.read_bytes()
         _note_log(record, parse_console(machine.ends.console_log.read_bytes()))
     else:
         guest.kernel_log.take_in()
+        record.raw_log = guest.kernel_log.raw
         _note_log(record, guest.kernel_log.records)
 
 
 def _note_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
+    from ..klog import find_splats
+    from ..klog.ktap import ktap_results
+
     record.records = [entry for entry in records if not entry.text.startswith(_NONCE)]
     record.splats = find_splats(record.records)
+    record.cases = ktap_results(record.records)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..errors import BootFailed, GuestHang, KernelPanic, KernelSplat
 from ..klog import Outcome, Splat, SplatKind, outcome_of, outcome_of_error, worst
 from ..klog.kinds import HANG_KINDS
+from ..klog.ktap import KtapResult, TestStatus
 
 #: kselftest's way to say "skipped" (tools/testing/selftests/kselftest.h: KSFT_SKIP).
 KSFT_SKIP = 4
@@ -20,6 +21,7 @@ class Facts:
 
     errors: Sequence[BaseException] = ()
     splats: Sequence[Splat] = ()
+    cases: Sequence[KtapResult] = ()
     expected: Collection[SplatKind] = ()
     has_command: bool = False
     status: int | None = None
@@ -39,7 +41,7 @@ def judge(facts: Facts) -> Verdict:
     if failed_boot:
         # the panic that ended it is part of it, not another outcome
         return Verdict(Outcome.BOOT_FAILED, str(failed_boot[0].message))
-    counted = [*_of_splats(facts), *_of_errors(facts), *_of_command(facts)]
+    counted = [*_of_splats(facts), *_of_errors(facts), *_of_command(facts), *_of_cases(facts)]
     if facts.has_command and facts.status is None and not counted:
         counted.append(Verdict(Outcome.FAILED, "the command was not run"))
     outcome = worst([Outcome.PASSED, *(verdict.outcome for verdict in counted)])
@@ -60,6 +62,14 @@ def _of_splats(facts: Facts) -> list[Verdict]:
     for kind in sorted(set(facts.expected) - came(facts)):
         verdicts.append(Verdict(Outcome.FAILED, f"the expected {kind} did not come"))
     return verdicts
+
+
+def _of_cases(facts: Facts) -> list[Verdict]:
+    failed = [case.name for case in facts.cases if case.status is TestStatus.FAILED]
+    if not failed:
+        return []
+    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return [Verdict(Outcome.FAILED, f"KUnit: {failed[0]}{others} failed")]
 
 
 def _of_errors(facts: Facts) -> list[Verdict]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from . import markers, options, reporting
-from .fixtures import guest, machine, machine_spec, pristine
+from .fixtures import guest, machine, machine_spec, pristine, verify_modules
 from .phases import (
     pytest_runtest_call,
     pytest_runtest_makereport,
@@ -36,6 +36,7 @@ __all__ = [
     "pytest_runtest_makereport",
     "pytest_runtest_setup",
     "pytest_runtest_teardown",
+    "verify_modules",
 ]
 
 
@@ -60,6 +61,16 @@ def pytest_collection_modifyitems(
     if config.getoption("loadgroup", False):
         markers.group_by_spec(items)
     return (yield)
+
+
+def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """A `pristine` whose last test is over keeps no guest waiting, whoever owns the checkpoint."""
+    if fixturedef.argname == "pristine" and STATE in request.config.stash:
+        from .testbed import Pristine
+
+        value = fixturedef.cached_result[0] if fixturedef.cached_result else None
+        if isinstance(value, Pristine):
+            value.rest()
 
 
 def pytest_enter_pdb(config: pytest.Config) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +13,8 @@ from .options import SETTINGS
 from .state import state_of
 
 if TYPE_CHECKING:
-    from ..guest import Guest
+    from ..guest import Guest, LoadedModule
+    from ..verify import Report
     from .testbed import Pristine, Testbed
 
 
@@ -25,7 +26,11 @@ def machine_spec(pytestconfig: pytest.Config) -> Spec:
 
 @pytest.fixture(scope="session")
 def machine(machine_spec: Spec, pytestconfig: pytest.Config) -> Iterator[Testbed]:
-    """The machine under test; `with machine.guest() as other:` gives one more guest of it."""
+    """The machine under test.
+
+    `with machine.guest() as other:` gives one more guest of it, `machine.checkpoint(name)` what
+    `guest.checkpoint(name)` has saved.
+    """
     from .testbed import prepare_testbed
 
     with prepare_testbed(machine_spec, pytestconfig.stash[SETTINGS], state_of(pytestconfig)) as testbed:
@@ -34,7 +39,10 @@ def machine(machine_spec: Spec, pytestconfig: pytest.Config) -> Iterator[Testbed
 
 @pytest.fixture(scope="session")
 def pristine(machine: Testbed) -> Iterator[Pristine]:
-    """What each test's guest starts from; override it to return a `guest.checkpoint()`."""
+    """What each test's guest starts from; override it to give a checkpoint.
+
+    `yield guest.checkpoint()` in it, or `return machine.checkpoint(name)`.
+    """
     from .testbed import Pristine
 
     with Pristine(machine) as pristine:
@@ -48,6 +56,30 @@ def guest(machine: Testbed, pristine: Pristine, request: pytest.FixtureRequest) 
     At the test's end what it loaded is unloaded, the kernel log is completed and judged; the next
     test has another guest.
     """
-    is_cold_test = request.config.stash[SETTINGS].cold or is_cold(request.node)
-    with machine.guest(cold=True) if is_cold_test else pristine.guest() as guest:
+    with machine.guest(cold=True) if is_cold(request.node) else pristine.guest(in_turn=True) as guest:
         yield guest
+
+
+@pytest.fixture
+def verify_modules(machine: Testbed, guest: Guest) -> Callable[..., Report]:
+    """`verify_modules(guest.load("my.ko"), ...)`: accounts for every byte of loaded modules, from outside.
+
+    Returns the report; raises ModuleNotExplained for what nothing explains, and a
+    typed error for what cannot be verified here.
+    """
+    from ..build.initrd import channel_modules
+    from ..kmod.elf import read_module
+    from ..verify import require_explained, verify_modules
+
+    def verify(*modules: LoadedModule) -> Report:
+        kernel = machine.prepared.kernel
+        files = [module.file for module in modules]
+        names = {file.name for file in files}
+        others = [*map(read_module, channel_modules(kernel)), *guest.inherited]
+        others += [module.file for module in guest.modules]
+        known = [file for file in others if file.name not in names]
+        report = verify_modules(guest, kernel, files, known)
+        require_explained(report)
+        return report
+
+    return verify

@@ -18,6 +18,8 @@ class Settings:
     test's end, so that what fires late does so in the test that caused it. standby: the next guest
     is made ready while a test runs. timeout: seconds that one thing asked
     of a guest may take, unless the test says otherwise. boot_timeout: seconds of a boot.
+    bundles: where failures leave their evidence, "" for pytest's cache directory. debug: a failing
+    test's guest waits for gdb.
     given: the options that were set at all, as they were written.
     """
 
@@ -28,6 +30,8 @@ class Settings:
     standby: bool
     timeout: float | None
     boot_timeout: float | None
+    bundles: str
+    debug: bool
     given: tuple[str, ...]
 
 
@@ -54,11 +58,12 @@ class Option:
 
 OPTIONS = (
     Option("kernel", "minimal, debian, host, or the path of a bzImage or build directory", "KERNEL"),
-    Option("rootfs", "embedded, or the path of a cpio archive", "ROOTFS"),
+    Option("rootfs", "embedded, buildroot, buildroot-ext4, or a cpio archive or ext4 image", "ROOTFS"),
     Option("kconfig", "Kconfig fragment over minimal.config; repeat it", "FILE", "many"),
     Option("append", "word for the kernel's command line; repeat it", "WORD", "many"),
     Option("cpus", "number of CPUs", "N"),
     Option("memory", "RAM: 512M, 2G", "SIZE"),
+    Option("disk", "disk /dev/vda, vdb, ...: FILE[,format=raw|qcow2][,ro]; repeat it", "FILE", "many"),
     Option("device", "argument for QEMU's -device; repeat it", "DEVICE", "many"),
     Option("qemu-arg", "raw argument for QEMU; repeat it", "ARG", "many"),
     Option("firmware", "BIOS image for QEMU's -bios", "FILE"),
@@ -68,6 +73,8 @@ OPTIONS = (
     Option("settle", "wait this long at each test's end for what fires late", "SECONDS"),
     Option("timeout", "limit of each call to a guest that has none of its own", "SECONDS"),
     Option("boot-timeout", "limit of a boot", "SECONDS"),
+    Option("debug", "a failing test's guest stands still and waits for gdb (with pytest -s)", shape="flag"),
+    Option("bundles", "directory for what failed tests leave (default: in pytest's cache)", "DIR"),
 )
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -118,6 +125,7 @@ def read_settings(config: pytest.Config) -> Settings:
             append=words("append"),
             cpus=int(number("cpus", int) or 1),
             memory_mib=int(number("memory", parse_size_mib) or Spec().memory_mib),
+            disks=words("disk"),
             devices=words("device"),
             qemu_args=words("qemu-arg"),
             firmware=str(values["firmware"]),
@@ -134,6 +142,8 @@ def read_settings(config: pytest.Config) -> Settings:
         standby=not hasattr(config, "workerinput") and not values["unrestored"] and not values["cold"],
         timeout=number("timeout", float),
         boot_timeout=number("boot-timeout", float),
+        bundles=str(values["bundles"]),
+        debug=bool(values["debug"]),
         given=given,
     )
 

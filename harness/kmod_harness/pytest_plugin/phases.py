@@ -78,9 +78,17 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
         return
     from .verdict import conclude
 
-    failure = conclude(state_of(item.config), item.stash[CASE], phase, raised)
+    state, case = state_of(item.config), item.stash[CASE]
+    failure = conclude(state, case, phase, raised)
     if failure is None:
         return
+    if not isinstance(failure, pytest.skip.Exception):
+        from .bundles import leave_bundle
+
+        leave_bundle(item, state, case, failure)
+        from .attach import offer_gdb
+
+        offer_gdb(item, state)
     if failure is raised:
         raise failure
     raise failure from raised

@@ -88,6 +88,7 @@ class Case:
         self.expected = expected
         self.came: set[str] = set()
         self.is_settled = False
+        self.has_bundle = False
         self.outcomes: list[str] = []
         self.sections: list[tuple[str, str]] = []
 

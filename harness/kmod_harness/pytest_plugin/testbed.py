@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 from ..checkpoint import save_checkpoint
 from ..errors import KmodHarnessError, MachineFailure, Misuse
 from ..guest import Guest
+from ..machine.rundir import run_directory
 from ..spec import Spec
 from ..standby import GuestSource
 from ..start import Prepared, prepare, start_guest
@@ -35,7 +37,8 @@ def prepare_testbed(spec: Spec, settings: Settings, state: State) -> Testbed:
 class Testbed:
     """What the fixture `machine` gives: guests of one Prepared, watched by the running test.
 
-    A context manager; it owns the guest on standby.
+    A context manager; it owns the named checkpoints, and `standard`: guests in the state of the
+    machine's template, one of them on standby.
     """
 
     __test__ = False  # pytest: not a class of tests
@@ -46,8 +49,9 @@ class Testbed:
         self.settings = settings
         self._first_failure: KmodHarnessError | None = None
         self._had_a_guest = False
+        self._named: dict[str, Pristine] = {}
         self._owned = contextlib.ExitStack()
-        self._saved = self._owned.enter_context(self.source(None))
+        self.standard = self._owned.enter_context(self.source(None))
 
     def __enter__(self) -> Testbed:
         return self
@@ -55,12 +59,12 @@ class Testbed:
     def __exit__(self, *exc: object) -> None:
         self._owned.close()
 
-    def source(self, checkpoint: Template | None) -> GuestSource:
+    def source(self, checkpoint: Template | None, *, standby: bool = True) -> GuestSource:
         """Returns where restored guests come from: the machine's template, or a checkpoint."""
         return GuestSource(
             self.prepared,
             checkpoint=checkpoint,
-            standby=self.settings.standby,
+            standby=standby and self.settings.standby,
             boot_timeout=self.settings.boot_timeout,
             clock=self.state.clock,
         )
@@ -74,22 +78,37 @@ class Testbed:
         with self.new_guest(cold=cold) as watched, self.state.using(watched):
             yield watched.guest
 
+    def checkpoint(self, name: str) -> Pristine:
+        """What `guest.checkpoint(name)` saved. Raises Misuse for a name that nothing was saved under."""
+        if name not in self._named:
+            raise Misuse(
+                f"there is no checkpoint {name!r}",
+                evidence=f"saved until now: {', '.join(self._named) or 'none'}",
+                advice="guest.checkpoint(name), in a fixture that this one asks for, saves one",
+            )
+        return self._named[name]
+
     @contextlib.contextmanager
     def new_guest(self, *, cold: bool = False, source: GuestSource | None = None) -> Iterator[WatchedGuest]:
-        """A pristine guest. Raises the first one's failure again when there never was one."""
+        """A pristine guest, of the machine's own state or of `source`'s.
+
+        Raises the first one's failure again when there never was one.
+        """
         if self._first_failure is not None:
             raise self._first_failure
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as life:
             try:
-                guest = stack.enter_context(self._start(cold or self.settings.cold, source or self._saved))
+                # what a checkpoint holds, no boot gives
+                cold = cold or (self.settings.cold and source is None)
+                guest = life.enter_context(self._start(cold, source or self.standard))
             except KmodHarnessError as error:
                 if not self._had_a_guest:
                     self._first_failure = error
                 raise
             self._had_a_guest = True
             guest.machine.call_limit = self.settings.timeout
-            guest.saver = self._save
-            watched = WatchedGuest(guest, settle=self.settings.settle)
+            guest.saver = functools.partial(self._save, life)
+            watched = WatchedGuest(guest, self.prepared.kernel, settle=self.settings.settle)
             for finding in watched.judge(wait=not guest.was_restored):
                 raise _retold(finding.error, "while the guest booted")
             yield watched
@@ -101,41 +120,51 @@ class Testbed:
             (self.state.restores if guest.was_restored else self.state.boots).append(guest.boot_seconds)
             yield guest
 
-    def _save(self, guest: Guest) -> Pristine:
-        """What `guest.checkpoint()` does: saves it beside its own files, to live as long as it does."""
-        number = len(list(guest.machine.directory.glob("checkpoint-*")))
-        directory = guest.machine.directory / f"checkpoint-{number}"
-        directory.mkdir(mode=0o700)
-        checkpoint = save_checkpoint(self.prepared, guest, directory)
-        source = self._owned.enter_context(self.source(checkpoint))
-        return Pristine(self, source)
+    def _save(self, life: contextlib.ExitStack, guest: Guest, name: str) -> Pristine:
+        """What `guest.checkpoint()` does; without a name it ends with the guest, whose life this is."""
+        if name in self._named:
+            raise Misuse(
+                f"there is a checkpoint {name!r} already", advice="each name is saved once a session"
+            )
+        owner = self._owned if name else life
+        directory = owner.enter_context(run_directory())
+        pristine = owner.enter_context(Pristine(self, save_checkpoint(self.prepared, guest, directory)))
+        if name:
+            self._named[name] = pristine
+        return pristine
 
 
 class Pristine:
     """What every test's guest starts from: the machine's template, or a checkpoint (`guest.checkpoint()`).
 
-    With --kh-unrestored it is one booted guest, shared for as long as it stays sound. A context
-    manager that ends it.
+    A context manager that ends what waits.
     """
 
-    def __init__(self, testbed: Testbed, source: GuestSource | None = None) -> None:
+    def __init__(self, testbed: Testbed, checkpoint: Template | None = None) -> None:
         self._testbed = testbed
-        self._source = source
+        self._checkpoint = checkpoint
+        self._source: GuestSource | None = None
         self._kept: WatchedGuest | None = None
-        self._life = contextlib.ExitStack()
+        self._had_a_turn = False
+        self._waiting = contextlib.ExitStack()
 
     def __enter__(self) -> Pristine:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._discard()
+        self.rest()
 
     @contextlib.contextmanager
-    def guest(self) -> Iterator[Guest]:
-        """A guest for one test: a new one, restored, or the shared one of an unrestored run."""
-        if not self._testbed.settings.unrestored:
+    def guest(self, *, in_turn: bool = False) -> Iterator[Guest]:
+        """A guest in this state, restored.
+
+        in_turn: one of several, one after the other. From the second on the next is made ready meanwhile,
+        and waits until it is taken or until `rest`; with --kh-unrestored they are all one, for as long as it
+        is sound.
+        """
+        if not (in_turn and self._testbed.settings.unrestored):
             with (
-                self._testbed.new_guest(source=self._source) as watched,
+                self._testbed.new_guest(source=self._source_of_guests(in_turn)) as watched,
                 self._testbed.state.using(watched),
             ):
                 yield watched.guest
@@ -146,21 +175,33 @@ class Pristine:
                 yield watched.guest
         finally:
             if watched.broken:
-                self._discard()
+                self.rest()
+
+    def rest(self) -> None:
+        """Ends the guest that waits, and the shared one of an unrestored run; `guest` gives others."""
+        self._kept = self._source = None
+        self._had_a_turn = False
+        self._waiting.close()
+
+    def _source_of_guests(self, in_turn: bool) -> GuestSource | None:
+        if self._checkpoint is None:
+            return None
+        # one that is asked for once, as a `pristine` of function scope is, need not have another wait
+        if in_turn and self._had_a_turn and self._source is None:
+            self._source = self._waiting.enter_context(self._testbed.source(self._checkpoint))
+        self._had_a_turn = self._had_a_turn or in_turn
+        return self._source or self._testbed.source(self._checkpoint, standby=False)
 
     def _sound_guest(self) -> WatchedGuest:
         """Returns the kept guest, or a new one. Raises what the kernel reported between two tests."""
         if self._kept is None:
-            self._kept = self._life.enter_context(self._testbed.new_guest(source=self._source))
+            source = self._source_of_guests(in_turn=True)
+            self._kept = self._waiting.enter_context(self._testbed.new_guest(source=source))
             return self._kept
         for finding in self._kept.judge(wait=False):
-            self._discard()
+            self.rest()
             raise _retold(finding.error, "after the test before this one had ended")
         return self._kept
-
-    def _discard(self) -> None:
-        self._kept = None
-        self._life.close()
 
 
 def _retold(error: MachineFailure, when: str) -> MachineFailure:

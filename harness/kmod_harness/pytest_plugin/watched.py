@@ -8,12 +8,18 @@ import signal
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import GuestHang, KernelPanic, KernelWarning, MachineFailure
+from ..build.kernels import Kernel
+from ..errors import GuestHang, KernelPanic, KernelWarning, MachineFailure, MissingTool
 from ..guest import Guest, ProcessKilled
 from ..klog import KernelRecord, Splat, SplatKind, error_for
+from ..kmod.elf import KernelModule
+
+if TYPE_CHECKING:
+    from ..kmod.symbolizer import Symbolizer
 
 #: Kernel log lines of the terminal's section; of a splat in the exception's text; before a splat.
 _TAIL_LINES = 60
@@ -38,6 +44,7 @@ class Evidence:
     """What a failed test shows of one guest."""
 
     kernel_log: str
+    interrogation: str
     transcript: str
     command_line: str
 
@@ -45,6 +52,7 @@ class Evidence:
         """Returns (title, text) pairs for a report; nothing for what is empty."""
         named = (
             (f"kernel log{number}", self.kernel_log),
+            (f"asked why it hangs, the guest says{number}", self.interrogation),
             (f"transcript of the shell{number}", self.transcript),
             (f"QEMU command line{number}", self.command_line),
         )
@@ -58,8 +66,11 @@ class WatchedGuest:
     is_damaged: its kernel did not simply go on, so there is no cleaning up. hangs: it does not answer.
     """
 
-    def __init__(self, guest: Guest, *, settle: float = 0.0) -> None:
+    def __init__(self, guest: Guest, kernel: Kernel, *, settle: float = 0.0) -> None:
         self.guest = guest
+        self.kernel = kernel
+        #: what a guest that hangs said when it was asked why
+        self.interrogation = ""
         self._settle = settle
         self.broken = False
         self.is_damaged = False
@@ -83,6 +94,7 @@ class WatchedGuest:
         """As `judge`, of a guest that may have been met by a deadline: finds out soon if it still answers."""
         machine = self.guest.machine
         self.broken = True
+        self._ask_why()
         limit, machine.call_limit = machine.call_limit, _ANSWER_SECONDS
         try:
             end = self._complete_log()
@@ -93,11 +105,26 @@ class WatchedGuest:
             end = None
         return self._findings(end)
 
+    def _ask_why(self) -> None:
+        """Has the kernel and the CPUs tell what they do, once, before anything is ended."""
+        from ..machine.interrogation import interrogate
+
+        if not self.interrogation and not self.guest.machine.watch.has_ended:
+            with contextlib.suppress(MachineFailure):
+                self.interrogation = str(interrogate(self.guest.machine))
+
+    @property
+    def modules(self) -> tuple[KernelModule, ...]:
+        """The modules it has had since the checkpoint, also those that are unloaded."""
+        files = {file.name: file for file in self.guest.inherited}
+        return tuple({**files, **self.guest.loaded_files}.values())
+
     def _findings(self, end: MachineFailure | None) -> list[Finding]:
         records = self.guest.kernel_log.since(self._judged)
         splats = self.guest.kernel_log.splats_since(self._judged)
         self._judged += len(records)
-        findings = [Finding(splat.kind.value, _explain(splat, splats, records)) for splat in splats]
+        lines = symbolizer_of(self.kernel, self.modules) if splats else None
+        findings = [Finding(splat.kind.value, _explain(splat, splats, records, lines)) for splat in splats]
         if isinstance(end, KernelPanic):
             if not any(finding.kind == SplatKind.PANIC for finding in findings):
                 findings.append(Finding(SplatKind.PANIC, end))
@@ -145,6 +172,7 @@ class WatchedGuest:
             said = [*earlier, "(the kernel said nothing during this test)"]
         return Evidence(
             "\n".join(said),
+            self.interrogation,
             self.guest.shell_transcript()[-_TRANSCRIPT_BYTES:],
             shlex.join(self.guest.machine.argv),
         )
@@ -170,11 +198,26 @@ class WatchedGuest:
         return None
 
 
-def _explain(splat: Splat, splats: Sequence[Splat], records: Sequence[KernelRecord]) -> MachineFailure:
-    """Returns the splat's exception, with what led to it and what came after it named."""
+def symbolizer_of(kernel: Kernel, modules: Sequence[KernelModule]) -> Symbolizer | None:
+    """Returns what tells source lines, None where drgn is missing."""
+    from ..kmod.symbolizer import Symbolizer
+
+    try:
+        return Symbolizer(kernel.vmlinux, modules)
+    except MissingTool:
+        return None
+
+
+def _explain(
+    splat: Splat, splats: Sequence[Splat], records: Sequence[KernelRecord], symbolizer: Symbolizer | None
+) -> MachineFailure:
+    """Returns the splat's exception, with source lines, what led to it and what came after it named."""
+    from ..report.symbolized import symbolized
+
     error = error_for(splat)
     lead = [record.raw for record in records[max(0, splat.first_line - _LEAD_LINES) : splat.first_line]]
-    lines = [*lead, *splat.text.splitlines()]
+    text = symbolized(splat.text, symbolizer) if symbolizer else splat.text
+    lines = [*lead, *text.splitlines()]
     if len(lines) > _SPLAT_LINES:
         left_out = len(lines) - _SPLAT_LINES
         half = _SPLAT_LINES // 2

@@ -28,6 +28,8 @@ from ..build.kernels import Kernel
 from ..errors import KmodHarnessError
 from ..kmod.elf import KernelModule
 from ..kmod.symbolizer import Symbolizer
+from .crash import MEMORY, VMCOREINFO
+from .memory import KeptMemory
 from .symbolized import symbolized
 
 #: A longer transcript is cut at its beginning: bytes.
@@ -58,6 +60,7 @@ class Failure:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernel: Kernel | None = None
     modules: Sequence[KernelModule] = ()
+    memory: KeptMemory | None = None
 
 
 def write_bundle(directory: Path, failure: Failure) -> Path:
@@ -97,6 +100,10 @@ def _fill(made: Path, failure: Failure, final: Path) -> None:
     (made / "modules").mkdir()
     for module in failure.modules:
         (made / "modules" / f"{module.name}.ko").write_bytes(module.data)
+    if failure.memory is not None:
+        shutil.move(failure.memory.memory, made / MEMORY)
+        failure.memory.memory.parent.rmdir()
+        (made / VMCOREINFO).write_bytes(failure.memory.notes)
     script = made / "reproduce.sh"
     script.write_text(reproduce_script(failure, _copy_files(made, failure.reproduction)))
     script.chmod(0o700)

@@ -1,0 +1,192 @@
+"""A guest restored ahead: while a command line is read and checked, what it led to last time is on its way.
+
+It is a guess. Only when all that was worked out meanwhile says that the run wants this very machine, from
+this very template, does it become the run's guest; else it is killed, and nothing has happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..build.place import cache_root
+
+if TYPE_CHECKING:
+    from ..guest import Guest
+    from ..guest.restore import Waking
+    from ..machine import Machine
+    from ..machine.argv import Endpoints
+    from ..machine.fork import Forked
+    from ..start import Prepared
+    from ..template import Template
+
+#: So many command lines are remembered; one that shares its slot with another displaces it.
+_SLOTS = 64
+#: What stands in a remembered command line for what each process has of its own.
+_FDS = (10**9 + 1, 10**9 + 2, 10**9 + 3)
+_DIRECTORY = "/@DIRECTORY@"
+
+
+class Ahead:
+    """What was started, if anything was; a context manager that ends it unless it was taken."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        # what stands behind `--` runs in the guest, and does not choose it
+        self._key = [os.getcwd(), *words[: words.index("--") if "--" in words else None]]
+        self._slot = cache_root() / "ahead" / f"{zlib.crc32(repr(self._key).encode()) % _SLOTS}.json"
+        self._kept: dict[str, Any] = {}
+        self._machine: Machine | None = None
+        self._waking: Waking | None = None
+
+    def __enter__(self) -> Ahead:
+        from ..errors import KmodHarnessError
+
+        # whatever is wrong with a guess is no failure: the run goes its ordinary way
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, KmodHarnessError):
+            self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        machine, self._machine = self._machine, None
+        if machine is not None:
+            machine.close()
+
+    def _start(self) -> None:
+        kept = json.loads(self._slot.read_bytes())
+        template = Path(kept["template"])
+        if kept["key"] != self._key or _identity(template) != kept["identity"]:
+            return
+        forked = _fork(kept["argv"], template)
+        with contextlib.ExitStack() as undo:
+            undo.callback(forked.channels.close)
+            undo.callback(forked.process.wait)
+            undo.callback(forked.process.kill)
+            # QEMU starts; from here on there is time for more
+            self._machine = _machine(kept, forked)
+            undo.pop_all()
+        from ..guest.restore import EarlierLife, Waking
+
+        number, pid = kept["process"]
+        self._waking = Waking(self._machine, EarlierLife((number, pid), b""))
+        self._kept = kept
+
+    def take(self, prepared: Prepared, template: Template) -> Guest | None:
+        """Returns the guest when it is one of this template, None when it is not or did not come up.
+
+        Its machine is the caller's then.
+        """
+        from ..errors import KmodHarnessError
+        from ..guest import Guest
+
+        machine, waking = self._machine, self._waking
+        if machine is None or waking is None or self._kept != self._about(prepared, template):
+            return None
+        if machine.argv != _argv(prepared, template, machine.ends):
+            return None
+        with contextlib.suppress(KmodHarnessError):
+            guest = Guest(
+                machine, kernel_facts=prepared.kernel_facts, earlier=template.earlier, waking=waking
+            )
+            self._machine = None
+            return guest
+        return None
+
+    def remember(self, prepared: Prepared, template: Template) -> None:
+        """Keeps what this command line led to, for the next time."""
+        about = self._about(prepared, template)
+        # a disk has a layer of its own to be made: such a run takes its time
+        if about == self._kept or prepared.disks:
+            return
+        from ..build.cache import write_atomically
+
+        with contextlib.suppress(OSError):
+            self._slot.parent.mkdir(mode=0o700, exist_ok=True)
+            write_atomically(self._slot, json.dumps(about).encode())
+
+    def _about(self, prepared: Prepared, template: Template) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from ..machine.argv import Endpoints
+
+        about = {
+            "key": self._key,
+            "spec": asdict(prepared.spec),
+            "kernel": str(prepared.kernel.bzimage),
+            "initrd": str(prepared.initrd),
+            "accelerator": asdict(prepared.accelerator),
+            "qemu": prepared.qemu,
+            "argv": _argv(prepared, template, Endpoints(*_FDS, Path(_DIRECTORY))),
+            "template": str(template.directory),
+            "identity": _identity(template.directory),
+            "process": template.earlier.process,
+        }
+        # with lists for tuples, as it comes back
+        plain: dict[str, Any] = json.loads(json.dumps(about))
+        return plain
+
+
+def _fork(argv: Sequence[str], template: Path) -> Forked:
+    """Forks QEMU with what was remembered of its command line, before anything large is imported."""
+    from ..machine.channels import Channels
+    from ..machine.fork import Forked
+
+    channels = Channels(template / "state")
+    with contextlib.ExitStack() as undo:
+        undo.callback(channels.close)
+        places = {_DIRECTORY: str(channels.directory)}
+        places |= {f"fd={then}": f"fd={now}" for then, now in zip(_FDS, channels.fds, strict=True)}
+        for then, now in places.items():
+            argv = [word.replace(then, now) for word in argv]
+        forked = Forked(argv, channels)
+        undo.pop_all()
+    return forked
+
+
+def _machine(kept: dict[str, Any], forked: Forked) -> Machine:
+    from ..machine.accelerator import Accelerator
+    from ..machine.argv import RamFile
+    from ..machine.machine import Machine
+    from ..spec.spec import Spec
+
+    template = Path(kept["template"])
+    return Machine(
+        Spec(**kept["spec"]),
+        Path(kept["kernel"]),
+        Path(kept["initrd"]),
+        Accelerator(**kept["accelerator"]),
+        qemu=kept["qemu"],
+        ram=RamFile(template / "ram", shared=False),
+        state=template / "state",
+        forked=forked,
+    )
+
+
+def _argv(prepared: Prepared, template: Template, ends: Endpoints) -> list[str]:
+    """Returns the command line that a restored guest's QEMU has with these ends of its channels."""
+    from ..machine.argv import RamFile, qemu_argv
+
+    return qemu_argv(
+        prepared.qemu,
+        prepared.spec,
+        prepared.accelerator,
+        prepared.kernel.bzimage,
+        prepared.initrd,
+        ends,
+        disks=prepared.disks,
+        ram=RamFile(template.ram, shared=False),
+        incoming=True,
+    )
+
+
+def _identity(template: Path) -> list[list[int]]:
+    """Returns what tells a template's files from others made later in their place."""
+    statuses = [os.stat(template / name) for name in ("ram", "state")]
+    return [[status.st_ino, status.st_size, status.st_mtime_ns] for status in statuses]

@@ -1,0 +1,104 @@
+"""What a run that went wrong leaves behind: the guest is asked why, its memory kept, a bundle written."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..build.place import cache_root
+from ..errors import GuestHang, KernelPanic, KmodHarnessError
+from .run_record import Kept, RunRecord
+
+if TYPE_CHECKING:
+    from ..guest import Guest
+    from ..machine import Machine
+    from .run_request import RunRequest
+    from .verdict import Verdict
+
+#: Bundles that nobody gave a place to are kept in the cache, so many of them.
+_KEPT_BUNDLES = 10
+
+
+def question(machine: Machine, guest: Guest | None, request: RunRequest, record: RunRecord) -> None:
+    """Asks a guest that hangs what it does, and keeps its memory, before it is ended; fills `record.kept`.
+
+    Memory is kept of a panic and of a hang, of any other failure when the request says so.
+    """
+    hangs = any(isinstance(error, GuestHang) for error in record.errors)
+    panicked = any(isinstance(error, KernelPanic) for error in record.errors)
+    shell = guest.shell_transcript() if guest is not None else ""
+    record.kept = Kept(transcripts={"shell": shell})
+    if hangs:
+        from ..machine.interrogation import interrogate
+
+        with contextlib.suppress(KmodHarnessError):
+            record.kept.transcripts["interrogation"] = str(interrogate(machine))
+    wanted = hangs or panicked or (request.dump and (record.errors or record.splats))
+    if wanted and machine.watch.qemu_is_alive() and request.keeps_bundle:
+        from ..report.memory import keep_memory
+
+        assert record.prepared is not None
+        with contextlib.suppress(KmodHarnessError, OSError):
+            record.kept.memory = keep_memory(machine, record.prepared.kernel)
+
+
+def leave_bundle(
+    request: RunRequest, record: RunRecord, verdict: Verdict, found: dict[str, Any], words: Sequence[str]
+) -> Path | None:
+    """Writes the bundle of a run that did not pass; returns where, None when none is wanted or possible."""
+    from ..report.bundle import Failure, Reproduction, bundle_name, write_bundle
+    from .run_report import say
+
+    if record.prepared is None or not request.keeps_bundle:
+        return None
+    parent = cache_root() / "bundle"
+    name = bundle_name(
+        f"{'-'.join(row.file.name for row in record.modules) or 'run'}-{verdict.outcome.value}"
+    )
+    place = request.bundle or _next_place(parent, name)
+    copies = {str(path): path for path in (Path(word) for word in request.module_words)}
+    if request.command and Path(request.command[0]).is_file() and "/" in request.command[0]:
+        copies[request.command[0]] = Path(request.command[0])
+    failure = Failure(
+        verdict={key: value for key, value in found.items() if key != "kernel_log"},
+        kernel_log=record.raw_log,
+        reproduction=Reproduction(
+            (sys.executable, "-m", "kmod_harness.cli.main", *words), Path.cwd(), copies
+        ),
+        transcripts=record.kept.transcripts,
+        qemu_argv=record.qemu_argv,
+        versions={"python": platform.python_version(), "qemu": record.prepared.qemu},
+        kernel=record.prepared.kernel,
+        modules=[row.file for row in record.modules],
+        memory=record.kept.memory,
+    )
+    try:
+        made = write_bundle(place, failure)
+    except OSError as error:
+        say(f"note: no bundle could be written: {error}")
+        return None
+    _keep_newest(parent)
+    return made
+
+
+def _next_place(parent: Path, name: str) -> Path:
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
+
+
+def _keep_newest(parent: Path) -> None:
+    """Removes the oldest of the bundles that lie in the cache."""
+    if not parent.is_dir():
+        return
+    bundles = sorted(
+        (path for path in parent.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime
+    )
+    for old in bundles[:-_KEPT_BUNDLES]:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""gdb at a guest: the kernel's symbols at their slide, modules' symbols as they come and go."""

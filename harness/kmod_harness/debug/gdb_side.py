@@ -1,0 +1,97 @@
+"""Runs inside gdb: gives it each module's symbols, every section at its place, as modules come and go.
+
+Needs nothing of the kernel's own gdb scripts. `do_init_module` is where a module's
+memory is final and none of its code has run; `free_module` is where it goes
+(kernel/module/main.c, 6.1). Loaded by gdb's `-x`, with `$kmod_harness` set to a JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+
+import gdb
+
+WANTED = json.loads(gdb.convenience_variable("kmod_harness").string())
+
+
+def sections(module):
+    """Yields (section, address) by the kernel's own table for sysfs (kernel/module/sysfs.c)."""
+    table = module["sect_attrs"]
+    if not table:
+        return
+    for index in range(int(table["nsections"])):
+        entry = table["attrs"][index]
+        fields = {field.name for field in entry.type.fields()}
+        if "battr" in fields:
+            yield entry["battr"]["attr"]["name"].string(), int(entry["address"])
+        else:  # before 5.9
+            yield entry["name"].string(), int(entry["address"])
+
+
+def add_symbols(module):
+    """Reads the symbols of a module whose file is known."""
+    name = module["name"].string()
+    path = WANTED["modules"].get(name)
+    places = dict(sections(module))
+    for without_memory in (".symtab", ".strtab", ".data..percpu"):
+        places.pop(without_memory, None)
+    if path is None or not places:
+        return
+    # a module may consist of an init alone
+    text = places.pop(".text", None)
+    first = f"{text:#x} " if text is not None else ""
+    others = " ".join(f"-s {section} {address:#x}" for section, address in places.items())
+    gdb.execute(f"add-symbol-file {json.dumps(path)} {first}{others}", to_string=True)
+    LOADED[int(module.address)] = text if text is not None else next(iter(places.values()))
+
+
+def argument(name, register):
+    """Returns a function's first argument at its first instruction."""
+    kind = gdb.lookup_type("struct module").pointer()
+    return gdb.parse_and_eval(f"${register}").cast(kind)
+
+
+class Comes(gdb.Breakpoint):
+    """A module is about to be initialised."""
+
+    def stop(self):
+        module = argument("mod", "rdi").dereference()
+        name = module["name"].string()
+        add_symbols(module)
+        if name not in WANTED["modules"]:
+            return False
+        if WANTED["at"] == "init" and module["init"]:
+            First(f"*{int(module['init']):#x}", temporary=True)
+        return WANTED["at"] == "load"
+
+
+class First(gdb.Breakpoint):
+    """The first instruction of a module's init."""
+
+
+class Goes(gdb.Breakpoint):
+    """A module is about to be freed."""
+
+    def stop(self):
+        text = LOADED.pop(int(argument("mod", "rdi")), None)
+        if text is not None:
+            gdb.execute(f"remove-symbol-file -a {text:#x}", to_string=True)
+        return False
+
+
+def loaded_modules():
+    """Yields the modules in the kernel's list."""
+    kind = gdb.lookup_type("struct module")
+    offset = next(field.bitpos // 8 for field in kind.fields() if field.name == "list")
+    head = gdb.parse_and_eval("&modules")
+    entry = head["next"]
+    while int(entry) != int(head):
+        yield gdb.Value(int(entry) - offset).cast(kind.pointer()).dereference()
+        entry = entry["next"]
+
+
+LOADED: dict[int, int] = {}
+for present in loaded_modules():
+    add_symbols(present)
+Comes("*do_init_module", internal=True)
+Goes("*free_module", internal=True)

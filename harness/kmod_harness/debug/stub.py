@@ -1,0 +1,37 @@
+"""A machine that stands still and waits for gdb, with a file of all that gdb has to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..build.kernels import Kernel
+from ..kmod.elf import KernelModule
+from ..kmod.symbols import parse_system_map
+from ..machine.machine import Machine
+from ..machine.memory import GuestMemory
+from .session import Stops, gdb_commands
+
+
+def open_stub(machine: Machine, kernel: Kernel, modules: Sequence[KernelModule], stops: Stops) -> Path:
+    """Stops the machine, opens QEMU's gdb stub, and returns a file for `gdb -x`.
+
+    Both lie in the machine's private directory. Raises KernelNotFound, QemuDied.
+    """
+    slide = _slide(machine, kernel)
+    machine.qmp("stop")
+    machine.monitor(f"gdbserver unix:{machine.ends.gdb_socket},server=on,wait=off")
+    files = {module.name: module.path.absolute() for module in modules}
+    commands = gdb_commands(kernel.vmlinux, slide, machine.ends.gdb_socket, files, stops)
+    script = machine.directory / "gdb.commands"
+    script.write_text("".join(f"{command}\n" for command in commands))
+    return script
+
+
+def _slide(machine: Machine, kernel: Kernel) -> int:
+    """Returns KASLR's slide in bytes, from the page tables; 0 for a kernel without vmlinux."""
+    if kernel.vmlinux is None or kernel.system_map is None:
+        return 0
+    linked = parse_system_map(kernel.system_map.read_text()).address_of["_text"]
+    with GuestMemory(machine) as memory:
+        return memory.slide(linked)

@@ -1,0 +1,110 @@
+"""A failed test's evidence in one directory (report/bundle.py), while its guests are still there."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..errors import GuestHang, KernelPanic, KmodHarnessError
+from .options import SETTINGS
+
+if TYPE_CHECKING:
+    from ..report.bundle import Reproduction
+    from .state import Case, State
+    from .watched import WatchedGuest
+
+#: Options whose output must not be overwritten by a reproduction, or that choose other tests.
+_NOT_AGAIN = ("--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise", "-n")
+
+
+def leave_bundle(item: pytest.Item, state: State, case: Case, failure: BaseException) -> None:
+    """Writes the bundle of a test that fails, and names it in the test's report.
+
+    Nothing for a test whose guest is gone already, or where pytest's cache and --kh-bundles are off.
+    """
+    parent = _parent(item.config)
+    if parent is None or case.has_bundle or not state.in_use:
+        return
+    case.has_bundle = True
+    watched = next((one for one in state.in_use if one.broken), state.in_use[0])
+    # whatever goes wrong in here must not hide what the test fails with
+    with contextlib.suppress(KmodHarnessError, OSError):
+        made = _write(item, parent, watched, failure)
+        case.sections.append(("evidence", f"{made}\n{made / 'reproduce.sh'} runs the test again"))
+
+
+def _parent(config: pytest.Config) -> Path | None:
+    given = config.stash[SETTINGS].bundles
+    if given:
+        return Path(given).absolute()
+    cache = getattr(config, "cache", None)
+    return Path(cache.mkdir("kmod-harness-bundles")) if cache is not None else None
+
+
+def _write(item: pytest.Item, parent: Path, watched: WatchedGuest, failure: BaseException) -> Path:
+    from ..report.bundle import Failure, bundle_name, write_bundle
+    from ..report.memory import keep_memory
+    from .verdict import outcome_of_error
+
+    machine, guest = watched.guest.machine, watched.guest
+    memory = None
+    if isinstance(failure, (GuestHang, KernelPanic)) and machine.watch.qemu_is_alive():
+        with contextlib.suppress(KmodHarnessError, OSError):
+            memory = keep_memory(machine, watched.kernel)
+    outcome = outcome_of_error(failure)
+    return write_bundle(
+        parent / bundle_name(item.nodeid),
+        Failure(
+            verdict={
+                "outcome": outcome.value,
+                "reason": str(failure).partition("\n")[0],
+                "type": type(failure).__name__,
+                "test": item.nodeid,
+                "splats": [
+                    {"kind": splat.kind.value, "title": splat.title, "pid": splat.pid}
+                    for splat in guest.kernel_log.splats_since(0)
+                ],
+            },
+            kernel_log=guest.kernel_log.raw,
+            reproduction=_reproduction(item),
+            transcripts={"shell": guest.shell_transcript(), "interrogation": watched.interrogation},
+            qemu_argv=machine.argv,
+            versions={"python": platform.python_version(), "pytest": pytest.__version__},
+            kernel=watched.kernel,
+            modules=watched.modules,
+            memory=memory,
+        ),
+    )
+
+
+def _reproduction(item: pytest.Item) -> Reproduction:
+    from ..report.bundle import Reproduction
+
+    config = item.config
+    worker = getattr(config, "workerinput", None)
+    given: Sequence[str] = worker["mainargv"][1:] if worker else config.invocation_params.args
+    paths = set(config.getoption("file_or_dir", default=None) or ())
+    words = [str(word) for word in given if str(word) not in paths]
+    return Reproduction((sys.executable, "-m", "pytest", *options_again(words), item.nodeid), config.rootpath)
+
+
+def options_again(words: Sequence[str]) -> list[str]:
+    """Returns the options for one test alone: without reports, workers and choices of tests."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+            continue
+        name = word.partition("=")[0]
+        if name in ("-n", "-k", "-m", "--junitxml", "--junit-xml", "--dist"):
+            skip = "=" not in word
+        elif not name.startswith(_NOT_AGAIN):
+            kept.append(word)
+    return kept

@@ -1,0 +1,72 @@
+"""What a failed test leaves: one directory, whose script gives the same verdict again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from strangers import RunSuite
+
+from kmod_harness.pytest_plugin.bundles import options_again
+
+SUITE = """
+import os
+import pytest
+
+def test_oops(guest):
+    guest.load({faulty!r}, fault="oops", when="write")
+    guest.open("/dev/faulty", os.O_WRONLY).write(b"x")
+
+def test_panics(guest):
+    guest.load({faulty!r}, fault="panic", timeout=20)
+
+def test_hangs(guest):
+    guest.load({faulty!r}, fault="block", process=guest.process(), timeout=1)
+
+def test_passes(guest):
+    assert guest.read_text("/proc/modules") == ""
+"""
+
+
+def test_each_failed_test_leaves_one_directory_that_tells_and_reproduces(
+    run_suite: RunSuite, faulty_ko: Path, tmp_path: Path
+) -> None:
+    # given: a suite with an oops, a panic, a hang and a test that passes
+    bundles = tmp_path / "evidence"
+    run = run_suite({"test_driver.py": SUITE.format(faulty=str(faulty_ko))}, f"--kh-bundles={bundles}")
+
+    # then: one for each failure, none for the success
+    names = sorted(path.name for path in bundles.iterdir())
+    assert names == [f"test_driver.py-test_{name}" for name in ("hangs", "oops", "panics")], run.output
+    outcomes = {name: json.loads((bundles / name / "verdict.json").read_text())["outcome"] for name in names}
+    assert list(outcomes.values()) == ["hang", "splat", "panic"]
+
+    # and: the report names the function's source line, the directory, and what the hanging guest said
+    oops = bundles / "test_driver.py-test_oops"
+    assert "faulty_oops+" in run.section("test_oops")
+    assert str(oops) in run.section("test_oops")
+    assert "faulty_block+" in (bundles / "test_driver.py-test_hangs" / "interrogation.txt").read_text()
+
+    # when: its script runs, in a new shell
+    again = subprocess.run(
+        [oops / "reproduce.sh"], cwd="/", capture_output=True, text=True, timeout=120, check=False
+    )
+
+    # then: the same verdict
+    assert again.returncode == 1
+    assert "KernelOops" in again.stdout and "1 failed" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["-q", "--kh-cpus=2"], ["-q", "--kh-cpus=2"]),
+        (["-n", "2", "-x"], ["-x"]),
+        (["-n2", "--lf", "--junitxml=out.xml"], []),
+        (["-k", "oops and not bug", "--junit-xml", "out.xml", "-m", "slow", "-v"], ["-v"]),
+    ],
+)
+def test_a_reproduction_keeps_the_options_of_one_test(words: list[str], kept: list[str]) -> None:
+    assert options_again(words) == kept
