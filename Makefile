@@ -6,6 +6,7 @@
 KERNEL     ?= minimal
 KERNEL_SRC ?=
 ROOTFS     ?= embedded
+BUILDROOT  ?=
 M          ?=
 ARGS       ?=
 
@@ -22,14 +23,21 @@ HARNESS     := $(VENV)/kmod-harness
 # Kernels that are built or downloaded; any other is a path, or the running one.
 KNOWN_KERNEL := $(filter minimal debian,$(KERNEL))
 # Groups of scripts/debian-packages.txt; one stamp for all, so that one message names all that is missing.
-GROUPS       := run.fetch$(if $(filter minimal,$(KERNEL)),.kernel$(if $(KERNEL_SRC),,.source))
+GROUPS       := run.fetch$(if $(filter minimal,$(KERNEL)),.kernel$(if $(KERNEL_SRC),,.source))$(if \
+                $(filter buildroot%,$(ROOTFS)),.buildroot)
 PACKAGES     := $(STAMPS)/packages-$(GROUPS)
 VENV_STAMP    := .venv/.made
 KERNEL_STAMP  := $(if $(KNOWN_KERNEL),$(STAMPS)/kernel-$(KERNEL)$(if $(KERNEL_SRC),-from-elsewhere))
 MODULES_STAMP := $(STAMPS)/modules-$(subst /,_,$(KERNEL))
 # the stamp lists the modules; read when a recipe runs
 CHARDEV        = $(filter %/chardev.ko,$(file <$(MODULES_STAMP)))
-ROOTFS_STAMP  := $(if $(filter embedded,$(ROOTFS)),$(STAMPS)/rootfs)
+ROOTFS_STAMP  := $(if $(filter embedded buildroot buildroot-ext4,$(ROOTFS)),$(STAMPS)/rootfs-$(ROOTFS))
+
+# What `make test-debug` runs: all that a kernel's detectors watch. Not what compares addresses and bytes
+# with predictions for a kernel without them, nor what is about QEMU and files alone.
+DEBUG_CONFIG := kernel-config/debug.config
+DEBUG_SUITE  := $(addprefix tests/guest/test_,$(addsuffix .py,\
+                agent_calls agent_programs channels_shell chardev faulty module_load plugin_fixtures))
 
 # These stamps begin with the path of what was made: gone, from the cache say, it is made again.
 # KERNEL_SRC= may have changed since the last time: the harness looks.
@@ -38,12 +46,19 @@ $(foreach stamp,$(KERNEL_STAMP) $(MODULES_STAMP) $(ROOTFS_STAMP),\
 ifneq ($(KERNEL_SRC),)
 $(KERNEL_STAMP): FORCE
 endif
+# as may a Buildroot tree
+ifneq ($(BUILDROOT),)
+$(STAMPS)/rootfs-buildroot $(STAMPS)/rootfs-buildroot-ext4: FORCE
+endif
 
 ##@ Use it
-.PHONY: demo run boot debug
+.PHONY: demo explain run boot debug
 
 demo: ready  ## everything from nothing: build, boot, load a module, use it, judge it
 	$(HARNESS) demo --kernel $(KERNEL) --rootfs $(ROOTFS) $(ARGS)
+
+explain: $(PACKAGES).explain ready  ## how a module gets into the kernel, on one page: build/explain/index.html
+	$(HARNESS) explain --kernel $(KERNEL) --rootfs $(ROOTFS) $(ARGS)
 
 run: ready  ## ARGS="MODULE.ko -- COMMAND": one run with a verdict (without: the sample driver)
 	$(HARNESS) run --kernel $(KERNEL) --rootfs $(ROOTFS) $(or $(ARGS),$(CHARDEV))
@@ -72,17 +87,26 @@ modules: $(VENV_STAMP) $(KERNEL_STAMP)
 	$(HARNESS) modules --kernel $(KERNEL) $(M)
 endif
 
-rootfs: $(VENV_STAMP) $(ROOTFS_STAMP)  ## the root file system, kept in the cache
+rootfs: $(VENV_STAMP) $(ROOTFS_STAMP)  ## the root file system, kept in the cache (ROOTFS=buildroot: 3 minutes)
 
 ##@ Check it
-.PHONY: test nightly soak bench lint format
+.PHONY: test test-debug nightly soak bench lint format
 
 test: $(PACKAGES).test ready  ## unit, plugin and guest tests; JUnit XML in build/test/
 	@mkdir -p build/test
 	$(VENV)/python -m pytest $(wildcard tests/unit tests/plugin tests/guest) --junitxml=build/test/junit.xml $(ARGS)
 
-nightly: $(PACKAGES).test ready  ## the guest tests over kernels, CPUs and KASLR; results in build/nightly/
-	$(HARNESS) nightly --out build/nightly $(ARGS)
+# The kernel takes about twice as long to build as minimal, once. 512 MiB: KASAN's shadow and quarantine.
+test-debug: $(PACKAGES).test ready  ## guest tests and the proof of each detector, on a kernel that has them all
+	@mkdir -p build/test
+	$(HARNESS) kernel build minimal --kconfig $(DEBUG_CONFIG)
+	$(HARNESS) modules --kconfig $(DEBUG_CONFIG)
+	$(VENV)/python -m pytest tests/debug $(DEBUG_SUITE) --kh-kconfig=$(DEBUG_CONFIG) --kh-memory=512M \
+	  --junitxml=build/test/debug.xml $(ARGS)
+
+nightly: $(PACKAGES).test ready  ## guest tests over kernels, CPUs, KASLR; detectors one by one; to build/nightly/
+	$(HARNESS) nightly --out build/nightly $(ARGS); status=$$?; \
+	  scripts/detector-kernels.sh $(HARNESS) build/nightly && exit $$status
 
 soak: $(PACKAGES).test ready  ## long tests: processes killed at random, floods
 	$(VENV)/python -m pytest tests/soak --junitxml=build/test/soak.xml $(ARGS)
@@ -138,5 +162,10 @@ $(KERNEL_STAMP): $(PACKAGES) $(VENV_STAMP) $(wildcard kernel-config/*)
 $(MODULES_STAMP): $(PACKAGES) $(VENV_STAMP) $(KERNEL_STAMP) $(shell find modules -type f ! -name '.*')
 	$(HARNESS) modules --kernel $(KERNEL) >$@
 
-$(ROOTFS_STAMP): $(PACKAGES) $(VENV_STAMP) $(addprefix harness/kmod_harness/build/,rootfs.py cpio.py)
+$(STAMPS)/rootfs-embedded: $(PACKAGES) $(VENV_STAMP) $(addprefix harness/kmod_harness/build/,rootfs.py cpio.py)
 	@$(HARNESS) rootfs >$@
+
+$(STAMPS)/rootfs-buildroot $(STAMPS)/rootfs-buildroot-ext4: $(PACKAGES) $(VENV_STAMP) \
+  $(wildcard harness/kmod_harness/build/buildroot*.py harness/kmod_harness/guest/agent_src/*.[ch]) \
+  $(shell find buildroot -type f)
+	$(HARNESS) rootfs $(ROOTFS)$(if $(BUILDROOT), --buildroot $(BUILDROOT)) >$@

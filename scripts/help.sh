@@ -16,7 +16,9 @@ Variables
   KERNEL=    minimal (default; compiled here once, about 5 minutes), debian (prebuilt: no compile),
              host (the running one), or a path: a bzImage or a kernel build directory
   KERNEL_SRC=  directory or tarball that `minimal` is built from (default: Debian's linux-source-6.1)
-  ROOTFS=    embedded (default) or a cpio archive
+  ROOTFS=    embedded (default), buildroot, buildroot-ext4 (for a kernel with ext4), or a path: a cpio
+             archive or an ext4 image
+  BUILDROOT=  Buildroot tree or git repository for ROOTFS=buildroot (default: the pinned release, cloned)
   M=         directory of modules for `make modules`
   ARGS=      more arguments for the command
   KH_NO_INSTALL=1  install no Debian packages: name the programs that are missing instead

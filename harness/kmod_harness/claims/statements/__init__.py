@@ -1,0 +1,1 @@
+"""The claims themselves, each a statement with its pure functions."""

@@ -1,0 +1,20 @@
+#!/bin/bash
+# detector-kernels.sh HARNESS OUT: a kernel for each detector alone, and the proof that it works there.
+#
+# What debug.config has together may hide what a detector does by itself; KCSAN excludes KASAN. Every kernel
+# has its turn, whatever the one before said: OUT/NAME.xml, OUT/NAME-faults.md. Non-zero when one failed.
+set -u
+
+harness=$1 out=$2
+mkdir -p "$out"
+failed=0
+for name in kasan lockdep kmemleak kcsan ubsan; do
+	fragment=kernel-config/$name.config
+	echo "== $name"
+	"$harness" kernel build minimal --kconfig "$fragment" &&
+		"$harness" modules --kconfig "$fragment" &&
+		"$(dirname "$harness")/python" -m pytest tests/debug/test_faults.py \
+			--kh-kconfig="$fragment" --kh-memory=512M --junitxml="$out/$name.xml" || failed=1
+	cp build/test/faults.md "$out/$name-faults.md" || failed=1
+done
+exit "$failed"

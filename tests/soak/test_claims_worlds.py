@@ -1,0 +1,106 @@
+"""Claims in other worlds, each a real boot: where the world differs the verdict does, and only there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from claims_worlds import VERDICTS, observed, watched
+
+from kmod_harness.build.modules import build_modules
+from kmod_harness.build.resources import data_directory
+from kmod_harness.claims import Observations
+from kmod_harness.claims.bench import Subject, set_up, subject
+from kmod_harness.claims.catalogue import outcomes
+from kmod_harness.claims.craft import with_bytes_replaced
+from kmod_harness.claims.refusals import unexported_symbol, wanting
+from kmod_harness.kmod.elf import read_module
+from kmod_harness.kmod.symbols import AddressesHidden
+from kmod_harness.spec import Spec
+from kmod_harness.start import boot, prepare
+
+CONFIG = Path(__file__).parents[2] / "kernel-config/no-kaslr.config"
+World = Callable[[Spec, Subject], Observations]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    def make(spec: Spec, one: Subject) -> Observations:
+        return observed(prepare(spec), one, tmp_path_factory.mktemp("world"))
+
+    return make
+
+
+def verdicts(seen: Observations) -> dict[str, str]:
+    return {outcome.key: outcome.verdict.value for outcome in outcomes(seen)}
+
+
+def different(seen: Observations) -> dict[str, str]:
+    """The verdicts that are not the usual world's."""
+    return {key: verdict for key, verdict in verdicts(seen).items() if verdict != VERDICTS[key]}
+
+
+def test_without_kaslr_the_address_is_the_same_at_every_boot(
+    world: World, chardev_ko: Path, chardev_stats_ko: Path
+) -> None:
+    seen = world(Spec(kernel="minimal", append=("nokaslr",)), subject(chardev_ko, dependent=chardev_stats_ko))
+    assert different(seen) == {"another-address": "false"}
+    assert seen.space.slide == 0
+    # the range is that of a kernel which could move, though this one did not
+    assert seen.pages[0].virtual == seen.space.module_range.start == 0xFFFFFFFFC0000000
+
+
+def test_a_module_with_a_thread_runs_unasked_and_exports_nothing(world: World, faulty_ko: Path) -> None:
+    seen = world(Spec(kernel="minimal"), subject(faulty_ko, parameters="fault=kthread when=init"))
+    assert different(seen) == {
+        "nothing-runs-until-open": "false",
+        "part-of-the-kernel": "imprecise",
+        # its device has no open function
+        "open-is-a-syscall": "undecided",
+        "private-names": "true",
+    }
+    assert {block.symbol.split("+")[0] for block in seen.opening.quiet.blocks} == {"faulty_thread"}
+    assert "faulty_kthread" in seen.loading.tasks_after.values()
+
+
+def test_a_module_that_exports_a_symbol_makes_it_one_that_others_can_have(
+    chardev_ko: Path, faulty_ko: Path, tmp_path: Path
+) -> None:
+    prepared, log = watched(prepare(Spec(kernel="minimal")), tmp_path)
+    faulty = read_module(faulty_ko)
+    with boot(prepared) as guest:
+        guest.write_file("/proc/sys/kernel/kptr_restrict", b"2")
+        with pytest.raises(AddressesHidden):
+            set_up(guest, prepared.kernel, log, Subject(faulty))
+        guest.write_file("/proc/sys/kernel/kptr_restrict", b"0")
+        bench = set_up(guest, prepared.kernel, log, Subject(faulty))
+        name = unexported_symbol(bench.ground)
+
+        def try_it() -> int:
+            # `panic` is called by nothing but fault=panic
+            harmless = "fault=init_error when=write"
+            return wanting(guest, faulty, name, instead_of="panic", parameters=harmless).errno
+
+        refused = try_it()
+        exporter = with_bytes_replaced(
+            chardev_ko.read_bytes(), b"chardev_sum_counters\0", name.encode() + b"\0"
+        )
+        (tmp_path / "chardev.ko").write_bytes(exporter)
+        with guest.load(tmp_path / "chardev.ko", force=True):
+            taken = try_it()
+    assert (refused, taken) == (2, 0)
+
+
+@pytest.mark.timeout(3600)  # compiles a kernel where the cache has none
+def test_a_kernel_without_randomize_base_is_as_documented(world: World, tmp_path: Path) -> None:
+    spec = Spec(kernel="minimal", kconfig=(str(CONFIG),))
+    prepared = prepare(spec, build=True)
+    modules = build_modules(data_directory("modules"), prepared.kernel, tmp_path / "modules")
+    chardev = next(path for path in modules if path.name == "chardev.ko")
+    stats = next(path for path in modules if path.name == "chardev_stats.ko")
+
+    seen = world(spec, subject(chardev, dependent=stats))
+
+    assert different(seen) == {"documented-range": "true", "another-address": "false"}
+    assert seen.pages[0].virtual == 0xFFFFFFFFA0000000
