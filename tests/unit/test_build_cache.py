@@ -205,3 +205,24 @@ def test_the_default_place_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path
 @given(st.lists(st.binary(max_size=5), max_size=4), st.lists(st.binary(max_size=5), max_size=4))
 def test_digests_differ_where_the_parts_differ(first: list[bytes], second: list[bytes]) -> None:
     assert (digest_of(*first) == digest_of(*second)) == (first == second)
+
+
+def test_what_lies_in_an_entry_keeps_it_from_being_pruned_when_it_is_used(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for key in ("used", "unused"):
+        cache.entry("kind", key, filled())
+        last_used(cache, "kind", key, 7200)
+    cache.mark_used(tmp_path / "kind" / "used" / "deep" / "file")
+    cache.mark_used(tmp_path / "nowhere" / "else" / "file")
+    cache.mark_used(Path("/elsewhere/kind/unused/file"))
+    assert cache.prune(0) == ("kind/unused",)
+
+
+def test_a_directory_that_is_no_entry_of_ours_is_left_alone(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.entry("kind", "key", filled())
+    somebody_elses = tmp_path / "kind" / ".scratch-xyz"
+    somebody_elses.mkdir()
+    (tmp_path / "kind" / "half").mkdir()
+    assert cache.prune(0, idle_seconds=-1.0) == ("kind/half", "kind/key")
+    assert somebody_elses.is_dir()

@@ -156,3 +156,16 @@ def test_make_and_its_children_end_with_a_killed_parent(tmp_path: Path, how: sig
         parent.send_signal(how)
         # the end of the file: nobody who could write, make's child, is left
         assert fifo.read() == ""
+
+
+def test_what_makes_shells_have_started_ends_with_a_build_that_is_given_up(tmp_path: Path) -> None:
+    makefile(tmp_path, "all:\n\t@sh -c '(exec >fifo; echo started; sleep 600; true); true'; true\n")
+    os.mkfifo(tmp_path / "fifo")
+    told = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\n"
+    with (
+        subprocess.Popen([sys.executable, "-c", told + _PARENT, str(tmp_path)]) as parent,
+        open(tmp_path / "fifo") as fifo,
+    ):
+        assert fifo.readline() == "started\n"
+        parent.send_signal(signal.SIGTERM)
+        assert fifo.read() == ""

@@ -52,6 +52,18 @@ def put_kernel(cache: Cache, key: str, release: str) -> None:
     cache.entry("kernel", key, build)
 
 
+def test_an_unpacked_distribution_kernel_comes_with_its_modules(tmp_path: Path) -> None:
+    modules = tmp_path / "lib/modules/6.1.0-test"
+    modules.mkdir(parents=True)
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "boot/vmlinuz-6.1.0-test").write_bytes(bzimage())
+    assert kernel_at(tmp_path / "boot/vmlinuz-6.1.0-test").modules_dir is None
+    (modules / "modules.order").write_text("kernel/fs/ext4/ext4.ko\n")
+    (tmp_path / "boot/config-6.1.0-test").write_text("CONFIG_MODULES=y\n")
+    kernel = kernel_at(tmp_path / "boot/vmlinuz-6.1.0-test")
+    assert (kernel.modules_dir, kernel.config) == (modules, tmp_path / "boot/config-6.1.0-test")
+
+
 def test_the_release_of_a_bzimage(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz").write_bytes(bzimage("6.1.0-56-cloud-amd64"))
     kernel = kernel_at(tmp_path / "vmlinuz")

@@ -10,6 +10,7 @@ whatever kills its holder.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+from .place import cache_root
 
 #: Bytes the store may hold before the least recently used entries go: room for about 20 kernels.
 DEFAULT_MAX_BYTES = 20 * 1000**3
@@ -128,6 +131,12 @@ class Cache:
         self.prune(self.max_bytes)
         return path
 
+    def mark_used(self, path: Path) -> None:
+        """Marks the entry that a file lies in as used now; a file elsewhere is left alone."""
+        with contextlib.suppress(ValueError, OSError):
+            kind, key, *_ = path.relative_to(self.root).parts
+            os.utime(self._path(kind, key) / MANIFEST)
+
     def manifest(self, kind: str, key: str) -> Manifest | None:
         """Returns what an entry's manifest says, or None when there is no such entry."""
         return _read_manifest(self._path(kind, key))
@@ -188,6 +197,18 @@ class Cache:
         """Returns where a build's log goes, so that it outlives a failed entry."""
         return self._directory("logs") / f"{_checked(kind)}-{_checked(key)}.log"
 
+    def measure(self, kind: str, key: str) -> None:
+        """Notes how large an entry is now, for one that grows after it was made."""
+        path = self._path(kind, key)
+        manifest = {**(_read_manifest(path) or {}), "bytes": _disk_usage(path)}
+        write_atomically(path / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+
+    def aside(self, path: Path) -> Path:
+        """Moves a file that must not be used, but may be looked at, out of its place; returns the new one."""
+        new = self._directory("aside") / f"{path.name}.{time.time_ns()}"
+        path.replace(new)
+        return new
+
     def pointer(self, name: str) -> str:
         """Returns the text last written by `point`, or ""."""
         try:
@@ -226,21 +247,22 @@ class Cache:
         return tuple(
             (path.parent.name, path.name)
             for path in self.root.glob("*/*")
-            if path.is_dir() and not (path / MANIFEST).exists()
+            # what has another kind of name is somebody else's
+            if path.is_dir() and _is_name(path.name) and not (path / MANIFEST).exists()
         )
 
 
 def default_cache() -> Cache:
-    """Returns the user's store: `$XDG_CACHE_HOME/kmod-harness`, else `~/.cache/kmod-harness`.
+    """Returns the user's store."""
+    return Cache(cache_root())
 
-    XDG Base Directory Specification 0.8: a relative XDG_CACHE_HOME is to be ignored.
-    """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return Cache((Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "kmod-harness")
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
 
 
 def _checked(name: str) -> str:
-    if _NAME.fullmatch(name) is None:
+    if not _is_name(name):
         raise ValueError(f"not a cache name: {name!r}")
     return name
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from functools import cache
 
 from ..errors import MissingTool
+from .cache import default_cache, digest_of
 
 COMPILER = "gcc"
 
@@ -13,6 +16,10 @@ COMPILER = "gcc"
 @cache
 def compiler_version() -> str:
     """Returns e.g. `gcc 12.2.0`; raises MissingTool when there is no gcc."""
+    pointer = _pointer()
+    known = default_cache().pointer(pointer) if pointer else ""
+    if known:
+        return known
     try:
         answer = subprocess.run([COMPILER, "-dumpfullversion"], capture_output=True, text=True, check=True)
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
@@ -21,4 +28,20 @@ def compiler_version() -> str:
             evidence=str(error),
             advice="install it: `apt-get install gcc`, or `make setup` in a checkout",
         ) from None
-    return f"{COMPILER} {answer.stdout.strip()}"
+    version = f"{COMPILER} {answer.stdout.strip()}"
+    if pointer:
+        default_cache().point(pointer, version)
+    return version
+
+
+def _pointer() -> str:
+    """Returns the name that this very compiler's version is remembered under; "" when it cannot be.
+
+    A wrapper such as ccache stays the same file when the compiler behind it is another.
+    """
+    path = os.path.realpath(shutil.which(COMPILER) or "")
+    if "gcc" not in os.path.basename(path):
+        return ""
+    status = os.stat(path)
+    parts = (path, str(status.st_ino), str(status.st_size), str(status.st_mtime_ns))
+    return f"compiler-{digest_of(*parts)}"

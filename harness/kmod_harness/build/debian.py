@@ -38,7 +38,7 @@ def installed_version(package: str) -> str:
 
 def candidate_version(package: str) -> str:
     """Returns the version apt would download (about a second); raises MissingTool when it knows none."""
-    text = _apt(["apt-cache", "policy", package], package)
+    text = run_apt(["apt-cache", "policy", package], package)
     match = re.search(r"^ +Candidate: (\S+)", text, re.MULTILINE)
     if match is None or match[1] == "(none)":
         raise _unknown(package, text)
@@ -47,7 +47,7 @@ def candidate_version(package: str) -> str:
 
 def dependencies(package: str) -> tuple[str, ...]:
     """Returns the names a package of apt's lists depends on; raises MissingTool when it is unknown."""
-    text = _apt(["apt-cache", "depends", "--important", package], package)
+    text = run_apt(["apt-cache", "depends", "--important", package], package)
     return tuple(re.findall(r"^ *\|?Depends: ([a-z0-9][a-z0-9+.-]+)", text, re.MULTILINE))
 
 
@@ -61,7 +61,7 @@ def unpack_packages(packages: Sequence[str], destination: Path) -> dict[str, str
     with tempfile.TemporaryDirectory(prefix=".download-", dir=destination.parent) as scratch:
         # _apt, the user apt-get would switch to, cannot write into a private directory.
         command = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *packages]
-        _apt(command, " ".join(packages), directory=Path(scratch))
+        run_apt(command, " ".join(packages), directory=Path(scratch))
         archives = sorted(Path(scratch).glob("*.deb"))
         if len(archives) != len(set(packages)):
             raise BuildFailed(f"apt-get downloaded {len(archives)} of {len(packages)} packages")
@@ -78,7 +78,11 @@ def unpack_packages(packages: Sequence[str], destination: Path) -> dict[str, str
     return versions
 
 
-def _apt(command: Sequence[str], what: str, directory: Path | None = None) -> str:
+def run_apt(command: Sequence[str], what: str, directory: Path | None = None) -> str:
+    """Returns what one of apt's programs printed.
+
+    Raises MissingTool when it is not here or its lists know nothing of `what`, BuildFailed otherwise.
+    """
     try:
         answer = subprocess.run(
             command,

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..kmod import KernelFacts, read_module
 from ..kmod.symbols import exported_by_symvers, parse_module_symvers
 from .kconfig import NOT_SET, parse_config
 from .kernels import Kernel
+from .remembered import remembered
 
 
 def kernel_facts(kernel: Kernel, loaded: Sequence[Path] = ()) -> KernelFacts:
     """Returns what is known of a kernel; `loaded` are the .ko files loaded into it before."""
-    config = parse_config(kernel.config.read_text()) if kernel.config is not None else None
-    symvers = parse_module_symvers(kernel.symvers.read_text()) if kernel.symvers is not None else None
+    files = [path for path in (kernel.config, kernel.symvers, *_lists_of_built_in(kernel)) if path]
+    told = remembered("facts-1", files, lambda: _read(kernel))
     facts = KernelFacts(
         release=kernel.release,
-        vermagic=vermagic(kernel.release, config) if config is not None else None,
-        exported=exported_by_symvers(symvers) if symvers is not None else None,
-        present=_built_in(kernel),
-        crcs={entry.name: entry.crc for entry in symvers or ()}
-        if (config or {}).get("MODVERSIONS") == "y"
-        else {},
+        vermagic=told["vermagic"],
+        exported=told["exported"],
+        present=frozenset(told["present"]),
+        crcs=told["crcs"],
     )
     for path in loaded:
         facts = facts.with_module(read_module(path))
     return facts
+
+
+def _read(kernel: Kernel) -> dict[str, Any]:
+    """Reads configuration, exports and built-in modules: 8,000 lines of a small kernel."""
+    config = parse_config(kernel.config.read_text()) if kernel.config is not None else None
+    symvers = parse_module_symvers(kernel.symvers.read_text()) if kernel.symvers is not None else None
+    has_versions = (config or {}).get("MODVERSIONS") == "y"
+    return {
+        "vermagic": vermagic(kernel.release, config) if config is not None else None,
+        "exported": exported_by_symvers(symvers) if symvers is not None else None,
+        "present": sorted(_built_in(kernel)),
+        "crcs": {entry.name: entry.crc for entry in symvers or ()} if has_versions else {},
+    }
 
 
 def vermagic(release: str, config: dict[str, str]) -> str | None:
@@ -57,12 +70,15 @@ def vermagic(release: str, config: dict[str, str]) -> str | None:
     return " ".join(words) + " "
 
 
+def _lists_of_built_in(kernel: Kernel) -> list[Path]:
+    directories = (kernel.modules_dir, kernel.build_dir)
+    lists = [directory / "modules.builtin" for directory in directories if directory is not None]
+    return [path for path in lists if path.is_file()]
+
+
 def _built_in(kernel: Kernel) -> frozenset[str]:
-    for directory in (kernel.modules_dir, kernel.build_dir):
-        try:
-            lines = (directory / "modules.builtin").read_text().split() if directory is not None else []
-        except OSError:
-            continue
+    for path in _lists_of_built_in(kernel):
+        lines = path.read_text().split()
         if lines:
             return frozenset(Path(line).stem.replace("-", "_") for line in lines)
     return frozenset()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from ..errors import Misuse
 from .cache import Cache, default_cache, digest_of, file_digest
-from .cpio import MAGIC, MAGIC_CRC, CpioError, directory, read_cpio, regular, write_cpio
+from .cpio import MAGIC, MAGIC_CRC, CpioError, character_device, directory, read_cpio, regular, write_cpio
+from .remembered import remembered
 
 if TYPE_CHECKING:
     from .kernels import Kernel
@@ -59,11 +60,14 @@ _FORMATS: tuple[tuple[bytes, Callable[[], _Decompressor]], ...] = (
 _OPAQUE = (b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18", b"\x89LZO")  # zstd, legacy lz4, lzo
 
 
-def harness_archive(agent: Path, channel_modules: Sequence[Path]) -> bytes:
+def harness_archive(
+    agent: Path, channel_modules: Sequence[Path], root: tuple[str, str] | None = None
+) -> bytes:
     """Returns the archive that goes behind the user's: init and agent (one binary), channel modules.
 
     `modules/order` names the modules one a line in the order they are to be loaded; they are
-    stored uncompressed.
+    stored uncompressed. `root` is the block device and type of a root file system that init is to go
+    to: nobody's archive is before this one then, and it has what the kernel wants of one.
     """
     binary = agent.read_bytes()
     modules = [(_plain_name(path), _module_bytes(path)) for path in channel_modules]
@@ -75,6 +79,14 @@ def harness_archive(agent: Path, channel_modules: Sequence[Path]) -> bytes:
         regular(f"{ROOT}/modules/order", "".join(f"{name}\n" for name, _ in modules).encode()),
         *(regular(f"{ROOT}/modules/{name}", data) for name, data in modules),
     ]
+    if root is not None:
+        entries += [
+            directory("dev"),
+            # before /dev is mounted, the kernel opens it for process 1 (init/main.c, console_on_rootfs)
+            character_device("dev/console", 5, 1),
+            directory(f"{ROOT}/mnt"),
+            regular(f"{ROOT}/root", "".join(f"{word}\n" for word in root).encode()),
+        ]
     return write_cpio(entries)
 
 
@@ -120,6 +132,10 @@ def rootfs_paths(rootfs: Path, *, cache: Cache | None = None) -> dict[str, str]:
     source = unpacked_rootfs(rootfs, cache=cache)
     if _first_bytes(source).startswith(_OPAQUE):
         return {}
+    return remembered("paths-1", [source], lambda: _paths_in(source, rootfs), cache)
+
+
+def _paths_in(source: Path, rootfs: Path) -> dict[str, str]:
     try:
         return {
             "/" + entry.path.removeprefix("./").strip("/"): (
@@ -131,8 +147,10 @@ def rootfs_paths(rootfs: Path, *, cache: Cache | None = None) -> dict[str, str]:
         raise Misuse(f"{rootfs} is damaged; {_EXPECTED}", evidence=str(error)) from None
 
 
-def channel_modules(kernel: Kernel, *, cache: Cache | None = None) -> tuple[Path, ...]:
-    """Returns the .ko files the harness's channels need on this kernel, in the order to load them.
+def channel_modules(
+    kernel: Kernel, *, more: Sequence[str] = (), cache: Cache | None = None
+) -> tuple[Path, ...]:
+    """Returns the .ko files the harness's channels, and drivers `more`, need on this kernel, in load order.
 
     Empty for a kernel with these drivers built in, such as `minimal`.
     """
@@ -141,16 +159,17 @@ def channel_modules(kernel: Kernel, *, cache: Cache | None = None) -> tuple[Path
     cache = cache or default_cache()
     order = kernel.modules_dir / "modules.order"
     # Reading a dozen modules costs 0.2 s: remembered, with a line more so that "none" is an answer too.
-    known = f"channel-modules-{digest_of(str(order), str(order.stat().st_mtime_ns), *CHANNEL_DRIVERS)}"
+    drivers = (*CHANNEL_DRIVERS, *more)
+    known = f"channel-modules-{digest_of(str(order), str(order.stat().st_mtime_ns), *drivers)}"
     lines = cache.pointer(known).splitlines()
     if lines and all(Path(line).is_file() for line in lines):
         return tuple(Path(line) for line in lines[1:])
-    files = _channel_modules(kernel.modules_dir)
+    files = _modules_of(drivers, kernel.modules_dir)
     cache.point(known, "\n".join(map(str, (order, *files))))
     return files
 
 
-def _channel_modules(modules_dir: Path) -> tuple[Path, ...]:
+def _modules_of(drivers: Sequence[str], modules_dir: Path) -> tuple[Path, ...]:
     from ..kmod import read_module
 
     files = module_files(modules_dir)
@@ -164,7 +183,7 @@ def _channel_modules(modules_dir: Path) -> tuple[Path, ...]:
             add(dependency.replace("-", "_"), (*path, name))
         ordered[name] = file
 
-    for driver in CHANNEL_DRIVERS:
+    for driver in drivers:
         add(driver)
     return tuple(ordered.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -98,6 +99,8 @@ def run_make(
                 stderr=subprocess.STDOUT,
                 env={**_clean_environment(), **(environment or {})},
                 preexec_fn=_end_with_parent,
+                # a group of its own: make ends its children, but not what their shells have started
+                process_group=0,
             )
         except FileNotFoundError:
             raise MissingTool(
@@ -114,7 +117,8 @@ def run_make(
                     progress.line(text)
             status = process.wait()
         except BaseException:
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             raise
         finally:

@@ -1,16 +1,23 @@
-"""Kernel configuration as a contract: what fragments ask for, against what Kconfig made of it. Pure."""
+"""Kconfig's answer as a contract: what fragments ask for, against what came out. Pure.
+
+The kernel writes its symbols with `CONFIG_` in front, Buildroot with `BR2_`: `prefix` says which.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 #: How an absent symbol, `CONFIG_X=n` and `# CONFIG_X is not set` are all written here.
 NOT_SET = "n"
 
-_ASSIGNMENT = re.compile(r"CONFIG_([A-Za-z0-9_]+)=(.+)")
-_UNSET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set")
+KERNEL = "CONFIG_"
+BUILDROOT = "BR2_"
+
+_ASSIGNMENT = r"{}([A-Za-z0-9_]+)=(.+)"
+_UNSET = r"# {}([A-Za-z0-9_]+) is not set"
 _DEFINITION = re.compile(r"^\s*(?:menu)?config\s+([A-Za-z0-9_]+)\s*$", re.MULTILINE)
 
 
@@ -20,15 +27,16 @@ class KconfigError(ValueError):
 
 @dataclass(frozen=True)
 class Request:
-    """A symbol (without `CONFIG_`) that a fragment wants to have a value: `y`, `m`, `n`, `8`, `"text"`."""
+    """A symbol (without its prefix) that a fragment wants to have a value: `y`, `m`, `n`, `8`, `"text"`."""
 
     symbol: str
     value: str
     fragment: str
     line: int
+    prefix: str = KERNEL
 
     def __str__(self) -> str:
-        return setting(self.symbol, self.value)
+        return setting(self.symbol, self.value, self.prefix)
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,12 @@ class Dropped:
         return f"{self.request.fragment}:{self.request.line}: asked for {self.request}, but {outcome}"
 
 
-def setting(symbol: str, value: str) -> str:
+def setting(symbol: str, value: str, prefix: str = KERNEL) -> str:
     """Returns the line of a .config that gives a symbol this value."""
-    return f"# CONFIG_{symbol} is not set" if value == NOT_SET else f"CONFIG_{symbol}={value}"
+    return f"# {prefix}{symbol} is not set" if value == NOT_SET else f"{prefix}{symbol}={value}"
 
 
-def parse_fragment(text: str, fragment: str) -> tuple[Request, ...]:
+def parse_fragment(text: str, fragment: str, prefix: str = KERNEL) -> tuple[Request, ...]:
     """Returns the requests of a fragment; `fragment` is its name for messages.
 
     Raises KconfigError for a line that Kconfig would silently ignore.
@@ -56,30 +64,31 @@ def parse_fragment(text: str, fragment: str) -> tuple[Request, ...]:
     requests = []
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
-        found = _setting_of(line)
+        found = _setting_of(line, prefix)
         if found is not None:
-            requests.append(Request(*found, fragment, number))
+            requests.append(Request(*found, fragment, number, prefix))
         elif line and not line.startswith("#"):
             raise KconfigError(
-                f"{fragment}:{number}: expected CONFIG_NAME=value, a comment, "
-                f"or `# CONFIG_NAME is not set`: {line!r}"
+                f"{fragment}:{number}: expected {prefix}NAME=value, a comment, "
+                f"or `# {prefix}NAME is not set`: {line!r}"
             )
     return tuple(requests)
 
 
-def parse_config(text: str) -> dict[str, str]:
+def parse_config(text: str, prefix: str = KERNEL) -> dict[str, str]:
     """Returns the symbols of a .config and their values."""
-    return dict(found for line in text.splitlines() if (found := _setting_of(line.strip())) is not None)
+    lines = (_setting_of(line.strip(), prefix) for line in text.splitlines())
+    return dict(found for found in lines if found is not None)
 
 
-def merge(base: str, requests: Iterable[Request]) -> str:
+def merge(base: str, requests: Iterable[Request], prefix: str = KERNEL) -> str:
     """Returns the text of a .config: `base` with the requests laid over it, the last one of a symbol wins."""
-    settings = parse_config(base)
+    settings = parse_config(base, prefix)
     for request in requests:
         # Taken out first, so that it moves to the end: of a choice, Kconfig takes the last line.
         settings.pop(request.symbol, None)
         settings[request.symbol] = request.value
-    return "".join(setting(symbol, value) + "\n" for symbol, value in settings.items())
+    return "".join(setting(symbol, value, prefix) + "\n" for symbol, value in settings.items())
 
 
 def dropped(requests: Iterable[Request], resolved: Mapping[str, str]) -> tuple[Dropped, ...]:
@@ -97,9 +106,15 @@ def defined_symbols(kconfig_text: str) -> set[str]:
     return set(_DEFINITION.findall(kconfig_text))
 
 
-def _setting_of(line: str) -> tuple[str, str] | None:
-    if match := _ASSIGNMENT.fullmatch(line):
+def _setting_of(line: str, prefix: str) -> tuple[str, str] | None:
+    assignment, unset = _patterns(prefix)
+    if match := assignment.fullmatch(line):
         return match[1], match[2]
-    if match := _UNSET.fullmatch(line):
+    if match := unset.fullmatch(line):
         return match[1], NOT_SET
     return None
+
+
+@cache
+def _patterns(prefix: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    return re.compile(_ASSIGNMENT.format(prefix)), re.compile(_UNSET.format(prefix))

@@ -94,7 +94,7 @@ def _current(cache: Cache) -> tuple[Kernel, ...]:
 
 def _built(cache: Cache) -> tuple[Kernel, ...]:
     entries = reversed(cache.entries("kernel"))
-    return tuple(kernel_in_build_dir(entry.path / "build", name="minimal") for entry in entries)
+    return tuple(_in_build_dir(entry.path / "build") for entry in entries)
 
 
 def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path, cache: Cache) -> Kernel:
@@ -114,7 +114,12 @@ def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path, cache: 
             advice=f"build it (about 5 minutes, once): kmod-harness kernel build minimal{options}"
             + ("" if kconfig else ", or `make kernel` in a checkout"),
         )
-    return kernel_in_build_dir(build_dir, name="minimal")
+    return _in_build_dir(build_dir) if kconfig else kernel_in_build_dir(build_dir, name="minimal")
+
+
+def _in_build_dir(build_dir: Path) -> Kernel:
+    """One with more fragments, or of another time: its path is the only name that means it."""
+    return kernel_in_build_dir(build_dir, name=str(build_dir))
 
 
 def _debian(*, build: bool, cache: Cache) -> Kernel:
@@ -179,10 +184,24 @@ def kernel_at(path: Path) -> Kernel:
             f"there is no kernel {path}; {expected}", advice="or one of the names minimal, debian, host"
         )
     if not is_directory:
-        return Kernel(name=str(path), release=bzimage_release(path), bzimage=path.absolute())
+        return _image_at(path)
     if not (path / _BZIMAGE).is_file():
         raise Misuse(f"{path} is a directory without a built kernel; {expected}")
     return kernel_in_build_dir(path.absolute(), name=str(path))
+
+
+def _image_at(path: Path) -> Kernel:
+    """A bzImage with what a distribution's package unpacks around it: boot/config-*, lib/modules/*."""
+    release, image = bzimage_release(path), path.absolute()
+    trees = (image.parent.parent / lib / "modules" / release for lib in ("lib", "usr/lib"))
+    return Kernel(
+        name=str(path),
+        release=release,
+        bzimage=image,
+        config=_existing(image.parent / f"config-{release}"),
+        system_map=_existing(image.parent / f"System.map-{release}"),
+        modules_dir=next((tree for tree in trees if (tree / "modules.order").is_file()), None),
+    )
 
 
 def kernel_in_build_dir(build_dir: Path, *, name: str) -> Kernel:

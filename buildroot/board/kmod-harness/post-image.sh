@@ -1,0 +1,28 @@
+#!/bin/sh
+# post-image.sh IMAGES_DIR: makes rootfs.ext4 of rootfs.cpio.
+#
+# Buildroot's own ext4 image takes host-e2fsprogs and with it the autotools; the build machine's mke2fs takes
+# a second. Equal input gives equal bytes: the times of all files, UUID and hash seed are fixed.
+set -eu
+
+images=$1
+tree=$(mktemp -d "$images/.ext4.XXXXXX")
+trap 'rm -rf "$tree"' EXIT
+# mke2fs is in /sbin, which is not on everybody's PATH
+export E2FSPROGS_FAKE_TIME="${SOURCE_DATE_EPOCH:-1}" PATH="$PATH:/usr/sbin:/sbin"
+
+# a quarter and 24 MiB more than the files: room for what tests write
+size=$(($(wc -c <"$images/rootfs.cpio") * 5 / 4 / 1048576 + 24))
+cat >"$images/.make-ext4" <<END
+cd "$tree"
+cpio --quiet --extract --make-directories --preserve-modification-time \
+	--no-absolute-filenames <"$images/rootfs.cpio"
+find . -exec touch --no-create --no-dereference --date="@$E2FSPROGS_FAKE_TIME" {} +
+rm -f "$images/rootfs.ext4"
+# no journal: each guest has a layer of its own that ends with it
+mke2fs -q -t ext4 -d . -L kmod-harness -m 0 -O ^has_journal -U 6b6d6f64-6861-726e-6573-730000000001 \
+	-E hash_seed=6b6d6f64-6861-726e-6573-730000000002 "$images/rootfs.ext4" ${size}M
+END
+# fakeroot remembers owners and device nodes from one program to the next
+fakeroot sh -eu "$images/.make-ext4"
+rm "$images/.make-ext4"

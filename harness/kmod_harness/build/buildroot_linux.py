@@ -1,0 +1,47 @@
+"""The kernel that kmod_harness_product_defconfig builds: Debian's source, configured like `minimal`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..errors import Misuse
+from .cache import Cache, digest_of, file_digest
+from .debian import candidate_version, installed_version, unpack_packages
+from .kernels import resolve_kernel
+from .source import PACKAGE
+
+_KIND = "buildroot-linux"
+_TARBALL = Path("usr/src") / f"{PACKAGE}.tar.xz"
+
+
+def linux_inputs(cache: Cache) -> Path:
+    """Returns a directory with Debian's kernel tarball and `config`, the minimal kernel's resolved one.
+
+    `patches/linux/linux.hash` is where Buildroot looks for the hash of a kernel that somebody chose; apt
+    checked the package that it comes in.
+    Raises Misuse when the minimal kernel was not built yet, MissingTool when apt has no such package.
+    """
+    from ..spec import Spec
+
+    kernel = resolve_kernel(Spec(kernel="minimal"), cache=cache)
+    if kernel.config is None:
+        raise Misuse("the minimal kernel has no configuration", advice="kmod-harness kernel build minimal")
+    config = kernel.config
+    version = installed_version(PACKAGE) or candidate_version(PACKAGE)
+
+    def build(entry: Path) -> dict[str, object]:
+        tarball = Path("/") / _TARBALL
+        with tempfile.TemporaryDirectory(prefix=".package-", dir=entry) as scratch:
+            if not tarball.is_file():
+                unpack_packages([PACKAGE], Path(scratch))
+                tarball = Path(scratch) / _TARBALL
+            shutil.copyfile(tarball, entry / tarball.name)
+        shutil.copyfile(config, entry / "config")
+        sha256 = file_digest(entry / tarball.name)
+        (entry / "patches/linux").mkdir(parents=True)
+        (entry / "patches/linux/linux.hash").write_text(f"sha256  {sha256}  {tarball.name}\n")
+        return {"source": f"{PACKAGE} {version}", "sha256": sha256}
+
+    return cache.entry(_KIND, digest_of(version, config.read_bytes()), build)

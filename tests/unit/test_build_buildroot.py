@@ -1,0 +1,141 @@
+"""Images by Buildroot: the configuration is a contract, an image is found by what went into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_buildroot import FAILS, make_buildroot
+
+from kmod_harness.build.buildroot import DEFCONFIG, ImageRequest, build_images, built_images, image_of
+from kmod_harness.build.cache import Cache
+from kmod_harness.errors import BuildFailed, Misuse
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def build(tree: Path, cache: Cache, *, defconfig: str = DEFCONFIG, output: Path | None = None) -> Path:
+    request = ImageRequest(str(tree), defconfig, "online", output)
+    return build_images(request, cache, lambda text: None)
+
+
+def manifest(images: Path, cache: Cache) -> dict[str, object]:
+    return dict(cache.manifest("buildroot", images.parent.name) or {})
+
+
+def test_an_image_lies_where_the_harness_looks(tmp_path: Path, cache: Cache) -> None:
+    assert built_images(cache) is None
+
+    images = build(make_buildroot(tmp_path / "buildroot"), cache)
+
+    assert built_images(cache) == images
+    assert image_of(images, "cpio").read_text() == "cpio\n"
+    assert image_of(images, "ext4").read_text() == "ext4\n"
+
+
+def test_the_manifest_tells_what_the_image_was_made_from(tmp_path: Path, cache: Cache) -> None:
+    tree = make_buildroot(tmp_path / "buildroot")
+    (tree / "Config.in").write_text((tree / "Config.in").read_text() + "# mine\n")
+    (tree / "package/new.mk").write_text("")
+
+    told = manifest(build(tree, cache), cache)
+
+    provenance = told["buildroot"]
+    assert isinstance(provenance, dict)
+    assert provenance["local_changes"] == [" M Config.in", "?? package/new.mk"]
+    assert len(str(provenance["commit"])) == 40
+    assert told["sources"] == {"mode": "online", "reason": "as asked", "debian": {}}
+
+
+def test_the_same_is_not_built_twice_and_something_else_is(tmp_path: Path, cache: Cache) -> None:
+    tree = make_buildroot(tmp_path / "buildroot")
+    first = build(tree, cache)
+    (first / "mark").touch()
+
+    assert (build(tree, cache) / "mark").exists()
+
+    (tree / "Config.in").write_text((tree / "Config.in").read_text() + "# mine\n")
+    assert build(tree, cache) != first
+    mine = tmp_path / "mine_defconfig"
+    mine.write_text("BR2_x86_64=y\n")
+    assert build(tree, cache, defconfig=str(mine)) != first
+
+
+def test_a_symbol_that_falls_out_is_named(tmp_path: Path, cache: Cache) -> None:
+    tree = make_buildroot(tmp_path / "buildroot", dropped="PACKAGE_DROPBEAR")
+
+    with pytest.raises(BuildFailed) as error:
+        build(tree, cache)
+
+    assert error.value.message.startswith("1 of ")
+    assert f"{DEFCONFIG}:" in error.value.evidence
+    assert "asked for BR2_PACKAGE_DROPBEAR=y, but it is not set" in error.value.evidence
+
+
+def test_a_package_that_fails_is_named_with_its_last_words_and_the_log(tmp_path: Path, cache: Cache) -> None:
+    tree = make_buildroot(tmp_path / "buildroot", recipe=FAILS)
+
+    with pytest.raises(BuildFailed) as error:
+        build(tree, cache)
+
+    assert error.value.message == "Buildroot failed at the package busybox-1.37.0 (built)"
+    assert "libbb.c:1:1: error: no" in error.value.evidence
+    log = Path(error.value.advice.removeprefix("the whole log: "))
+    assert "libbb.c:1:1: error: no" in log.read_text()
+    assert built_images(cache) is None
+
+
+def test_a_download_that_is_not_what_buildroot_asks_for_is_refused_and_kept(
+    tmp_path: Path, cache: Cache
+) -> None:
+    tree = make_buildroot(tmp_path / "buildroot")
+    downloads = cache.entry("buildroot-downloads", "all", lambda entry: {})
+    (downloads / "busybox").mkdir()
+    (downloads / "busybox/busybox-1.37.0.tar.bz2").write_bytes(b"not it")
+
+    with pytest.raises(BuildFailed) as error:
+        build(tree, cache)
+
+    assert error.value.message.startswith("busybox-1.37.0.tar.bz2 is not what Buildroot asks for")
+    assert f"expected sha256 {'a' * 64}" in error.value.evidence
+    kept = Path(error.value.message.rpartition(" ")[2])
+    assert kept.read_bytes() == b"not it"
+    build(tree, cache)
+
+
+def test_a_configuration_without_an_image_says_which_symbol_makes_one(tmp_path: Path, cache: Cache) -> None:
+    tree = make_buildroot(tmp_path / "buildroot", recipe="mkdir -p $(O)/images; touch $(O)/images/rootfs.tar")
+    images = build(tree, cache)
+
+    with pytest.raises(Misuse, match="makes no ext4 image"):
+        image_of(images, "ext4")
+
+
+def test_the_output_can_be_kept_but_nothing_is_built_into_a_used_one(tmp_path: Path, cache: Cache) -> None:
+    tree = make_buildroot(tmp_path / "buildroot")
+    output = tmp_path / "output"
+
+    build(tree, cache, output=output)
+
+    assert (output / ".config").is_file()
+    with pytest.raises(Misuse, match="is not empty"):
+        build(tree, cache, output=output)
+
+
+@pytest.mark.parametrize("name", ["no_such_defconfig", "/no/such/file"])
+def test_a_defconfig_that_is_nowhere_names_ours(tmp_path: Path, cache: Cache, name: str) -> None:
+    with pytest.raises(Misuse) as error:
+        build(make_buildroot(tmp_path / "buildroot"), cache, defconfig=name)
+
+    assert DEFCONFIG in error.value.advice
+
+
+def test_a_line_that_kconfig_would_ignore_is_an_error(tmp_path: Path, cache: Cache) -> None:
+    mine = tmp_path / "mine_defconfig"
+    mine.write_text("BR2_x86_64=y\nCONFIG_X=y\n")
+
+    with pytest.raises(Misuse, match="mine_defconfig:2: expected BR2_NAME=value"):
+        build(make_buildroot(tmp_path / "buildroot"), cache, defconfig=str(mine))

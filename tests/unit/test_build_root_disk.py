@@ -1,0 +1,71 @@
+"""A root file system on a disk: known by its superblock, refused before a boot that could not mount it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kmod_harness.build.cpio import read_cpio
+from kmod_harness.build.initrd import harness_archive
+from kmod_harness.build.kernels import Kernel
+from kmod_harness.build.root_disk import DEVICE, TYPE, is_root_disk, require_driver
+from kmod_harness.errors import Misuse
+
+MKE2FS = shutil.which("mke2fs", path="/sbin:/usr/sbin:/usr/bin")
+
+
+@pytest.mark.skipif(MKE2FS is None, reason="needs mke2fs (e2fsprogs)")
+@pytest.mark.parametrize("type", ["ext2", "ext3", "ext4"])
+def test_a_file_system_is_known_by_its_superblock(tmp_path: Path, type: str) -> None:
+    image = tmp_path / "image"
+    subprocess.run([str(MKE2FS), "-q", "-t", type, str(image), "4M"], check=True)
+
+    assert is_root_disk(image)
+
+
+@pytest.mark.parametrize("content", [b"", b"070701" * 400, b"\x1f\x8b" * 700, bytes(4096)])
+def test_an_archive_is_none(tmp_path: Path, content: bytes) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(content)
+
+    assert not is_root_disk(image)
+    assert not is_root_disk(tmp_path / "nothing")
+
+
+def kernel(tmp_path: Path, config: str) -> Kernel:
+    (tmp_path / "config").write_text(config)
+    return Kernel("minimal", "6.1.0", tmp_path / "bzImage", config=tmp_path / "config")
+
+
+@pytest.mark.parametrize("config", ["CONFIG_EXT4_FS=y\n", "CONFIG_EXT4_FS=m\n"])
+def test_a_kernel_with_ext4_will_do(tmp_path: Path, config: str) -> None:
+    require_driver(kernel(tmp_path, config), tmp_path / "rootfs.ext4")
+
+
+def test_a_kernel_without_says_which_one_has_it(tmp_path: Path) -> None:
+    with pytest.raises(Misuse) as error:
+        require_driver(kernel(tmp_path, "# CONFIG_EXT4_FS is not set\n"), tmp_path / "rootfs.ext4")
+
+    assert "has no ext4" in error.value.message
+    assert "--kconfig kernel-config/ext4.config" in error.value.advice
+
+
+def test_a_kernel_whose_configuration_nobody_knows_may_try(tmp_path: Path) -> None:
+    require_driver(Kernel("other", "6.1.0", tmp_path / "bzImage"), tmp_path / "rootfs.ext4")
+
+
+def test_the_archive_tells_init_where_the_root_is(tmp_path: Path) -> None:
+    (tmp_path / "agent").write_bytes(b"agent")
+
+    files = {
+        entry.path: entry for entry in read_cpio(harness_archive(tmp_path / "agent", [], (DEVICE, TYPE)))
+    }
+
+    assert files["kmod-harness/root"].data == b"/dev/vda\next4\n"
+    assert "dev/console" in files
+    assert "kmod-harness/root" not in {
+        entry.path for entry in read_cpio(harness_archive(tmp_path / "agent", []))
+    }
