@@ -11,13 +11,14 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture(scope="session")
 def sample_modules(pytestconfig: pytest.Config) -> Path:
-    """Where `make modules` builds them for the kernel of this run (--kh-kernel)."""
+    """Where `make modules` builds them for the kernel of this run (--kh-kernel, --kh-kconfig)."""
     from kmod_harness.build.kernels import resolve_kernel
     from kmod_harness.cli.modules import sample_directory
     from kmod_harness.spec import Spec
 
     kernel = pytestconfig.getoption("kh_kernel") or pytestconfig.getini("kh_kernel")
-    return sample_directory(resolve_kernel(Spec(kernel=kernel or "minimal")))
+    kconfig = pytestconfig.getoption("kh_kconfig") or pytestconfig.getini("kh_kconfig")
+    return sample_directory(resolve_kernel(Spec(kernel=kernel or "minimal", kconfig=tuple(kconfig))))
 
 
 def _module(directory: Path, name: str) -> Path:

@@ -11,20 +11,31 @@ from typing import Any
 from .build.cache import Cache, default_cache, digest_of
 from .errors import MachineFailure, QemuDied
 from .guest import Guest, Process
+from .guest.protocol import CHUNK
 from .guest.restore import EarlierLife
-from .klog import find_splats, parse_console
 from .machine import RamFile, StateNotSaved, StateRefused
 from .machine.argv import Endpoints, qemu_argv
 from .start import Prepared, start_machine
-from .template import Template, TemplateDamaged, TemplateUnusable
+from .template import (
+    Template,
+    TemplateDamaged,
+    TemplateUnusable,
+    digest_of_disks,
+    obstacle,
+    save_disks,
+    saved_disks,
+)
 
 _KIND = "template"
 #: Changes when templates are made in another way.
-_RECIPE = "3"
+_RECIPE = "7"
 #: Seconds the kernel may take until its clock has settled (times 4 under emulation).
 _SETTLE_SECONDS = 5.0
 #: Processes that a test may take without a fork: insmod's, and a second opener's.
 _SPARES = 2
+#: Where modules and files of the host go.
+_DIRECTORIES = ("/kmod-harness/loaded", "/kmod-harness/pushed")
+_FIRST_FILE = "/kmod-harness/loaded/first"
 _SETTLED = "clocksource: Switched to clocksource tsc"
 
 
@@ -34,26 +45,25 @@ class NeverSaved(TemplateUnusable):
 
 def template_of(prepared: Prepared, boot_timeout: float | None = None) -> Template:
     """Returns the machine's template, booted and saved if it is new. Raises TemplateUnusable."""
-    if prepared.spec.qemu_args:
-        raise TemplateUnusable("--qemu-arg may add what cannot be shared between restored guests")
-    strangers = [device for device in prepared.spec.devices if not device.startswith("virtio-")]
-    if strangers:
-        # QEMU refuses some devices it cannot save; others, such as edu, come back silently reset
-        raise TemplateUnusable(f"QEMU may not save the device {strangers[0]}")
+    if reason := obstacle(prepared.spec):
+        raise TemplateUnusable(reason)
     cache = default_cache()
-    key = _key(prepared)
+    disk_digest = digest_of_disks(prepared.disks)
+    key = _key(prepared, disk_digest)
     refused = cache.pointer(f"no-template-{key}")
     if refused:
         raise TemplateUnusable(refused)
     try:
-        entry = cache.entry(_KIND, key, lambda directory: _make(prepared, directory, boot_timeout))
+        entry = cache.entry(
+            _KIND, key, lambda directory: _make(prepared, directory, disk_digest, boot_timeout)
+        )
     except (OSError, QemuDied) as error:
         # a full disk kills QEMU by SIGBUS in its RAM file; a cold boot needs no such file
         raise TemplateUnusable(f"it could not be saved: {error}") from error
     except NeverSaved as reason:
         cache.point(f"no-template-{key}", str(reason))
         raise
-    return _open(cache, key, entry)
+    return _open(prepared, disk_digest, cache, key, entry)
 
 
 def discard(template: Template) -> None:
@@ -61,7 +71,9 @@ def discard(template: Template) -> None:
     default_cache().remove(_KIND, template.directory.name)
 
 
-def _make(prepared: Prepared, directory: Path, boot_timeout: float | None) -> dict[str, object]:
+def _make(
+    prepared: Prepared, directory: Path, disk_digest: str, boot_timeout: float | None
+) -> dict[str, object]:
     """Boots a guest on a shared RAM file, waits until it has settled, and saves it."""
     ram, state = directory / "ram", directory / "state"
     with start_machine(prepared, ram=RamFile(ram, shared=True)) as machine:
@@ -72,6 +84,12 @@ def _make(prepared: Prepared, directory: Path, boot_timeout: float | None) -> di
             raise
         process = guest.syscaller
         spares = [Process(machine, guest.channel) for _ in range(_SPARES)]
+        for spare in spares:
+            # its memory is its own from its first call on: 0.01 s that a test need not spend
+            spare.call("getpid")
+        from .checks import read_slide
+
+        slide = read_slide(guest, prepared.kernel)
         _settle(guest)
         try:
             machine.migration.save_state(state)
@@ -79,15 +97,22 @@ def _make(prepared: Prepared, directory: Path, boot_timeout: float | None) -> di
             raise NeverSaved(error.message) from error
         except StateNotSaved as error:
             raise TemplateUnusable(error.message) from error
+        from .klog import find_splats, parse_console
+
         # read when nothing can be added any more
         log = machine.console.path.read_bytes()
         if find_splats(parse_console(log)):
             raise TemplateUnusable("the boot's kernel log holds a splat: such a boot is not kept")
         (directory / "console.log").write_bytes(log)
+        save_disks(machine, directory)
+        if digest_of_disks(prepared.disks) != disk_digest:
+            raise TemplateUnusable("the file of a disk was changed while it booted")
     return {
         "process": [process.number, process.pid],
+        "slide": slide,
         "spares": [[spare.number, spare.pid] for spare in spares],
         "ram": _fingerprint(ram),
+        "layers": {layer.name: _fingerprint(layer) for layer in directory.glob("*.qcow2")},
         "state_sha256": hashlib.sha256(state.read_bytes()).hexdigest(),
         "log_sha256": hashlib.sha256((directory / "console.log").read_bytes()).hexdigest(),
     }
@@ -106,15 +131,21 @@ def _settle(guest: Guest) -> None:
     # what the first program needs lies in the page cache from then on
     with contextlib.suppress(OSError):
         guest.run(["true"])
+    for path in _DIRECTORIES:
+        guest.make_directories(path)
+    # the memory that a module comes through is there from then on
+    guest.write_file(_FIRST_FILE, bytes(CHUNK))
+    guest.syscaller.unlink(_FIRST_FILE)
     guest.kernel_log.sync(guest.syscaller)
 
 
-def _open(cache: Cache, key: str, entry: Path) -> Template:
+def _open(prepared: Prepared, disk_digest: str, cache: Cache, key: str, entry: Path) -> Template:
     """Returns the entry's template if its files are what the manifest says. Raises TemplateUnusable."""
     manifest: dict[str, Any] = dict(cache.manifest(_KIND, key) or {})
     try:
         sound = (
             _fingerprint(entry / "ram") == manifest["ram"]
+            and all(_fingerprint(entry / name) == told for name, told in manifest["layers"].items())
             and hashlib.sha256((entry / "state").read_bytes()).hexdigest() == manifest["state_sha256"]
             and hashlib.sha256((entry / "console.log").read_bytes()).hexdigest() == manifest["log_sha256"]
         )
@@ -122,13 +153,14 @@ def _open(cache: Cache, key: str, entry: Path) -> Template:
             _process(manifest["process"]),
             (entry / "console.log").read_bytes(),
             spares=tuple(map(_process, manifest["spares"])),
+            slide=manifest["slide"],
         )
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
         sound = False
     if not sound:
         cache.remove(_KIND, key)
         raise TemplateDamaged("the saved guest was damaged or changed; it was discarded")
-    return Template(entry, earlier)
+    return Template(entry, earlier, saved_disks(prepared.disks, entry), disk_digest)
 
 
 def _process(pair: list[int]) -> tuple[int, int]:
@@ -142,14 +174,20 @@ def _fingerprint(ram: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _key(prepared: Prepared) -> str:
+def _key(prepared: Prepared, disk_digest: str) -> str:
     """Returns the digest of everything that goes into the saved machine."""
-    nowhere = Endpoints(0, 0, 0, Path("/"))
     argv = qemu_argv(
-        prepared.qemu, prepared.spec, prepared.accelerator, prepared.kernel.bzimage, prepared.initrd, nowhere
+        prepared.qemu,
+        prepared.spec,
+        prepared.accelerator,
+        prepared.kernel.bzimage,
+        prepared.initrd,
+        Endpoints(0, 0, 0, Path("/")),
+        disks=prepared.disks,
     )
     files = [prepared.qemu, str(prepared.kernel.bzimage), str(prepared.initrd), prepared.spec.firmware]
-    parts = [_RECIPE, *argv, *(_identity(path) for path in files if path), _host_cpu(prepared)]
+    identities = [_identity(path) for path in files if path]
+    parts = [_RECIPE, *argv, *identities, disk_digest, _host_cpu(prepared)]
     return digest_of(*parts)[:20]
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from .build.agent import compile_agent
 from .build.cache import Cache, default_cache, digest_of, file_digest
 from .build.initrd import channel_modules, combine, harness_archive, rootfs_paths
 from .build.kernels import Kernel, resolve_kernel
+from .build.root_disk import DEVICE, DRIVERS, TYPE, is_root_disk, require_driver
 from .build.rootfs import embedded_rootfs
 from .errors import Misuse
 from .guest import Guest
 from .kmod.preflight import KernelFacts
-from .machine import Accelerator, Clock, Machine, RamFile, choose_accelerator, find_qemu
-from .spec import Spec
+from .machine import Accelerator, Clock, DiskFile, Machine, RamFile, choose_accelerator, find_qemu
+from .spec import Disk, Spec, parse_disk
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,22 @@ class Prepared:
     initrd: Path
     accelerator: Accelerator
     qemu: str
+    disks: tuple[DiskFile, ...] = ()
 
     def guest_paths(self) -> dict[str, str]:
         """Returns the image's absolute paths, each with its symlink's target or ""; {} if unknown."""
-        return rootfs_paths(self.rootfs)
+        return {} if is_root_disk(self.rootfs) else rootfs_paths(self.rootfs)
 
     def kernel_facts(self) -> KernelFacts:
         """Returns what is known of the kernel, with the modules that the channels load."""
+        return self._facts
+
+    @cached_property
+    def _facts(self) -> KernelFacts:
         from .build.facts import kernel_facts
 
-        return kernel_facts(self.kernel, channel_modules(self.kernel))
+        more = DRIVERS if is_root_disk(self.rootfs) else ()
+        return kernel_facts(self.kernel, channel_modules(self.kernel, more=more))
 
 
 def prepare(
@@ -60,13 +68,18 @@ def prepare(
         raise Misuse(
             f"there is no firmware image {spec.firmware}", advice="--firmware takes a file for QEMU's -bios"
         )
+    disks = list(spec.disks)
+    if is_root_disk(rootfs):
+        require_driver(kernel, rootfs)
+        disks.insert(0, str(rootfs))
     return Prepared(
-        spec=replace(spec, kernel=spec.kernel or kernel.name),
+        spec=replace(spec, kernel=spec.kernel or ("minimal" if spec.kconfig else kernel.name)),
         kernel=kernel,
         rootfs=rootfs,
         initrd=_initrd(kernel, rootfs, cache),
         accelerator=choose_accelerator(qemu, spec.accelerator, cache.root),
         qemu=qemu,
+        disks=tuple(_disk(parse_disk(text), cache) for text in disks),
     )
 
 
@@ -107,23 +120,35 @@ def start_guest(
 def start_machine(
     prepared: Prepared,
     *,
+    disks: Sequence[DiskFile] | None = None,
     ram: RamFile | None = None,
     incoming: bool = False,
+    state: Path | None = None,
     stopped: bool = False,
     clock: Clock | None = None,
 ) -> Machine:
     """Returns a started machine, the guest not yet awaited.
 
-    `ram` puts its RAM in a file; `incoming`: it waits for a device state; `stopped`: its CPUs are halted.
+    `disks` are those a saved guest had, in place of the machine's own. `ram` puts its RAM in a file;
+    `incoming`: it waits for a device state; `state`: it runs on from that one; `stopped`: its CPUs are
+    halted.
     """
+    disks = prepared.disks if disks is None else disks
+    cache = default_cache()
+    # a session may last for hours, and what QEMU is started from must not be pruned meanwhile
+    of_disks = (path for disk in disks for path in (disk.file, disk.blank) if path is not None)
+    for path in (prepared.kernel.bzimage, prepared.initrd, *of_disks):
+        cache.mark_used(path)
     return Machine(
         prepared.spec,
         prepared.kernel.bzimage,
         prepared.initrd,
         prepared.accelerator,
         qemu=prepared.qemu,
+        disks=disks,
         ram=ram,
         incoming=incoming,
+        state=state,
         stopped=stopped,
         clock=clock,
     )
@@ -132,18 +157,49 @@ def start_machine(
 def _rootfs(spec: Spec, cache: Cache) -> Path:
     if spec.rootfs == "embedded":
         return embedded_rootfs(cache)
+    if spec.rootfs in ("buildroot", "buildroot-ext4"):
+        from .build.buildroot import built_images, image_of
+
+        images = built_images(cache)
+        if images is None:
+            raise Misuse(
+                f"the root file system {spec.rootfs} was not built yet",
+                advice=f"kmod-harness rootfs {spec.rootfs} (minutes), or `make rootfs ROOTFS={spec.rootfs}`",
+            )
+        return image_of(images, "ext4" if spec.rootfs == "buildroot-ext4" else "cpio")
     path = Path(spec.rootfs)
-    if spec.rootfs == "buildroot" or not path.is_file():
+    if not path.is_file():
         raise Misuse(
             f"there is no root file system {spec.rootfs}",
-            advice="--rootfs takes `embedded` or the path of a cpio archive (plain, gzip, xz)",
+            advice="--rootfs takes `embedded`, `buildroot`, `buildroot-ext4`, or the path of a cpio archive"
+            " (plain, gzip, xz) or of an ext4 image",
         )
     return path
 
 
+def _disk(disk: Disk, cache: Cache) -> DiskFile:
+    from .build.disk_image import blank_disk
+
+    file = Path(disk.file).absolute()
+    if not file.is_file():
+        raise Misuse(f"there is no disk {disk.file}", advice="a disk is FILE[,format=raw|qcow2][,ro]")
+    return DiskFile(file, disk.format, None if disk.read_only else blank_disk(file, disk.format, cache))
+
+
 def _initrd(kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
     """Returns the image's archive with the harness's own behind it, made once per content."""
-    archive = harness_archive(compile_agent(cache), channel_modules(kernel, cache=cache))
+    agent = compile_agent(cache)
+    if is_root_disk(rootfs):
+        archive = harness_archive(
+            agent, channel_modules(kernel, more=DRIVERS, cache=cache), root=(DEVICE, TYPE)
+        )
+
+        def write(entry: Path) -> dict[str, object]:
+            (entry / "initrd.cpio").write_bytes(archive)
+            return {"root": DEVICE}
+
+        return cache.entry("initrd", digest_of(archive)[:20], write) / "initrd.cpio"
+    archive = harness_archive(agent, channel_modules(kernel, cache=cache))
 
     def build(entry: Path) -> dict[str, object]:
         combine(rootfs, archive, entry / "initrd.cpio", cache=cache)

@@ -7,13 +7,20 @@ every guest is a new process on a copy-on-write mapping of it, so a restore and 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+import filecmp
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .errors import KmodHarnessError
+from .build.cache import default_cache, digest_of
+from .errors import BootFailed, GuestHang, KmodHarnessError
 from .guest import Guest
 from .guest.restore import EarlierLife
-from .machine import Clock, RamFile
+from .machine import Clock, DiskFile, Machine, RamFile
+from .machine.disks import overlay_path
+from .spec import Spec
 from .start import Prepared, start_machine
 
 
@@ -27,10 +34,15 @@ class TemplateDamaged(TemplateUnusable):
 
 @dataclass(frozen=True)
 class Template:
-    """A saved guest on disk, and the life it had until then."""
+    """A saved guest on disk, and the life it had until then.
+
+    disks: its own, with what it had written to them. disk_digest: of what the user's files held then.
+    """
 
     directory: Path
     earlier: EarlierLife = field(repr=False)
+    disks: tuple[DiskFile, ...] = ()
+    disk_digest: str = ""
 
     @property
     def ram(self) -> Path:
@@ -41,18 +53,91 @@ class Template:
         return self.directory / "state"
 
 
-def restore(prepared: Prepared, template: Template, clock: Clock | None = None) -> Guest:
+def obstacle(spec: Spec) -> str:
+    """Returns why guests of this machine cannot be saved, "" when they can.
+
+    QEMU refuses to save some devices; others, such as edu, it restores in the state of a reset, without
+    a word. Of virtio devices it saves all they are, but not the file that one names (romfile=, evdev=).
+    """
+    if spec.qemu_args:
+        return "--qemu-arg may add what QEMU does not save, or what two guests cannot share"
+    for device in spec.devices:
+        if not device.startswith("virtio-"):
+            return f"QEMU may not save the device {device}"
+        if "/" in device:
+            return f"the device {device} names a file, which may change"
+    return ""
+
+
+def digest_of_disks(disks: Sequence[DiskFile]) -> str:
+    """Returns what stands for the content of the user's files now, "" without disks. Raises Misuse."""
+    from .build.disk_image import image_digest
+
+    cache = default_cache()
+    return digest_of(*(image_digest(disk.file, disk.format, cache) for disk in disks)) if disks else ""
+
+
+def save_disks(machine: Machine, directory: Path) -> None:
+    """Keeps what a guest and those before it wrote to its disks: `disk-NUMBER-DEPTH.qcow2`, a layer each.
+
+    QEMU has flushed it when it has saved the guest's state. Nothing elsewhere but the user's files is
+    needed by what is saved here.
+    """
+    for number, disk in enumerate(machine.disks):
+        for depth, layer in enumerate(disk.layers):
+            _link_or_copy(layer, directory / f"disk-{number}-{depth}.qcow2")
+        written = overlay_path(machine.directory, number)
+        if disk.blank is not None and not filecmp.cmp(written, disk.blank, shallow=False):
+            shutil.copyfile(written, directory / f"disk-{number}-{len(disk.layers)}.qcow2")
+
+
+def saved_disks(disks: Sequence[DiskFile], directory: Path) -> tuple[DiskFile, ...]:
+    """Returns these disks with the layers that `save_disks` put there, in place of their own."""
+    saved = []
+    for number, disk in enumerate(disks):
+        count = len(list(directory.glob(f"disk-{number}-*.qcow2")))
+        layers = (directory / f"disk-{number}-{depth}.qcow2" for depth in range(count))
+        saved.append(replace(disk, layers=tuple(layers)))
+    return tuple(saved)
+
+
+def _link_or_copy(layer: Path, path: Path) -> None:
+    """Makes `path` hold what a layer, which nobody writes to any more, holds."""
+    try:
+        os.link(layer, path)
+    except OSError:
+        shutil.copyfile(layer, path)
+
+
+def restore(
+    prepared: Prepared, template: Template, clock: Clock | None = None, *, boot_timeout: float | None = None
+) -> Guest:
     """Returns a new guest in the state of its template; whoever takes it closes its machine.
 
-    Raises TemplateUnusable when the template does not load.
+    Raises TemplateUnusable when the template does not load, BootFailed when that takes longer than
+    `boot_timeout`, in seconds and exact.
     """
+    # what it remembers of its disks, in its page cache for one, must still be so
+    if digest_of_disks(template.disks) != template.disk_digest:
+        raise TemplateUnusable("the file of a disk was changed after the guest was saved")
     with contextlib.ExitStack() as undo:
         try:
             ram = RamFile(template.ram, shared=False)
-            machine = undo.enter_context(start_machine(prepared, ram=ram, incoming=True, clock=clock))
-            machine.migration.load_state(template.state)
-            guest = Guest(machine, kernel_facts=prepared.kernel_facts, earlier=template.earlier)
+            machine = undo.enter_context(
+                start_machine(prepared, disks=template.disks, ram=ram, state=template.state, clock=clock)
+            )
+            guest = Guest(
+                machine,
+                kernel_facts=prepared.kernel_facts,
+                earlier=template.earlier,
+                boot_timeout=boot_timeout,
+            )
         except (KmodHarnessError, OSError) as error:
+            if boot_timeout is not None and isinstance(error, GuestHang):
+                # the limit was the user's: the template may be sound
+                raise BootFailed(
+                    f"the saved guest was not ready within {boot_timeout:g} s", evidence=error.evidence
+                ) from error
             reason = error.message if isinstance(error, KmodHarnessError) else str(error)
             raise TemplateDamaged(f"the saved guest did not load: {reason}") from error
         undo.pop_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -126,17 +127,36 @@ def _private_mib(guest: Guest) -> float:
 
 
 def measure_xdist(module: Path, count: int) -> Iterable[Figure]:
-    """The same tests in one process and in two workers, alternately, twice."""
-    times: dict[str, list[float]] = {"200 tests, no xdist": [], "200 tests, two xdist workers": []}
+    """The same tests in one process, which has a guest on standby, and in workers, which have none.
+
+    Alternately, twice. Seconds, and seconds of CPU per test, QEMU's included.
+    """
+    ways: dict[str, list[str]] = {
+        "no xdist": [],
+        "one xdist worker": ["-n1"],
+        "two xdist workers": ["-n2"],
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as directory:
         suite = Path(directory, "test_suite.py")
         suite.write_text(SUITE.format(count=count, module=str(module)))
         command = [sys.executable, "-m", "pytest", "-q", str(suite), "-p", "no:cacheprovider"]
         for _ in range(2):
-            for name, more in zip(times, ([], ["-n2"]), strict=True):
+            for name, more in ways.items():
                 run = [*command, *more]
+                before = _children_seconds()
                 times[name].append(
                     seconds(lambda r=run: subprocess.run(r, check=True, capture_output=True, cwd=directory))
                 )
-    for name, values in times.items():
-        yield Figure(name, "s", tuple(values))
+                cpu[name].append((_children_seconds() - before) / count)
+    for name in ways:
+        yield Figure(f"{count} tests, {name}", "s", tuple(times[name]))
+    for name in ways:
+        yield Figure(f"CPU per test, {name}", "s", tuple(cpu[name]))
+
+
+def _children_seconds() -> float:
+    """Returns the seconds of CPU of all processes that have ended below this one, user and system."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -26,9 +26,9 @@ PAGE = 4096
     ("path", "flags", "number"),
     [
         ("/nonexistent", os.O_RDONLY, errno.ENOENT),
-        ("/init/x", os.O_RDONLY, errno.ENOTDIR),
+        ("/etc/passwd/x", os.O_RDONLY, errno.ENOTDIR),
         ("/tmp", os.O_WRONLY, errno.EISDIR),
-        ("/init", os.O_CREAT | os.O_EXCL, errno.EEXIST),
+        ("/etc/passwd", os.O_CREAT | os.O_EXCL, errno.EEXIST),
         ("x" * 300, os.O_RDONLY, errno.ENAMETOOLONG),
     ],
 )
@@ -101,7 +101,7 @@ class TestBadPointers:
 
         assert (killed.value.signal, killed.value.call) == (signal.SIGSEGV, "peek")
         assert not process.is_alive
-        assert guest.exists("/init")
+        assert guest.exists("/etc/passwd")
 
 
 class TestBatches:
@@ -169,7 +169,7 @@ class TestProcesses:
         with pytest.raises(GuestHang):
             guest.syscaller.syscall(READ, reader, OutUpToResult(1), 1, timeout=0.2)
 
-        assert guest.exists("/init")
+        assert guest.exists("/etc/passwd")
         assert guest.judge(guest.kernel_log.mark()) == ()
 
     def test_a_file_left_by_a_call_that_hung_hides_nothing(self, guest: Guest) -> None:
@@ -217,7 +217,7 @@ class TestProcesses:
 
         assert one.call("getcwd", Out(16), 16).buffers[0].startswith(b"/proc\0")
         assert other.call("getcwd", Out(16), 16).buffers[0].startswith(b"/\0")
-        assert one.open("/init").fd == other.open("/init").fd == 3
+        assert one.open("/etc/passwd").fd == other.open("/etc/passwd").fd == 3
 
 
 @pytest.mark.expect_splat("OOPS")

@@ -106,7 +106,7 @@ def test_children_left_in_the_background_are_not_awaited(guest: Guest) -> None:
 
     assert done.stdout == b"started\n"
     assert time.monotonic() - started < 5
-    guest.run(["killall", "sleep"])
+    guest.run(["sh", "-c", "kill $(pidof sleep)"])
 
 
 def test_a_hundred_programs_one_after_the_other(guest: Guest) -> None:

@@ -134,6 +134,12 @@ def test_expects_without_a_guest():
 
 def test_uses_no_guest():
     assert True
+
+def test_a_kunit_case_fails(guest):
+    with guest.open("/dev/kmsg", os.O_WRONLY) as log:
+        for line in (b"KTAP version 1", b"1..2", b"ok 1 adds", b"# divides: EXPECTATION FAILED",
+                     b"not ok 2 divides"):
+            log.write(line)
 """
 
 
@@ -170,6 +176,7 @@ def suite(run_suite: RunSuite, chardev_ko: Path, faulty_ko: Path) -> SuiteRun:
         ("test_after_that_it_is_gone", ("passed",), "passed"),
         ("test_expects_without_a_guest", ("failure",), "failed"),
         ("test_uses_no_guest", ("passed",), ""),
+        ("test_a_kunit_case_fails", ("failure",), "failed"),
     ],
 )
 def test_each_test_has_its_own_outcome(
@@ -198,6 +205,7 @@ def test_each_test_has_its_own_outcome(
         ("test_the_other_guest_warns", "KernelWarning: WARNING: WARNING in faulty_warn", "faulty_init"),
         ("test_expected_warning_stays_away", "CheckFailed: the expected WARNING did not come", "->"),
         ("test_loads_what_is_no_module", "ModuleFileError: ", "test_kernel.py"),
+        ("test_a_kunit_case_fails", "CheckFailed: KUnit: divides failed", "divides: EXPECTATION FAILED"),
     ],
 )
 def test_a_failure_begins_with_its_kind(suite: SuiteRun, test: str, message: str, text: str) -> None:

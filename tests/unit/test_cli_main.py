@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -42,9 +42,12 @@ def test_help_takes_less_than_a_fifth_of_a_second() -> None:
     command = [sys.executable, "-m", "kmod_harness.cli.main", "--help"]
     times = []
     for _ in range(5):
-        started = time.monotonic()
+        # processor time: on a busy machine the clock tells of the others
+        started = os.times()
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        times.append(time.monotonic() - started)
+        ended = os.times()
+        spent = ended.children_user + ended.children_system
+        times.append(spent - started.children_user - started.children_system)
     assert min(times) < 0.2, times
 
 

@@ -18,6 +18,7 @@ from kmod_harness.errors import (
 )
 from kmod_harness.guest import ProcessKilled
 from kmod_harness.klog import Outcome, Splat, SplatKind, outcome_of_error
+from kmod_harness.klog.ktap import KtapResult, TestStatus
 
 
 def _splat(kind: SplatKind) -> Splat:
@@ -116,3 +117,14 @@ def test_an_expected_splat_that_does_not_come_is_a_failure() -> None:
 def test_a_killed_process_without_a_splat_is_a_failure() -> None:
     error: MachineFailure = ProcessKilled("killed", 9, "write")
     assert judge(Facts(errors=[error])).outcome is Outcome.FAILED
+
+
+def test_a_failed_kunit_case_fails_a_run_that_is_otherwise_clean() -> None:
+    passed, failed, skipped = (
+        KtapResult(f"suite/{status}", status)
+        for status in (TestStatus.PASSED, TestStatus.FAILED, TestStatus.SKIPPED)
+    )
+    assert judge(Facts(cases=[passed, skipped])).outcome is Outcome.PASSED
+    verdict = judge(Facts(cases=[passed, failed, skipped, failed]))
+    assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, "KUnit: suite/failed and 1 more failed")
+    assert judge(Facts(cases=[failed], splats=[OOPS])).outcome is Outcome.SPLAT

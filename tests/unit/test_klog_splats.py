@@ -48,7 +48,7 @@ def test_sleeping_in_atomic_context_and_what_it_leads_to_are_two_splats() -> Non
     atomic, imbalance = find_splats(recorded("atomic"))
     assert (atomic.kind, atomic.title) == (SplatKind.ATOMIC_SLEEP, "scheduling while atomic in bad_atomic")
     assert (atomic.task, atomic.pid) == ("init", 26)
-    assert (imbalance.kind, imbalance.function) == (SplatKind.WARNING, "do_one_initcall")
+    assert (imbalance.kind, imbalance.function) == (SplatKind.INIT_IMBALANCE, "bad_init")
     assert "preemption imbalance" in imbalance.text
 
 
@@ -125,7 +125,7 @@ def test_a_log_with_levels_and_callers_gives_the_same_splats() -> None:
          "kmalloc-N (Tainted: G B ): Poison overwritten"),
         ("Out of memory: Killed process 81 (cat) total-vm:1kB", "OUT_OF_MEMORY", "out of memory"),
         ("initcall demo_init+0x0/0x20 returned with preemption imbalance", "INIT_IMBALANCE",
-         "initcall imbalance"),
+         "initcall imbalance in demo_init"),
     ],
 )  # fmt: skip
 def test_a_header_as_the_kernel_formats_it(line: str, kind: str, title: str) -> None:
@@ -290,3 +290,57 @@ def test_a_report_gives_registers_frames_with_offsets_and_taint() -> None:
     assert splat.registers["RAX"] == 0 and splat.registers["CR2"] == 0x10
     assert splat.registers["RSP"] == 0xFFFFC900000B7E40 and splat.registers["EFLAGS"] == 0x10246
     assert splat.taint == "GWO"
+
+
+def test_an_initcall_s_imbalance_is_told_by_the_message_of_its_warning() -> None:
+    log = """\
+------------[ cut here ]------------
+initcall faulty_init+0x0/0x1000 [faulty] returned with preemption imbalance 
+WARNING: CPU: 0 PID: 30 at init/main.c:1284 do_one_initcall+0x147/0x19c
+Modules linked in: faulty(O+)
+CPU: 0 PID: 30 Comm: harness-worker Tainted: G           O       6.1.192-kmod-harness #1 
+RIP: 0010:do_one_initcall+0x147/0x19c
+Call Trace:
+ <TASK>
+ do_init_module+0x4b/0x1d4
+ __do_sys_finit_module+0x9e/0xc8
+ </TASK>
+---[ end trace 0000000000000000 ]---
+"""  # noqa: W291
+    (splat,) = find_splats(parse_console("".join(f"[    2.843203] {line}\n" for line in log.splitlines())))
+    assert (splat.kind, splat.title) == (
+        SplatKind.INIT_IMBALANCE,
+        "initcall imbalance in faulty_init",
+    )
+    assert (splat.task, splat.pid, splat.cpu) == ("harness-worker", 30, 0)
+
+
+def test_leaked_objects_are_reports_of_their_own_and_their_number_is_none() -> None:
+    """As mm/kmemleak.c prints them with kmemleak.verbose=1 (6.1)."""
+
+    def leaked(function: str) -> list[str]:
+        return [
+            "kmemleak: unreferenced object 0xffff888003a1c2c0 (size 64):",
+            'kmemleak:   comm "provoke.sh", pid 40, jiffies 4294893296',
+            "kmemleak:   hex dump (first 32 bytes):",
+            "kmemleak:     01 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b  .kkkkkkkkkkkkkkk",
+            "kmemleak:     6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b 6b  kkkkkkkkkkkkkkkk",
+            "kmemleak:   backtrace:",
+            "kmemleak:     [<000000002d2f1a43>] kmalloc_trace+0x27/0xc0",
+            f"kmemleak:     [<00000000a4a2b0a1>] {function}+0x1b/0x60 [faulty]",
+            "kmemleak:     [<0000000090cf2d2a>] vfs_write+0x1bd/0x4d0",
+        ]
+
+    summary = "kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)"
+    one, two = from_lines(*leaked("faulty_leak"), *leaked("other_leak"), summary, "faulty: unloaded")
+    assert (one.kind, one.title, one.modules) == (
+        SplatKind.KMEMLEAK,
+        "memory leak in faulty_leak",
+        ("faulty",),
+    )
+    assert (one.task, one.pid) == ("provoke.sh", 40)
+    assert two.title == "memory leak in other_leak"
+    assert two.text.endswith(summary)
+    assert (
+        len(from_lines("BUG: memory leak", *(line.removeprefix("kmemleak: ") for line in leaked("x_y")))) == 1
+    )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import stat
-import struct
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..guest import Guest
-from ..guest.process import c_path
-from ..guest.protocol import Call, Out
-from ..guest.syscalls import NUMBERS
+from ..guest.proc_files import calls_that_read, content
+from ..guest.process import c_path, check
+from ..guest.protocol import Call, OutUpToResult, ResultOf
+from ..guest.syscalls import AT_FDCWD, NUMBERS, parse_entries
 from .require import require
+
+_PROC_MODULES = "/proc/modules"
+#: Room for 1,000 entries and more a read.
+_DIRECTORY_BYTES, _DIRECTORY_READS = 32768, 4
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,17 @@ def device_nodes(guest: Guest) -> frozenset[str]:
 
     Not its directories: the image's init makes some of its own (/dev/pts) when it comes to it.
     """
-    paths = [f"/dev/{name}" for name in guest.syscaller.list_directory("/dev")]
-    stat_size, mode_at = 144, 24
-    calls = [Call(NUMBERS["lstat"], (c_path(path), Out(stat_size))) for path in paths]
-    results = guest.syscaller.batch(calls)
-    modes = [struct.unpack_from("<I", result.buffers[0], mode_at)[0] for result in results]
-    return frozenset(
-        path for path, mode in zip(paths, modes, strict=True) if stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+    opened = ResultOf(0)
+    entries = Call(NUMBERS["getdents64"], (opened, OutUpToResult(_DIRECTORY_BYTES), _DIRECTORY_BYTES))
+    results = guest.syscaller.batch(
+        [
+            Call(NUMBERS["openat"], (AT_FDCWD, c_path("/dev"), os.O_RDONLY | os.O_DIRECTORY, 0)),
+            *[entries] * _DIRECTORY_READS,
+            Call(NUMBERS["close"], (opened,)),
+        ]
     )
+    listing = b"".join(check(result, "/dev").buffers[0] for result in results[1:-1])
+    return frozenset(f"/dev/{entry.name}" for entry in parse_entries(listing) if entry.is_device)
 
 
 def check_gone(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Gone:
@@ -42,7 +49,7 @@ def check_gone(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Gone:
 
     Raises CheckFailed that names everything that is left.
     """
-    left = _left_outside_kallsyms(guest, module, nodes)
+    left = _left(guest, [module], nodes)
     symbols = guest.kallsyms().of_module(module)
     if symbols:
         left.append(f"/proc/kallsyms has {len(symbols)} symbols, {symbols[0].name} first")
@@ -52,14 +59,20 @@ def check_gone(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Gone:
 
 def check_nothing_left(guest: Guest, modules: Sequence[str], nodes: Sequence[str]) -> None:
     """The same for several modules, without kallsyms, which takes 0.2 s to read. Raises CheckFailed."""
-    left = [line for module in modules for line in _left_outside_kallsyms(guest, module, ())]
-    left += [f"{path} exists" for path in nodes if guest.exists(path)]
+    left = _left(guest, modules, nodes)
     require(not left, f"{', '.join(modules)} left something behind after the unload", "\n".join(left))
 
 
-def _left_outside_kallsyms(guest: Guest, module: str, nodes: Sequence[str]) -> list[str]:
-    left = [f"{path} exists" for path in (*nodes, f"/sys/module/{module}") if guest.exists(path)]
-    names = [line.split(None, 1)[0] for line in guest.read_text("/proc/modules").splitlines() if line.strip()]
-    if module in names:
-        left.append("/proc/modules lists it")
-    return left
+def _left(guest: Guest, modules: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """Returns a line for each thing left in /dev, /sys/module and /proc/modules; asks in one round trip."""
+    calls = calls_that_read(_PROC_MODULES)
+    ends = len(calls)
+    paths = [*nodes, *(f"/sys/module/{module}" for module in modules)]
+    calls += [Call(NUMBERS["faccessat"], (AT_FDCWD, c_path(path), 0)) for path in paths]
+    results = guest.syscaller.batch(calls)
+    left = [f"{path} exists" for path, result in zip(paths, results[ends:], strict=True) if result.errno == 0]
+    listing, complete = content(results[:ends], _PROC_MODULES)
+    if not complete:
+        listing = guest.syscaller.read_proc(_PROC_MODULES)
+    names = [line.split(None, 1)[0] for line in listing.decode(errors="replace").splitlines() if line.strip()]
+    return left + [f"/proc/modules lists {module}" for module in modules if module in names]

@@ -47,14 +47,22 @@ class Ahead:
     def __enter__(self) -> Ahead:
         from ..errors import KmodHarnessError
 
-        # whatever is wrong with a guess is no failure: the run goes its ordinary way
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, KmodHarnessError):
-            self._start()
+        with contextlib.ExitStack() as undo:
+            # a signal may come at any moment
+            undo.callback(self.close)
+            # whatever is wrong with a guess is no failure: the run goes its ordinary way
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, KmodHarnessError):
+                self._start()
+            undo.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kills what was started and not taken."""
         machine, self._machine = self._machine, None
         if machine is not None:
             machine.close()
@@ -62,6 +70,10 @@ class Ahead:
     def _start(self) -> None:
         kept = json.loads(self._slot.read_bytes())
         template = Path(kept["template"])
+        # it holds a command line that is executed: nobody else may have written it
+        status = os.stat(self._slot)
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            return
         if kept["key"] != self._key or _identity(template) != kept["identity"]:
             return
         forked = _fork(kept["argv"], template)

@@ -185,12 +185,14 @@ def _drive(
     if unloaded and ready:
         names = [row.file.name for row in record.modules]
         _attempt(record, lambda: check_nothing_left(guest, names, appeared), "judge")
+        if names:
+            _attempt(record, guest.scan_kmemleak, "judge")
     if unloaded or _answers(guest, record):
         # its own process: one that hangs in an unload must not hold up the log
         _attempt(record, lambda: guest.kernel_log.sync(guest.process()), "judge")
 
 
-def _attempt(record: RunRecord, act: Callable[[], None], stage: str) -> bool:
+def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:
     """Returns False, the error kept, when the act failed and the guest may still be there."""
     try:
         with record.stage(stage):

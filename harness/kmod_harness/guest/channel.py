@@ -51,13 +51,13 @@ class AgentChannel:
             raise ProtocolError(f"the agent speaks version {version}, not {PROTOCOL_VERSION}")
         return int.from_bytes(frame.payload[4:8], "little")
 
-    def greet(self, epoch: int, deadline: Deadline) -> None:
-        """Returns when the agent of a restored guest answers in this life; older frames are dropped.
+    def begin_greeting(self, epoch: int, deadline: Deadline) -> int:
+        """Greets the agent of a restored guest; returns the tag of its answer, the first frame of this life.
 
-        Raises what Watch.wait raises.
+        Older frames are dropped from here on. Raises what Watch.wait raises.
         """
         self.epoch = epoch
-        self.ask(Kind.HELLO, deadline=deadline)
+        return self.send(Kind.HELLO, deadline=deadline)
 
     def send(self, kind: Kind, payload: bytes = b"", *, worker: int = 0, deadline: Deadline) -> int:
         """Sends a request; returns its tag, whose mailbox is open from now on."""
@@ -103,12 +103,21 @@ class AgentChannel:
         finally:
             self.forget(tag)
 
-    def take_in(self) -> None:
-        """Takes in what has arrived, without waiting. Raises what ended the machine, ProtocolError."""
+    def is_between_frames(self) -> bool:
+        """Takes in all that has arrived; True when nothing, in either direction, is cut in a frame's middle."""
+        while self.take_in():
+            pass
+        return not self._unsent and self._reader.is_between_frames
+
+    def take_in(self) -> bool:
+        """Takes in what has arrived, without waiting; False when that is nothing.
+
+        Raises what ended the machine, ProtocolError.
+        """
         try:
             data = self._socket.recv(1 << 18)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
@@ -121,6 +130,7 @@ class AgentChannel:
                 continue
             if frame.tag in self._mailboxes:
                 self._mailboxes[frame.tag].append(frame)
+        return True
 
     def _note_life(self, frame: Frame) -> None:
         """Keeps who lives and who died; a death carries the tag of what its worker did last."""

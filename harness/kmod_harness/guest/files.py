@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .process import CALL_SECONDS, Pending, check
 from .protocol import CHUNK, Call, InOut, Out, OutUpToResult, Result
-from .syscalls import NUMBERS
+from .syscalls import NUMBERS, parse_entries
 
 if TYPE_CHECKING:
     from .process import Process
@@ -98,12 +98,7 @@ class GuestFile:
     def getdents(self) -> list[str]:
         """Returns the next names of a directory, [] at its end (getdents64(2))."""
         data = check(self._single("getdents64", self.fd, OutUpToResult(32768), 32768), self.path).buffers[0]
-        names, at = [], 0
-        while at + 19 < len(data):
-            (size,) = struct.unpack_from("<H", data, at + 16)
-            names.append(os.fsdecode(data[at + 19 : at + size].split(b"\0", 1)[0]))
-            at += max(size, 19)
-        return names
+        return [entry.name for entry in parse_entries(data)]
 
     def _begin(self, name: str, *arguments: int | bytes | Out | OutUpToResult | InOut) -> Pending:
         return self.process.begin([Call(NUMBERS[name], tuple(arguments))])

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GuestHang, MachineFailure, Misuse
-from ..klog import Splat
-from ..kmod.elf import KernelModule
-from ..kmod.preflight import KernelFacts
 from ..machine import Machine
 from ..spec import Spec
 from . import jobs
@@ -19,9 +16,12 @@ from .channel import AgentChannel
 from .kernel_log import KernelLog
 from .module import LoadedModule, Parameter, load, refuse
 from .process import Process, ProcessKilled
-from .restore import EarlierLife, wake
+from .restore import EarlierLife, Waking
 
 if TYPE_CHECKING:
+    from ..klog import Splat
+    from ..kmod.elf import KernelModule
+    from ..kmod.preflight import KernelFacts
     from ..kmod.symbols import Kallsyms
     from .files import GuestFile
     from .shell import Shell
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 
 #: Seconds from QEMU's start to the agent's first word (times 4 under emulation).
 BOOT_SECONDS = 15.0
+#: Seconds after which kmemleak suspects an object, and a little more.
+_KMEMLEAK_AGE = 5.1
+_KMEMLEAK_VERBOSE = "/sys/module/kmemleak/parameters/verbose"
 
 
 class Guest:
     """A booted guest. Everything here fails at once, and says so, when the machine ends.
 
     `kernel_facts` gives what is known of its kernel for the check before a load,
-    None for no check. `boot_seconds` runs from QEMU's start to the agent's first word.
+    None for no check. `boot_seconds` runs from QEMU's start to the agent's first word. `earlier` is a
+    restored guest's, `waking` the same guest when it was called already.
     """
 
     def __init__(
@@ -45,30 +49,39 @@ class Guest:
         kernel_facts: Callable[[], KernelFacts | None] = lambda: None,
         boot_timeout: float | None = None,
         earlier: EarlierLife | None = None,
+        waking: Waking | None = None,
     ) -> None:
         self.machine = machine
         self._kernel_facts = kernel_facts
         self._facts: KernelFacts | None = None
-        self.channel = AgentChannel(machine)
+        if earlier is not None and waking is None:
+            waking = Waking(machine, earlier)
+        self.channel = waking.channel if waking else AgentChannel(machine)
         self._process: Process | None = None
         deadline = machine.deadline(
             "the boot", BOOT_SECONDS if boot_timeout is None else boot_timeout, exact=boot_timeout is not None
         )
-        if earlier is None:
+        if waking is None:
             self.channel.await_hello(deadline)
         else:
-            self._process = wake(machine, self.channel, earlier, deadline)
+            self._process = waking.finish(deadline)
         self.was_restored = earlier is not None
+        #: the kernel's, in bytes, where it was told before; None where it has to be read
+        self.known_slide = earlier.slide if earlier else None
         self.boot_seconds = time.monotonic() - machine.started
         self.kernel_log = KernelLog(machine, earlier.log if earlier else b"")
         self._others: list[Process] = []
         self._modules: list[LoadedModule] = []
+        #: name -> the file `load` was last given, also of modules the kernel refused or has no more
+        self.loaded_files: dict[str, KernelModule] = {}
         #: processes that wait unused (number, pid)
         self.spares = list(earlier.spares) if earlier else []
         #: modules of the checkpoint this guest comes from; they are not its own to unload
         self.inherited = earlier.modules if earlier else ()
+        #: whether `load` ever succeeded, here or in the guest it is a checkpoint of
+        self.has_loaded = bool(self.inherited)
         #: what `checkpoint` does; the pytest plugin sets it
-        self.saver: Callable[[Guest], Any] | None = None
+        self.saver: Callable[[Guest, str], Any] | None = None
         self._shell: Shell | None = None
         self._ssh: Ssh | None = None
 
@@ -82,16 +95,18 @@ class Guest:
     def syscaller(self) -> Process:
         """The process behind this class's own calls; a new one when the last was killed or blocks."""
         if self._process is None or not self._process.is_alive:
-            self._process = Process(self.machine, self.channel)
+            self._process = self._new_process()
         elif self._process.is_busy:
             self._others.append(self._process)
-            self._process = Process(self.machine, self.channel)
+            self._process = self._new_process()
         return self._process
+
+    def _new_process(self) -> Process:
+        return Process(self.machine, self.channel, self.spares.pop() if self.spares else None)
 
     def process(self) -> Process:
         """Returns a new process of the guest: a second opener, a reader that may block."""
-        spare = self.spares.pop() if self.spares else None
-        process = Process(self.machine, self.channel, spare)
+        process = self._new_process()
         self._others.append(process)
         return process
 
@@ -117,11 +132,9 @@ class Guest:
 
     def make_directories(self, path: str) -> None:
         """Makes a directory and its parents; one that exists is left as it is."""
-        made = ""
-        for part in path.strip("/").split("/"):
-            made += f"/{part}"
-            if not self.exists(made):
-                self.syscaller.mkdir(made)
+        parts = path.strip("/").split("/")
+        made = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        self.syscaller.make_directories(made)
 
     def push(self, source: Path, path: str) -> None:
         """Copies a file or a directory from the host, with its permissions."""
@@ -214,11 +227,13 @@ class Guest:
         file = read_module(path)
         if not force:
             self.check_before_loading(file)
+        self.loaded_files[file.name] = file
         started = time.monotonic()
         data = module_bytes(file.path)
         module = load(self, file, data, {**(parameters or {}), **more}, process=process, timeout=timeout)
         module.load_seconds = time.monotonic() - started
         self._modules.append(module)
+        self.has_loaded = True
         return module
 
     def check_before_loading(self, file: KernelModule) -> None:
@@ -266,19 +281,20 @@ class Guest:
 
         return parse_kallsyms(self.syscaller.read_proc("/proc/kallsyms").decode(errors="replace"))
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self, name: str = "") -> Any:
         """Saves the guest as it is now; what it returns gives guests in that state (`.guest()`).
 
-        Prepare once, branch many times: what is loaded and open is so in every branch. It lives as
-        long as this guest, which goes on. Raises Misuse where nothing keeps checkpoints: outside pytest,
-        kmod_harness.checkpoint.save_checkpoint takes a directory.
+        Prepare once, branch many times: what is loaded and open is so in every branch. The guest goes on;
+        its checkpoint lives as long as it does, one with a name as long as the fixture `machine`, whose
+        `machine.checkpoint(name)` gives it again. Raises Misuse for a name that is taken, and where nothing
+        keeps checkpoints: outside pytest, kmod_harness.checkpoint.save_checkpoint takes a directory.
         """
         if self.saver is None:
             raise Misuse(
                 "this guest was not given a place for checkpoints",
                 advice="kmod_harness.checkpoint.save_checkpoint(prepared, guest, directory) takes one",
             )
-        return self.saver(self)
+        return self.saver(self, name)
 
     # --- judging
 
@@ -303,15 +319,24 @@ class Guest:
     def scan_kmemleak(self) -> bool:
         """Has the kernel look for leaked memory, and tell in its log; False where it has no kmemleak.
 
-        Two scans: an object is suspected when it is older than 5 s or was seen unreferenced before
-        (mm/kmemleak.c, 6.1).
+        An object is suspected when it is 5 s old and has not changed since the scan before
+        (MSECS_MIN_AGE, update_checksum, mm/kmemleak.c, 6.1): there are two scans, so far apart.
+        Raises MachineFailure when kmemleak has switched itself off.
         """
         try:
+            self.write_file(_KMEMLEAK_VERBOSE, b"1")  # each object with its backtrace
             with self.open("/sys/kernel/debug/kmemleak", os.O_WRONLY) as file:
-                for _ in range(2):
-                    file.write(b"scan")
+                file.write(b"scan")
+                self.machine.settle(_KMEMLEAK_AGE)
+                file.write(b"scan")
         except FileNotFoundError:
             return False
+        except PermissionError:
+            raise MachineFailure(
+                "the kernel's leak detector has switched itself off: a leak would go unseen",
+                evidence=self.kernel_log.text_since(0)[-2000:],
+                advice="more memory for the guest (--memory) leaves it its own",
+            ) from None
         return True
 
     def judge(self, since: int, expected: str = "") -> tuple[Splat, ...]:

@@ -133,7 +133,8 @@ def run(
 
 def _kill(machine: Machine, channel: AgentChannel, tag: int) -> None:
     """Ends an overdue program; one that no signal reaches (state D) stays and is the guest's problem."""
-    deadline = machine.deadline("ending an overdue program", 3.0, exact=True)
+    # an agent that runs at all answers in milliseconds; a verdict is waiting
+    deadline = machine.deadline("ending an overdue program", 1.0, exact=True)
     try:
         channel.ask(Kind.SIGNAL, struct.pack("<II", tag, signal.SIGKILL), deadline=deadline)
     except (GuestHang, OSError):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..klog import ConsoleParser, KernelRecord, Splat, find_splats, parse_console
+from ..klog import ConsoleParser, KernelRecord, parse_console
 from ..machine import Deadline, Machine
+from .process import check
+from .protocol import Call, ResultOf
+from .syscalls import AT_FDCWD, NUMBERS
 
 if TYPE_CHECKING:
+    from ..klog import Splat
+    from ..klog.ktap import KtapResult
     from .process import Process
 
 _NONCE = "kmod-harness-nonce "
@@ -64,7 +69,15 @@ class KernelLog:
         return "\n".join(record.raw for record in self.since(mark))
 
     def splats_since(self, mark: int) -> tuple[Splat, ...]:
+        from ..klog import find_splats
+
         return find_splats(self.since(mark))
+
+    def ktap(self, since: int = 0) -> tuple[KtapResult, ...]:
+        """Returns the cases that KUnit suites reported behind a mark; () when none ran."""
+        from ..klog.ktap import ktap_results
+
+        return ktap_results(self.since(since))
 
     def sync(self, process: Process) -> None:
         """Returns when everything the kernel said before this call is in `records`.
@@ -72,9 +85,15 @@ class KernelLog:
         A nonce goes in through /dev/kmsg and comes out on ttyS0 behind all of it.
         Raises GuestHang when it does not, and what Watch.wait raises.
         """
-        nonce = secrets.token_hex(8)
-        with process.open("/dev/kmsg", 1) as kmsg:
-            kmsg.write(f"<7>{_NONCE}{nonce}\n".encode())
+        nonce = os.urandom(8).hex()
+        line = f"<7>{_NONCE}{nonce}\n".encode()
+        calls = [
+            Call(NUMBERS["openat"], (AT_FDCWD, b"/dev/kmsg\0", os.O_WRONLY, 0)),
+            Call(NUMBERS["write"], (ResultOf(0), line, len(line))),
+            Call(NUMBERS["close"], (ResultOf(0),)),
+        ]
+        for result in process.batch(calls)[:2]:
+            check(result, "/dev/kmsg")
         deadline = self._machine.deadline("the kernel log's way to ttyS0", SYNC_SECONDS)
         while nonce not in self._nonces:
             self._wait(deadline)

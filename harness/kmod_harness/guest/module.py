@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ModuleLoadError, ModuleMismatch
-from ..klog import error_for
-from ..kmod.elf import KernelModule
-from ..kmod.findings import Finding
-from .process import Process, ProcessKilled, c_path, os_error
-from .protocol import Call, OutUpToResult, ResultOf
+from .proc_files import calls_that_read, content
+from .process import Process, ProcessKilled, c_path, check, os_error
+from .protocol import CHUNK, Call, OutUpToResult, ResultOf
 from .syscalls import AT_FDCWD, NUMBERS
 
 if TYPE_CHECKING:
+    from ..kmod.elf import KernelModule
+    from ..kmod.findings import Finding
     from .guest import Guest
 
 Parameter = str | int | bool | Sequence[str | int | bool]
 
 #: Where loaded files lie in the guest.
 DIRECTORY = "/kmod-harness/loaded"
+_PROC_MODULES = "/proc/modules"
+_SYMBOLS = (".symtab", ".strtab")
 
 _ADVICE = {
     errno.ENOEXEC: "the kernel does not take this file: built for another kernel, or damaged",
@@ -46,21 +49,22 @@ class LoadedModule:
         self._guest = guest
         self.file = file
         self.name = file.name
-        fields = self._proc_line()
+        fields, self.sections = self._look()
         if fields is None:
             raise ModuleLoadError(f"{self.name} was loaded, but /proc/modules does not list it", errno.ENOENT)
         self.size = int(fields[1])
         self.address = int(fields[5], 16)
         self.taint = fields[6].strip("()") if len(fields) > 6 else ""
-        self.sections = self._read_sections()
         self.load_seconds = 0.0
 
     def __enter__(self) -> LoadedModule:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if not self._guest.machine.watch.has_ended and self.is_loaded:
-            self.unload()
+        if not self._guest.machine.watch.has_ended:
+            # a test may have unloaded it another way
+            with contextlib.suppress(FileNotFoundError):
+                self.unload()
 
     @property
     def state(self) -> str:
@@ -97,27 +101,39 @@ class LoadedModule:
         self._guest.forget_module(self)
 
     def _proc_line(self) -> list[str] | None:
-        for line in self._guest.read_text("/proc/modules").splitlines():
+        return self._line_in(self._guest.syscaller.read_proc(_PROC_MODULES))
+
+    def _line_in(self, listing: bytes) -> list[str] | None:
+        for line in listing.decode(errors="replace").splitlines():
             fields = line.split()
             if fields and fields[0] == self.name:
                 return fields
         return None
 
-    def _read_sections(self) -> dict[str, int]:
-        """Reads all section files in one round trip; {} where sysfs does not show them."""
-        directory = f"/sys/module/{self.name}/sections"
-        try:
-            names = self._guest.syscaller.list_directory(directory)
-        except OSError:
-            return {}
-        calls: list[Call] = []
+    def _look(self) -> tuple[list[str] | None, dict[str, int]]:
+        """Returns its line of /proc/modules, and its sections' addresses from sysfs, in one round trip.
+
+        The kernel shows a section that takes memory, the symbol table and its strings included
+        (kernel/module/sysfs.c, add_sect_attrs, 6.1); {} where sysfs shows none.
+        """
+        calls = calls_that_read(_PROC_MODULES)
+        ends = len(calls)
+        shown = [section for section in self.file.sections if section.allocated or section.name in _SYMBOLS]
+        names = sorted({section.name for section in shown if section.size})
+        path = c_path(f"/sys/module/{self.name}/sections")
+        directory = ResultOf(len(calls))
+        calls.append(Call(NUMBERS["openat"], (AT_FDCWD, path, os.O_RDONLY | os.O_DIRECTORY, 0)))
         for name in names:
-            path = c_path(f"{directory}/{name}")
-            calls.append(Call(NUMBERS["openat"], (AT_FDCWD, path, os.O_RDONLY, 0)))
-            calls.append(Call(NUMBERS["read"], (ResultOf(len(calls) - 1), OutUpToResult(64), 64)))
-            calls.append(Call(NUMBERS["close"], (ResultOf(len(calls) - 2),)))
-        texts = [result.buffers[0] for result in self._guest.syscaller.batch(calls)[1::3]]
-        return {name: int(text, 16) for name, text in zip(names, texts, strict=True) if text.strip()}
+            opened = ResultOf(len(calls))
+            calls.append(Call(NUMBERS["openat"], (directory, c_path(name), os.O_RDONLY, 0)))
+            calls.append(Call(NUMBERS["read"], (opened, OutUpToResult(64), 64)))
+            calls.append(Call(NUMBERS["close"], (opened,)))
+        calls.append(Call(NUMBERS["close"], (directory,)))
+        results = self._guest.syscaller.batch(calls)
+        listing, complete = content(results[:ends], _PROC_MODULES)
+        texts = [result.buffers[0] for result in results[ends + 2 : -1 : 3]]
+        sections = {name: int(text, 16) for name, text in zip(names, texts, strict=True) if text.strip()}
+        return self._line_in(listing) if complete else self._proc_line(), sections
 
 
 def load(
@@ -136,20 +152,22 @@ def load(
     """
     process = process or guest.syscaller
     path = f"{DIRECTORY}/{file.name}.ko"
-    guest.make_directories(DIRECTORY)
-    guest.syscaller.write_file(path, data)
+    _push(guest.syscaller, path, data)
     mark = guest.kernel_log.mark()
     try:
-        with process.open(path) as opened:
-            result = process.syscall(
-                NUMBERS["finit_module"],
-                opened.fd,
-                os.fsencode(format_parameters(parameters)) + b"\0",
-                0,
-                timeout=timeout,
-            )
+        words = os.fsencode(format_parameters(parameters)) + b"\0"
+        opened, result, _ = process.begin(
+            [
+                Call(NUMBERS["openat"], (AT_FDCWD, c_path(path), os.O_RDONLY, 0)),
+                Call(NUMBERS["finit_module"], (ResultOf(0), words, 0)),
+                Call(NUMBERS["close"], (ResultOf(0),)),
+            ]
+        ).results(timeout)
+        check(opened, path)
     except ProcessKilled as killed:
         guest.kernel_log.sync(guest.syscaller)
+        from ..klog import error_for
+
         splats = guest.kernel_log.splats_since(mark)
         if splats:
             raise error_for(splats[0]) from killed
@@ -164,6 +182,26 @@ def load(
             advice=_ADVICE.get(result.errno, "the errno is the one its init returned"),
         )
     return LoadedModule(guest, file)
+
+
+def _push(process: Process, path: str, data: bytes) -> None:
+    """Writes a file in the guest, in one round trip for a module of usual size. Raises OSError."""
+    opened = ResultOf(0)
+    size = min(len(data), CHUNK)
+    put = [
+        Call(NUMBERS["openat"], (AT_FDCWD, c_path(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)),
+        Call(NUMBERS["write"], (opened, data[:size], size)),
+        Call(NUMBERS["close"], (opened,)),
+    ]
+    results = process.batch(put)
+    if results[0].errno == errno.ENOENT:
+        process.make_directories([os.path.dirname(DIRECTORY), DIRECTORY])
+        results = process.batch(put)
+    check(results[0], path)
+    written = check(results[1], path).value
+    if written < len(data):
+        with process.open(path, os.O_WRONLY | os.O_APPEND) as file:
+            file.write_all(data[written:])
 
 
 def refuse(file: KernelModule, findings: Sequence[Finding], *, force_hint: str) -> None:

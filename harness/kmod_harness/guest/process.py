@@ -238,8 +238,13 @@ class Process:
         """Returns a whole file of proc: as `read_file`, in a fraction of its time for a long one.
 
         proc gives a page a read (fs/seq_file.c, 6.1), so many reads go in one round trip. Some come
-        after the end: not for a device, which might count them.
+        after the end, and a long one is opened twice: not for a device, which might count them.
         """
+        from .proc_files import calls_that_read, content
+
+        whole, complete = content(self.batch(calls_that_read(path)), path)
+        if complete:
+            return whole
         data = bytearray()
         with self.open(path) as file:
             reads = [Call(syscalls.NUMBERS["read"], (file.fd, OutUpToResult(_PAGE), _PAGE))] * _READS
@@ -268,6 +273,13 @@ class Process:
     def mkdir(self, path: str, mode: int = 0o755) -> None:
         self.call("mkdir", c_path(path), mode, about=path)
 
+    def make_directories(self, paths: Sequence[str]) -> None:
+        """Makes directories in this order; one that exists is left as it is. Raises OSError."""
+        calls = [Call(syscalls.NUMBERS["mkdir"], (c_path(path), 0o755)) for path in paths]
+        for path, result in zip(paths, self.batch(calls), strict=True):
+            if result.errno != errno.EEXIST:
+                check(result, path)
+
     def list_directory(self, path: str) -> list[str]:
         """Returns the names in a directory, sorted. Raises OSError."""
         names: list[str] = []
@@ -289,8 +301,7 @@ class Process:
         return self.call("stat" if follow else "lstat", c_path(path), Out(144), about=path).buffers[0]
 
     def _deadline(self, calls: Sequence[Call], timeout: float | None) -> Deadline:
-        names = [syscalls.name_of(call.number) for call in calls]
-        what = names[0] if len(names) == 1 else f"a batch of {len(names)} calls"
+        what = _name(calls) or f"a batch of {len(calls)} calls"
         seconds = CALL_SECONDS if timeout is None else timeout
         return self._machine.deadline(f"{what} in the guest", seconds, exact=timeout is not None)
 
@@ -309,12 +320,19 @@ class Process:
     def _killed(self, calls: Sequence[Call]) -> ProcessKilled:
         self._alive = False
         status = self._channel.deaths.get((self.number, self._life), int(signal.SIGKILL))
-        name = syscalls.name_of(calls[0].number) if len(calls) == 1 else "a batch of calls"
+        name = _name(calls) or "a batch of calls"
         who = f"process {self.pid} of the guest"
         if os.WIFEXITED(status):
             return ProcessKilled(f"{who} ended with status {os.WEXITSTATUS(status)} in {name}", 0, name)
         number = os.WTERMSIG(status)
         return ProcessKilled(f"{who} was killed by {signal_name(number)} in {name}", number, name)
+
+
+def _name(calls: Sequence[Call]) -> str:
+    """Returns the name of the one call that these are about, opening and closing aside; "" for several."""
+    names = [syscalls.name_of(call.number) for call in calls]
+    about = [name for name in names if name not in ("openat", "close")] if len(names) > 1 else names
+    return about[0] if len(about) == 1 else ""
 
 
 def signal_name(number: int) -> str:

@@ -61,6 +61,11 @@ class FrameReader:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
+    @property
+    def is_between_frames(self) -> bool:
+        """True when every byte so far belongs to a complete frame."""
+        return not self._bytes
+
     def feed(self, data: bytes) -> list[Frame]:
         """Returns the frames that are complete now. Raises ProtocolError on an impossible size."""
         self._bytes += data

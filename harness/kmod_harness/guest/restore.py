@@ -7,24 +7,29 @@ wall clock. Before its first answer each gets the host's time and entropy.
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import BootFailed
-from ..kmod.elf import KernelModule
 from ..machine import Deadline, Machine
 from .channel import AgentChannel
-from .process import Process
-from .protocol import Call, ResultOf
+from .process import CALL_SECONDS, Pending, Process
+from .protocol import Call, Result, ResultOf
 from .syscalls import AT_FDCWD, NUMBERS
+
+if TYPE_CHECKING:
+    from ..kmod.elf import KernelModule
 
 # _IOW('R', 3, int[2]) and _IO('R', 7): Linux include/uapi/linux/random.h
 _RNDADDENTROPY = 0x40085203
 _RNDRESEEDCRNG = 0x5207
 _ENTROPY_BYTES = 64
 _CLOCK_REALTIME = 0
+#: Seconds after which the wall clock that a guest was sent is sent again; restoring it takes about 0.1.
+_STALE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -33,38 +38,71 @@ class EarlierLife:
 
     process: its agent's waiting process (number, pid). spares: more of them, that nobody used yet:
     a fork costs 0.03 s in a guest that emulation has translated nothing of. log: ttyS0 until then.
-    modules: what was loaded in it by Guest.load.
+    modules: what was loaded in it by Guest.load. slide: the kernel's, in bytes, None when it is not known.
     """
 
     process: tuple[int, int]
     log: bytes
     modules: tuple[KernelModule, ...] = ()
     spares: tuple[tuple[int, int], ...] = ()
+    slide: int | None = None
 
 
-def wake(machine: Machine, channel: AgentChannel, earlier: EarlierLife, deadline: Deadline) -> Process:
-    """Returns the restored guest's process once the agent answers and clock and RNG are its own.
+class Waking:
+    """A restored guest that was called, and may still be on its way: QEMU need not even have read its state.
 
-    Raises BootFailed when the guest refuses either: a twin would be worse than no guest.
+    What it is asked waits in the channel, so that nobody has to be awake when it can answer.
     """
-    channel.greet(secrets.randbits(31) | 1, deadline)
-    process = Process(machine, channel, earlier.process)
-    freshen(process)
-    return process
+
+    def __init__(self, machine: Machine, earlier: EarlierLife) -> None:
+        self.machine = machine
+        self.channel = AgentChannel(machine)
+        deadline = machine.deadline("calling a restored guest", CALL_SECONDS)
+        self._hello = self.channel.begin_greeting(int.from_bytes(os.urandom(4), "little") | 1, deadline)
+        self._process = Process(machine, self.channel, earlier.process)
+        self._called = time.monotonic()
+        self._freshening = _begin_freshening(self._process)
+
+    def finish(self, deadline: Deadline) -> Process:
+        """Returns the guest's process once the agent answers and clock and RNG are its own.
+
+        Raises BootFailed when the guest refuses either: a twin would be worse than no guest.
+        """
+        self.channel.receive(self._hello, deadline)
+        self.channel.forget(self._hello)
+        _check_freshening(self._freshening.results(deadline.remaining))
+        if time.monotonic() - self._called > _STALE_SECONDS:
+            # a host that was busy: the time it was told then is not the time it is
+            _check_freshening(self._process.batch([_set_clock()]))
+        # answered long ago, unless QEMU was asked for what it refuses
+        self.machine.connect()
+        return self._process
 
 
 def freshen(process: Process) -> None:
     """Gives the guest the host's wall clock and 64 bytes of its entropy. Raises BootFailed."""
+    _check_freshening(_begin_freshening(process).results())
+
+
+def _begin_freshening(process: Process) -> Pending:
     opened = ResultOf(0)
-    entropy = struct.pack("<ii", _ENTROPY_BYTES * 8, _ENTROPY_BYTES) + secrets.token_bytes(_ENTROPY_BYTES)
-    now = time.time_ns()
+    entropy = struct.pack("<ii", _ENTROPY_BYTES * 8, _ENTROPY_BYTES) + os.urandom(_ENTROPY_BYTES)
     calls = [
         Call(NUMBERS["openat"], (AT_FDCWD, b"/dev/urandom\0", os.O_RDWR, 0)),
         Call(NUMBERS["ioctl"], (opened, _RNDADDENTROPY, entropy)),
         Call(NUMBERS["ioctl"], (opened, _RNDRESEEDCRNG)),
         Call(NUMBERS["close"], (opened,)),
-        Call(NUMBERS["clock_settime"], (_CLOCK_REALTIME, struct.pack("<qq", *divmod(now, 10**9)))),
+        _set_clock(),
     ]
-    failed = [os.strerror(result.errno) for result in process.batch(calls) if result.errno]
+    return process.begin(calls)
+
+
+def _set_clock() -> Call:
+    now = struct.pack("<qq", *divmod(time.time_ns(), 10**9))
+    return Call(NUMBERS["clock_settime"], (_CLOCK_REALTIME, now))
+
+
+def _check_freshening(results: Sequence[Result]) -> None:
+    failed = [os.strerror(result.errno) for result in results if result.errno]
     if failed:
         raise BootFailed(f"the restored guest's clock or random numbers could not be set: {failed[0]}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from typing import NamedTuple
 
 from .protocol import PEEK, POKE
 
@@ -116,3 +117,24 @@ def parse_stat(data: bytes) -> os.stat_result:
     (size,) = struct.unpack_from("<q", data, 48)
     atime, mtime, ctime = (struct.unpack_from("<q", data, at)[0] for at in (72, 88, 104))
     return os.stat_result((mode, ino, dev, nlink, uid, gid, size, atime, mtime, ctime))
+
+
+class DirectoryEntry(NamedTuple):
+    """A name in a directory; kind is its DT_ number (Linux include/linux/fs_types.h)."""
+
+    name: str
+    kind: int
+
+    @property
+    def is_device(self) -> bool:
+        return self.kind in (2, 6)
+
+
+def parse_entries(data: bytes) -> list[DirectoryEntry]:
+    """Returns what getdents64(2) filled in: struct linux_dirent64, one behind the other."""
+    entries, at = [], 0
+    while at + 19 < len(data):
+        size, kind = struct.unpack_from("<HB", data, at + 16)
+        entries.append(DirectoryEntry(os.fsdecode(data[at + 19 : at + size].split(b"\0", 1)[0]), kind))
+        at += max(size, 19)
+    return entries

@@ -109,6 +109,8 @@ _MEMORY = (
     r"cache_(?:free|alloc|flusharray|grow)\w*|do_cache_alloc|slab_\w+|new_slab\w*|allocate_slab|get_partial\w*|"
     r"free_(?:large_kmalloc|debug_processing|pages\w*|unref\w*|frozen\w*|pcppages\w*|hot_cold\w*|to_pcp\w*|one_page|percpu)|"
     r"page_frag_\w+|alloc_(?:frozen_)?pages?\w*|get_page_from_freelist|post_alloc_hook|prep_new_page|rmqueue\w*|"
+    r"get_free_pages?|get_zeroed_page|oom_kill_process|out_of_memory|free_page_is_bad|free_tail_pages_check|"
+    r"check_(?:bytes_and_report|pad_bytes|object|slab|on_freelist)|kmem_cache_(?:destroy|shutdown|shrink)|shutdown_cache|"
     r"warn_alloc\w*|bad_page\w*|check_(?:free|new)_page\w*|vmalloc\w*|alloc_percpu\w*|pcpu_\w+|alloc_bulk\w*|"
     r"page_pool_(?:alloc|dev_alloc|put|return|release)\w*|poison_\w+|"
     r"folio_alloc\w*|vma_alloc\w*|get_mem_cgroup\w*|count_memcg\w*|mem_cgroup_\w+|memcg_\w+|dma_pool_\w+"

@@ -161,7 +161,12 @@ _TABLE: tuple[tuple[SplatKind, str, str], ...] = (
     ),
     (SplatKind.HUNG_TASK, "task can't die", r"INFO: task (?P<task>.{1,32}?):(?P<pid>\d{1,8}) can't die for"),
     # mm/kmemleak.c; "BUG: memory leak" is a user-space scanner's heading over the same records
-    (SplatKind.KMEMLEAK, "memory leak", r"kmemleak: \d{1,9} new suspected memory leaks|BUG: memory leak"),
+    (
+        SplatKind.KMEMLEAK,
+        "memory leak",
+        r"kmemleak: \d{1,9} new suspected memory leaks|BUG: memory leak|"
+        r"^(?:kmemleak: )?unreferenced object 0x[0-9a-f]+ \(size \d",
+    ),
     # lib/bug.c; "Kernel BUG" without CONFIG_DEBUG_BUGVERBOSE
     (SplatKind.BUG, "kernel BUG", rf"[kK]ernel BUG at (?:{SYMBOL}|\S{{1,200}}:\d{{1,7}})"),
     # kernel/panic.c, __warn; from 6.19 the function comes before the CPU
@@ -218,18 +223,20 @@ _TABLE: tuple[tuple[SplatKind, str, str], ...] = (
     (SplatKind.OUT_OF_MEMORY, "out of memory", r"(?:Out of memory|Memory cgroup out of memory): Kill"),
     (SplatKind.OTHER, "", r"\bBUG: (?P<label>[A-Za-z_].{0,80})"),
     (SplatKind.OTHER, "VFS: busy inodes after unmount", r"VFS: Busy inodes after unmount"),
+    # init/main.c: the message of a WARN, which tells more than its header
     (
         SplatKind.INIT_IMBALANCE,
         "initcall imbalance",
-        r"initcall .{1,100} returned with (?:preemption imbalance|disabled interrupts)",
+        rf"initcall (?:{SYMBOL}|.{{1,100}}) ?(?:\[\w+\] )?returned with "
+        r"(?:preemption imbalance|disabled interrupts)",
     ),
 )
 
 _PATTERNS = tuple((kind, label, re.compile(pattern)) for kind, label, pattern in _TABLE)
 #: Every pattern above needs one of these words: a cheap look before 30 patterns are tried.
 _TRIGGER = re.compile(
-    r"BUG|WARNING:|[Oo]ut of memory|INFO:|panic|PANIC|UBSAN|Oops|LOCKUP|kmemleak|fault|error|\[#\d|Unable|"
-    r"VFS:|initcall|page table"
+    r"BUG|WARNING:|[Oo]ut of memory|INFO:|panic|PANIC|UBSAN|Oops|LOCKUP|kmemleak|unreferenced|fault|error|"
+    r"\[#\d|Unable|VFS:|initcall|page table"
 )
 #: Longest part of a line that is looked at: keeps every search linear in the log's size.
 _HEAD = 400

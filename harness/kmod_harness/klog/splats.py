@@ -26,6 +26,7 @@ _LEAD = re.compile(
     r"list_(?:add|del)"
 )
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
+_KMEMLEAK = re.compile(r"^kmemleak: (?=unreferenced|  )")
 _RULE = re.compile(r"[=-]{20,}\s*$")
 #: What stands in reports: indented lines, registers, `Key: value` lines of dumps, frames.
 _REPORT_LINE = re.compile(
@@ -41,8 +42,8 @@ _REPORT_LINE = re.compile(
     r"the shortest|and this task|no locks|Showing|NMI backtrace|Sending NMI|rcu|"
     # mm/kasan/report.c, mm/kmsan/report.c, mm/kmemleak.c, mm/debug.c, mm/slub.c
     r"Read|Write|Access|Allocated|Freed|The buggy|Memory state|flags:|page:|raw:|page dumped|head:|"
-    r"which belongs|KASAN|kasan|unreferenced|comm |backtrace|hex dump|Uninit|Local variable|Bytes |"
-    r"Memory access|Data copied"
+    r"which belongs|KASAN|kasan|unreferenced|kmemleak: \d|comm |backtrace|hex dump|Uninit|"
+    r"Local variable|Bytes |Memory access|Data copied"
 )
 _TASK = re.compile(
     r"CPU: (?P<cpu>\d{1,5}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,8}) Comm: (?P<task>.{1,32}?) "
@@ -118,7 +119,8 @@ def _splats_of_one(stream: Sequence[tuple[int, KernelRecord]]) -> Iterator[Splat
     """
     lines = [index for index, _ in stream]
     records = [record for _, record in stream]
-    texts = [record.text for record in records]
+    # mm/kmemleak.c (kmemleak.verbose=1) has its name before each line of a report
+    texts = [_KMEMLEAK.sub("", record.text, count=1) for record in records]
     blocks = _blocks(texts)
     for block, after in zip_longest(blocks, blocks[1:]):
         splat = _splat(block, _panic_in_between(block, after, texts), records, texts)
@@ -131,9 +133,11 @@ def _blocks(texts: Sequence[str]) -> list[_Block]:
     floor = 0  # lines below it belong to an earlier report
     for index, text in enumerate(texts):
         header = header_of(text)
-        if header and not (block and _continues(block.header, header, texts[index])):
+        if header and not (block and _continues(block.header, texts[block.at], header, text)):
             if block and _is_its_message(texts, block, index, header):
-                block.header, block.at, block.last = header, index, index
+                if block.header.kind is not SplatKind.INIT_IMBALANCE:
+                    block.header, block.at = header, index
+                block.last = index
                 continue
             if block:
                 floor = block.last + 1
@@ -204,14 +208,21 @@ def _is_its_message(texts: Sequence[str], block: _Block, index: int, header: Hea
     )
 
 
-def _continues(open_header: Header, header: Header, text: str) -> bool:
+def _continues(open_header: Header, opening: str, header: Header, text: str) -> bool:
     """Whether a header is only a further line of the report that is open (die() after a page fault)."""
     trap = header.kind is SplatKind.OOPS and "[#" in text
     if open_header.kind in (SplatKind.OOPS, SplatKind.BUG) and trap:
         return True
     if open_header.kind is header.kind and header.kind is SplatKind.RCU_STALL:
         return True
+    if open_header.kind is header.kind and header.kind is SplatKind.KMEMLEAK:
+        # a heading, objects, the number of objects: whatever is there, one report an object
+        return not (_is_object(opening) and _is_object(text))
     return open_header.kind is SplatKind.PANIC and header.kind is SplatKind.PANIC
+
+
+def _is_object(text: str) -> bool:
+    return "unreferenced object" in text[:40]
 
 
 def _splat(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MachineFailure
 from .memory import GuestMemory
+from .qmp import CommandRefused
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -32,14 +33,12 @@ def dump_memory(machine: Machine, path: Path) -> None:
 
     QEMU documentation, `dump-guest-memory` without paging: physical addresses. Raises DumpFailed.
     """
-    from qemu.qmp import ExecuteError
-
     # in memory: a disk takes seconds for what is mostly zeros
     with GuestMemory(machine), os.fdopen(os.memfd_create("dump"), "rb") as whole:
         machine.pass_fd("dump", whole.fileno())
         try:
             machine.qmp("dump-guest-memory", {"paging": False, "protocol": "fd:dump"})
-        except ExecuteError as error:
+        except CommandRefused as error:
             raise DumpFailed(f"QEMU did not dump the guest's memory: {error}") from error
         with path.open("wb") as sparse:
             _copy_with_holes(whole.fileno(), sparse.fileno())

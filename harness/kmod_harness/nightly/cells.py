@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import KmodHarnessError
 from ..klog.outcome import Outcome, worst
-from ..machine.watch import parent_death_signal
+from ..machine.fork import parent_death_signal
 from .matrix import Cell, Matrix
 from .verdict import Verdict, judge
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..build.kernels import Kernel
-from ..errors import GuestHang, KernelPanic, KernelWarning, MachineFailure, MissingTool
+from ..errors import CheckFailed, GuestHang, KernelPanic, KernelWarning, MachineFailure, MissingTool
 from ..guest import Guest, ProcessKilled
 from ..klog import KernelRecord, Splat, SplatKind, error_for
+from ..klog.ktap import TestStatus, ktap_results
 from ..kmod.elf import KernelModule
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class WatchedGuest:
         self.is_damaged = self.is_damaged or any(
             not isinstance(finding.error, KernelWarning) for finding in findings
         )
-        return findings
+        return [*findings, *_failed_cases(records)]
 
     def finish(self) -> list[Finding]:
         """Unloads what was loaded, ends processes, completes the log, judges: the end of a test.
@@ -147,7 +148,8 @@ class WatchedGuest:
         failures: list[MachineFailure | OSError]
         try:
             failures = self.guest.clean_up()
-            self.guest.scan_kmemleak()
+            if self.guest.has_loaded:
+                self.guest.scan_kmemleak()
             if self._settle:
                 self.guest.machine.settle(self._settle)
         except MachineFailure as end:
@@ -206,6 +208,15 @@ def symbolizer_of(kernel: Kernel, modules: Sequence[KernelModule]) -> Symbolizer
         return Symbolizer(kernel.vmlinux, modules)
     except MissingTool:
         return None
+
+
+def _failed_cases(records: Sequence[KernelRecord]) -> list[Finding]:
+    """The cases of KUnit suites that failed; the kernel itself is as sound as before."""
+    return [
+        Finding("", CheckFailed(f"KUnit: {case.name} failed", evidence="\n".join(case.diagnostics)))
+        for case in ktap_results(records)
+        if case.status is TestStatus.FAILED
+    ]
 
 
 def _explain(

@@ -8,11 +8,22 @@ from dataclasses import dataclass, field
 #: Kernels known by name; anything else is a path.
 KERNEL_NAMES = ("minimal", "debian", "host")
 #: Root file systems known by name; anything else is a path.
-ROOTFS_NAMES = ("embedded", "buildroot")
+ROOTFS_NAMES = ("embedded", "buildroot", "buildroot-ext4")
+#: Formats of a disk's file.
+DISK_FORMATS = ("raw", "qcow2")
 
 
 class SpecError(ValueError):
     """A field of a Spec is out of range; the text names the field and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk as the user wrote it: `file`, its format, and whether the guest may write to it at all."""
+
+    file: str
+    format: str
+    read_only: bool
 
 
 @dataclass(frozen=True)
@@ -21,9 +32,15 @@ class Spec:
 
     kernel: `minimal`, `debian`, `host`, a path to a bzImage or to a kernel build
     directory, or "" for the one whose release matches the first module.
-    rootfs: `embedded`, `buildroot`, or a path to a cpio archive (plain or gzip).
+    rootfs: `embedded`, `buildroot`, `buildroot-ext4`, or a path to a cpio archive (plain or
+    compressed) or to a file system image (ext2, ext3 or ext4, without partitions). An image is the first
+    disk, /dev/vda: the harness's init, alone in the initramfs then, mounts it and goes there before it
+    starts agent and init.
     kconfig: fragment files laid over minimal.config, in order (builds another kernel).
     append: words added to the kernel's command line.
+    disks: `FILE[,format=raw|qcow2][,ro]` (see `parse_disk`), in order /dev/vda, vdb, ... by virtio-blk,
+    behind an image that is the root file system. Each guest writes to a copy-on-write layer of its own;
+    FILE itself is never written.
     devices: `-device` arguments; qemu_args: raw arguments, last on the command line.
     memory_mib: guest RAM in MiB. firmware: a BIOS image for QEMU's `-bios`.
     ssh: False leaves out the network card, whose port 22 is forwarded from loopback.
@@ -36,6 +53,7 @@ class Spec:
     append: tuple[str, ...] = ()
     cpus: int = 1
     memory_mib: int = 256
+    disks: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     qemu_args: tuple[str, ...] = ()
     firmware: str = ""
@@ -44,7 +62,7 @@ class Spec:
     accelerator: str = field(default="auto")
 
     def __post_init__(self) -> None:
-        for name in ("kconfig", "append", "devices", "qemu_args"):
+        for name in ("kconfig", "append", "disks", "devices", "qemu_args"):
             value = getattr(self, name)
             if isinstance(value, str):
                 raise SpecError(f"{name} is a sequence of strings, not one string: {value!r}")
@@ -58,6 +76,8 @@ class Spec:
         for word in self.append:
             if re.search(r"[\n\0]", word):
                 raise SpecError(f"append word holds a newline or NUL: {word!r}")
+        for disk in self.disks:
+            parse_disk(disk)
 
 
 def parse_size_mib(text: str) -> int:
@@ -70,3 +90,25 @@ def parse_size_mib(text: str) -> int:
     if match is None:
         raise SpecError(f"a memory size is a number with M or G behind it, not {text!r}")
     return int(match[1]) * (1024 if match[2] in ("G", "g") else 1)
+
+
+def parse_disk(text: str) -> Disk:
+    """Returns the disk for `FILE[,format=raw|qcow2][,ro]`; a comma in FILE is a comma.
+
+    A file named *.qcow2 is taken for that format, any other for raw: QEMU's own guess reads what a
+    guest may have written (qemu-system(1), -drive format). Raises SpecError.
+
+    >>> parse_disk("a,b.img,ro")
+    Disk(file='a,b.img', format='raw', read_only=True)
+    >>> parse_disk("root.qcow2").format
+    'qcow2'
+    """
+    file, format, read_only = text, "", False
+    while match := re.fullmatch(r"(.*),(ro|format=([a-z0-9]*))", file, re.DOTALL):
+        file = match[1]
+        read_only = read_only or match[2] == "ro"
+        format = format or (match[3] or "")
+    format = format or ("qcow2" if file.endswith(".qcow2") else "raw")
+    if not file or format not in DISK_FORMATS:
+        raise SpecError(f"disks: a disk is FILE[,format={'|'.join(DISK_FORMATS)}][,ro], not {text!r}")
+    return Disk(file, format, read_only)

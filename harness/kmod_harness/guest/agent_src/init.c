@@ -3,7 +3,12 @@
 
 #include "sys.h"
 
+#include <linux/mount.h>
+
 #define MODULES "/kmod-harness/modules/"
+/* Block device and type of the root file system, a line each; absent: it is this one. */
+#define ROOT "/kmod-harness/root"
+#define NEW_ROOT "/kmod-harness/mnt"
 
 static void mount(const char *type, const char *directory)
 {
@@ -54,6 +59,64 @@ static void load_channel_modules(void)
 	}
 }
 
+/* A driver may still be probing when its module is loaded: up to 10 s. */
+static long await_device(const char *device)
+{
+	long error = -ENOENT;
+	int tries;
+
+	for (tries = 0; tries < 5000; tries++) {
+		error = SYS3(__NR_faccessat, AT_FDCWD, device, 0);
+		if (!error)
+			break;
+		sleep_ms(2);
+	}
+	return error;
+}
+
+static long go_to_root(const char *device, const char *type)
+{
+	long error = await_device(device);
+
+	if (!error)
+		error = SYS5(__NR_mount, device, NEW_ROOT, type, 0, 0);
+	if (error)
+		return error;
+	SYS1(__NR_chdir, NEW_ROOT);
+	/* in the new root, /dev is mounted again; the move is what switch_root(8) does */
+	error = SYS5(__NR_mount, ".", "/", 0, MS_MOVE, 0);
+	if (!error)
+		error = SYS1(__NR_chroot, ".");
+	SYS1(__NR_chdir, "/");
+	return error;
+}
+
+/* A root file system on a disk: entered before anything starts, so that all see the same one. */
+static void enter_root(void)
+{
+	static char text[256];
+	int fd = open_file(ROOT, O_RDONLY);
+	char *type = text;
+	long size, error;
+
+	if (fd < 0)
+		return;
+	size = SYS3(__NR_read, fd, text, sizeof(text) - 1);
+	close_file(fd);
+	while (size > 0 && type < text + size && *type != '\n')
+		type++;
+	*type++ = 0;
+	text[size > 0 ? size - 1 : 0] = 0;
+	error = go_to_root(text, type);
+	if (error) {
+		log_line("cannot go to the root file system on ", text, error);
+		/* the kernel panics: a guest in the wrong root would mislead everybody */
+		exit_process(1);
+	}
+	/* what the host pushes goes there */
+	SYS3(__NR_mkdirat, AT_FDCWD, "/kmod-harness", 0755);
+}
+
 void run_init(char **argv, char **envp)
 {
 	static const char *const candidates[] = {
@@ -62,12 +125,14 @@ void run_init(char **argv, char **envp)
 	unsigned long i;
 
 	mount("devtmpfs", "/dev");
+	load_channel_modules();
+	enter_root();
+	mount("devtmpfs", "/dev");
 	mount("proc", "/proc");
 	mount("sysfs", "/sys");
 	/* before the agent: a test may look there at once, the image's init may mount later */
 	mount("debugfs", "/sys/kernel/debug");
 	mount("tracefs", "/sys/kernel/tracing");
-	load_channel_modules();
 	if (!fork_process()) {
 		SYS0(__NR_setsid);
 		run_agent();

@@ -1,0 +1,59 @@
+"""The kernels of the proofs, and the table of what was seen: printed, and in build/test/faults.{md,json}."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from fault_table import KernelUnderProof, Row, markdown
+
+from kmod_harness.build import kconfig
+from kmod_harness.build.kernels import resolve_kernel
+from kmod_harness.cli.modules import sample_directory
+from kmod_harness.spec import Spec
+
+_OUT = Path("build/test")
+
+
+ROWS = pytest.StashKey[list[Row]]()
+
+
+@pytest.fixture(scope="session")
+def rows(pytestconfig: pytest.Config) -> list[Row]:
+    return pytestconfig.stash.setdefault(ROWS, [])
+
+
+@pytest.fixture(scope="session")
+def kernels(machine_spec: Spec) -> dict[str, KernelUnderProof]:
+    """`minimal`, and the one of the --kh options where that is another: `other`."""
+    found = {"minimal": _kernel("minimal", Spec(kernel="minimal"))}
+    if machine_spec.kconfig:
+        name = "+".join(Path(path).stem for path in machine_spec.kconfig)
+        found["other"] = _kernel(name, machine_spec)
+    return found
+
+
+def _kernel(name: str, spec: Spec) -> KernelUnderProof:
+    kernel = resolve_kernel(Spec(kernel=spec.kernel or "minimal", kconfig=spec.kconfig))
+    assert kernel.config is not None
+    fragments = (word for path in spec.kconfig for word in ("--kconfig", path))
+    return KernelUnderProof(
+        name,
+        ("--kernel", "minimal", *fragments, "--memory", f"{spec.memory_mib}M"),
+        kconfig.parse_config(kernel.config.read_text()),
+        sample_directory(kernel),
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    rows = config.stash.get(ROWS, [])
+    if not rows:
+        return
+    table = markdown(rows)
+    _OUT.mkdir(parents=True, exist_ok=True)
+    (_OUT / "faults.md").write_text(table)
+    (_OUT / "faults.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    terminalreporter.section("faults, and what each kernel made of them")
+    terminalreporter.write(table)

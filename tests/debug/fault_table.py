@@ -1,0 +1,49 @@
+"""What was seen of each fault, as rows and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class KernelUnderProof:
+    """A kernel with its samples; options: what `kmod-harness run` needs to take it."""
+
+    name: str
+    options: tuple[str, ...]
+    config: Mapping[str, str]
+    modules: Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault on a kernel. kinds: what was recognised, in order. late: seconds after the deadline, if met."""
+
+    fault: str
+    when: str
+    kernel: str
+    expected: str
+    kinds: tuple[str, ...] = ()
+    outcome: str = ""
+    exit_status: int | None = None
+    seconds: float | None = None
+    late: float | None = None
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table, a line for each fault and kernel."""
+    lines = [
+        "| fault | in | kernel | recognised | outcome | exit status | seconds | after the deadline |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if row.exit_status is None:
+            seen = f"not provoked here: needs {row.expected} | | | |"
+        else:
+            kinds = ", ".join(row.kinds) or "(no report)"
+            seen = f"{kinds} | {row.outcome} | {row.exit_status} | {row.seconds:.1f} |"
+        late = "" if row.late is None else f"{row.late:.1f} s"
+        lines.append(f"| {row.fault} | {row.when} | {row.kernel} | {seen} {late} |")
+    return "\n".join(lines) + "\n"
