@@ -102,7 +102,7 @@ test-debug: $(PACKAGES).test ready  ## guest tests and the proof of each detecto
 	$(HARNESS) kernel build minimal --kconfig $(DEBUG_CONFIG)
 	$(HARNESS) modules --kconfig $(DEBUG_CONFIG)
 	$(VENV)/python -m pytest tests/debug $(DEBUG_SUITE) --kh-kconfig=$(DEBUG_CONFIG) --kh-memory=512M \
-	  --junitxml=build/test/debug.xml $(ARGS)
+	  --kh-boot-timeout=200 --junitxml=build/test/debug.xml $(ARGS)
 
 nightly: $(PACKAGES).test ready  ## guest tests over kernels, CPUs, KASLR; detectors one by one; to build/nightly/
 	$(HARNESS) nightly --out build/nightly $(ARGS); status=$$?; \

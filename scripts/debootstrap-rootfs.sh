@@ -34,6 +34,8 @@ cat >"$tree/etc/systemd/system.conf.d/console.conf" <<'END'
 ShowStatus=no
 LogTarget=journal
 END
+# bash edits the lines that the harness types
+chroot "$tree" usermod --shell /bin/sh root
 chroot "$tree" systemctl enable serial-getty@ttyS1.service
 chroot "$tree" systemctl mask serial-getty@ttyS0.service
 echo kmod-harness >"$tree/etc/hostname"

@@ -41,7 +41,7 @@ def _kernel(name: str, spec: Spec) -> KernelUnderProof:
     fragments = (word for path in spec.kconfig for word in ("--kconfig", path))
     return KernelUnderProof(
         name,
-        ("--kernel", "minimal", *fragments, "--memory", f"{spec.memory_mib}M"),
+        ("--kernel", "minimal", *fragments, "--memory", f"{spec.memory_mib}M", "--boot-timeout", "200"),
         kconfig.parse_config(kernel.config.read_text()),
         sample_directory(kernel),
     )

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from cli_process import COMMAND
+
+#: Seconds for a whole run: the first one of a machine boots it, which takes a minute with all detectors.
+PATIENCE = 240
 
 
 @dataclass(frozen=True)
@@ -15,6 +23,14 @@ class KernelUnderProof:
     options: tuple[str, ...]
     config: Mapping[str, str]
     modules: Path
+
+
+def run(kernel: KernelUnderProof, *words: str | Path) -> tuple[int, dict[str, Any], str]:
+    """Returns exit status, JSON object and stderr of a `kmod-harness run` on this kernel."""
+    command = [*COMMAND, "run", "--json", "--no-bundle", *kernel.options, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, json.loads(done.stdout), done.stderr
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_process import kmod_harness, run_json
-from fault_table import KernelUnderProof, Row
+from fault_table import KernelUnderProof, Row, run
 from faults import FAULTS, NO_SPLAT, Fault, Report
 
 from kmod_harness.klog import Outcome
@@ -35,7 +34,7 @@ def test_a_fault_is_recognised(
         rows.append(Row(fault.name, fault.when, proof.name, needs))
         pytest.skip(f"{proof.name} has no detector for it: {needs}")
 
-    status, found = run_json(*_words(fault, proof))
+    status, found, _ = run(proof, *_words(fault, proof))
 
     kinds = tuple(dict.fromkeys(splat["kind"] for splat in found["splats"]))
     late = _after_deadline(found, fault.timeout) if due.verdict is Outcome.HANG else None
@@ -72,8 +71,7 @@ def _words(fault: Fault, proof: KernelUnderProof) -> list[str | Path]:
     if not module.is_file():
         pytest.fail(f"{module} is not there: run `make test-debug`", pytrace=False)
     return [
-        *proof.options,
-        *("--cpus", str(fault.cpus), "--timeout", str(fault.timeout), "--no-bundle", module),
+        *("--cpus", str(fault.cpus), "--timeout", str(fault.timeout), module),
         *("--param", f"fault={fault.name}", "--param", f"when={fault.when}"),
         *("--", PROVOKE, str(fault.late), *(["impatient"] if fault.impatient else [])),
     ]
@@ -103,5 +101,5 @@ def test_every_fault_of_the_module_is_in_the_table(kernels: dict[str, KernelUnde
 def test_a_clean_module_is_clean_on_every_kernel(kernels: dict[str, KernelUnderProof]) -> None:
     """Else the table above would only show that everything is a fault there."""
     for proof in kernels.values():
-        done = kmod_harness("run", *proof.options, proof.modules / "chardev/chardev.ko", "--", "true")
-        assert done.returncode == 0, done.stderr
+        status, found, said = run(proof, proof.modules / "chardev/chardev.ko", "--", "true")
+        assert (status, found["splats"]) == (0, []), said

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_process import kmod_harness, run_json
-from fault_table import KernelUnderProof
+from fault_table import KernelUnderProof, run
 
 from kmod_harness import Guest
 from kmod_harness.klog.ktap import TestStatus
@@ -27,7 +26,7 @@ def _modules(proof: KernelUnderProof) -> tuple[Path, Path]:
 
 
 def test_a_run_counts_each_case(proof: KernelUnderProof) -> None:
-    status, found = run_json(*proof.options, *_modules(proof))
+    status, found, _ = run(proof, *_modules(proof))
     assert (status, found["outcome"]) == (0, "passed")
     assert [(case["name"], case["status"]) for case in found["ktap"]] == [
         *((f"chardev/{name}", "passed") for name in NAMES),
@@ -37,12 +36,12 @@ def test_a_run_counts_each_case(proof: KernelUnderProof) -> None:
 
 def test_a_case_that_fails_fails_the_run(proof: KernelUnderProof) -> None:
     """Although the module loads, and nothing else is wrong."""
-    done = kmod_harness("run", *proof.options, "--no-bundle", *_modules(proof), "--param", "fail=1")
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
+    status, _, said = run(proof, *_modules(proof), "--param", "fail=1")
+    assert status == 1
+    last = said.splitlines()[-1]
     assert "failed: KUnit: chardev/fails_on_request failed" in last
     assert "KUnit: 3 passed, 1 failed" in last
-    assert "fails_on_request: EXPECTATION FAILED at" in done.stderr
+    assert "fails_on_request: EXPECTATION FAILED at" in said
 
 
 def test_a_test_reads_the_cases_from_the_log(proof: KernelUnderProof, guest: Guest) -> None:

@@ -24,6 +24,9 @@ from kmod_harness.guest import ProcessKilled
             ("warn", "WARNING"),
             ("bug", "BUG"),
             ("oops", "OOPS"),
+            ("gp_fault", "OOPS"),
+            ("refcount", "WARNING"),
+            ("bad_page", "BAD_PAGE"),
         )
     ],
 )
@@ -31,7 +34,7 @@ def test_a_fault_in_write_is_recognised(guest: Guest, faulty_ko: Path, fault: st
     mark = guest.kernel_log.mark()
     module = guest.load(faulty_ko, fault=fault, when="write")
     assert guest.judge(mark) == (), "a fault for write leaves init clean"
-    killed = contextlib.nullcontext() if fault in ("atomic_sleep", "warn") else pytest.raises(ProcessKilled)
+    killed = pytest.raises(ProcessKilled) if kind in ("BUG", "OOPS") else contextlib.nullcontext()
     with killed:
         guest.process().open("/dev/faulty", os.O_WRONLY).write(b"x")
     splats = guest.judge(mark)

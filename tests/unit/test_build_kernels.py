@@ -198,3 +198,12 @@ def test_a_kernels_vermagic_follows_from_its_configuration(
     config: dict[str, str], expected: str | None
 ) -> None:
     assert vermagic("6.1.0", config) == expected
+
+
+def test_a_kernel_built_from_more_fragments_is_named_by_its_path(cache: Cache) -> None:
+    """As --kernel it means the same kernel; `minimal` would mean another, with other modules."""
+    put_kernel(cache, "abc", "6.1.0-debug")
+    (kernel,) = known_kernels(cache=cache)[:1]
+    assert kernel.name == str(cache.find("kernel", "abc")) + "/build"
+    assert resolve_kernel(Spec(kernel=kernel.name), cache=cache).bzimage == kernel.bzimage
+    assert resolve_kernel(Spec(), module_release="6.1.0-debug", cache=cache).name == kernel.name

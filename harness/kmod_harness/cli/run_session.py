@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -140,23 +141,31 @@ def _restored(
     prepared: Prepared, boot_timeout: float | None, say: Callable[[str], None], ahead: Ahead | None
 ) -> Guest | None:
     """Returns a guest from the machine's template, None when a cold boot has to do."""
-    from ..boot_template import template_of
     from ..template import TemplateUnusable
 
     try:
-        # a limit of the user's counts from QEMU's start, which lies behind us here
-        if ahead is not None and boot_timeout is None:
-            template = template_of(prepared)
-            ahead.remember(prepared, template)
-            guest = ahead.take(prepared, template)
-            if guest is not None:
-                return guest
-        from ..standby import restored_guest
+        # a limit of the user's counts from QEMU's start, which would lie behind us here
+        guest = _taken(prepared, ahead) if ahead is not None and boot_timeout is None else None
+        if guest is None:
+            from ..standby import restored_guest
 
-        return restored_guest(prepared, boot_timeout)
+            guest = restored_guest(prepared, boot_timeout)
+        return guest
     except TemplateUnusable as reason:
         say(f"note: booting cold, since {reason}")
         return None
+
+
+def _taken(prepared: Prepared, ahead: Ahead) -> Guest | None:
+    """Returns the guest that was restored ahead when it is the right one, else ends it."""
+    from ..boot_template import template_of
+
+    try:
+        template = template_of(prepared)
+        ahead.remember(prepared, template)
+        return ahead.take(prepared, template)
+    finally:
+        ahead.close()
 
 
 def _drive(
@@ -173,7 +182,8 @@ def _drive(
         for push in pushes:
             _push(guest, push)
     before = device_nodes(guest)
-    # while the guest works, and nothing here does
+    # while the guest works, and nothing here does; when it answers, the interpreter is had at once
+    sys.setswitchinterval(0.0002)
     threading.Thread(target=_import_the_judges, name="judges", daemon=True).start()
     ready = _attempt(record, lambda: _load_all(guest, request, record, say), "load")
     appeared = sorted(device_nodes(guest) - before) if ready else []

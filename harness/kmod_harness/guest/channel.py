@@ -104,7 +104,7 @@ class AgentChannel:
             self.forget(tag)
 
     def is_between_frames(self) -> bool:
-        """Takes in all that has arrived; True when nothing, in either direction, is cut in a frame's middle."""
+        """Takes in all that has arrived; True when no frame, in either direction, is cut in its middle."""
         while self.take_in():
             pass
         return not self._unsent and self._reader.is_between_frames

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Mapping, Sequence
@@ -62,9 +61,11 @@ class LoadedModule:
 
     def __exit__(self, *exc: object) -> None:
         if not self._guest.machine.watch.has_ended:
-            # a test may have unloaded it another way
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 self.unload()
+            except FileNotFoundError:
+                # a test unloaded it another way
+                self._guest.forget_module(self)
 
     @property
     def state(self) -> str:

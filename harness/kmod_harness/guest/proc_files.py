@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 
-from .process import c_path, check
+from .process import Process, c_path, check, os_error
 from .protocol import Call, OutUpToResult, Result, ResultOf
 from .syscalls import AT_FDCWD, NUMBERS
 
 #: One read gives at most a page (fs/seq_file.c, fs/kernfs/file.c, 6.1); so many take in most files.
 _PAGE = 4096
 _READS = 3
+#: So many go in one round trip where those did not.
+_MANY_READS = 32
 
 
 def calls_that_read(path: str, first: int = 0) -> list[Call]:
@@ -29,3 +32,20 @@ def content(results: Sequence[Result], path: str) -> tuple[bytes, bool]:
     check(results[0], path)
     parts = [check(result, path).buffers[0] for result in results[1:-1]]
     return b"".join(parts), not parts[-1]
+
+
+def read_whole(process: Process, path: str, limit: int) -> bytes:
+    """Returns a file of any length; a long one is opened twice. Raises OSError, EFBIG."""
+    whole, complete = content(process.batch(calls_that_read(path)), path)
+    if complete:
+        return whole
+    data = bytearray()
+    with process.open(path) as file:
+        reads = [Call(NUMBERS["read"], (file.fd, OutUpToResult(_PAGE), _PAGE))] * _MANY_READS
+        while True:
+            results = [check(result, path) for result in process.batch(reads)]
+            data += b"".join(result.buffers[0] for result in results)
+            if len(data) > limit:
+                raise os_error(errno.EFBIG, path)
+            if results[-1].value == 0:
+                return bytes(data)

@@ -23,7 +23,6 @@ from .protocol import (
     InOut,
     Kind,
     Out,
-    OutUpToResult,
     ProtocolError,
     Result,
     ResultOf,
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 
 #: Seconds one system call may take unless the caller says otherwise (times 4 under emulation).
 CALL_SECONDS = 10.0
-#: One read of a proc file gives at most a page; so many of them are made in one round trip.
-_PAGE = 4096
-_READS = 32
 #: Seconds a SIGKILL may take (times 4 under emulation): one that waits in state D never dies.
 KILL_SECONDS = 2.0
 
@@ -240,21 +236,9 @@ class Process:
         proc gives a page a read (fs/seq_file.c, 6.1), so many reads go in one round trip. Some come
         after the end, and a long one is opened twice: not for a device, which might count them.
         """
-        from .proc_files import calls_that_read, content
+        from .proc_files import read_whole
 
-        whole, complete = content(self.batch(calls_that_read(path)), path)
-        if complete:
-            return whole
-        data = bytearray()
-        with self.open(path) as file:
-            reads = [Call(syscalls.NUMBERS["read"], (file.fd, OutUpToResult(_PAGE), _PAGE))] * _READS
-            while True:
-                results = [check(result, path) for result in self.batch(reads)]
-                data += b"".join(result.buffers[0] for result in results)
-                if len(data) > limit:
-                    raise os_error(errno.EFBIG, path)
-                if results[-1].value == 0:
-                    return bytes(data)
+        return read_whole(self, path, limit)
 
     def read_text(self, path: str) -> str:
         return self.read_file(path).decode(errors="replace")
