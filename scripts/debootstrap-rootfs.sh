@@ -23,20 +23,32 @@ debootstrap --variant=minbase --include=systemd-sysv,kmod,procps,iproute2,dropbe
 
 # for host keys: dropbear-bin, the program without its service, comes without it
 mkdir -p "$tree/etc/dropbear"
-mkdir -p "$tree/etc/systemd/system/serial-getty@ttyS1.service.d" "$tree/etc/systemd/system.conf.d"
-cat >"$tree/etc/systemd/system/serial-getty@ttyS1.service.d/shell.conf" <<'END'
+mkdir -p "$tree/etc/systemd/system.conf.d"
+# not serial-getty@: that waits for udev, which is not here, and bash would edit the lines that the harness types
+cat >"$tree/etc/systemd/system/shell@.service" <<'END'
+[Unit]
+Description=A shell on %I
+
 [Service]
-ExecStart=
-ExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I vt220
+ExecStart=-/bin/sh -l
+Restart=always
+WorkingDirectory=/root
+Environment=HOME=/root TERM=vt220
+StandardInput=tty
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/%I
+TTYReset=yes
+
+[Install]
+WantedBy=multi-user.target
 END
 cat >"$tree/etc/systemd/system.conf.d/console.conf" <<'END'
 [Manager]
 ShowStatus=no
 LogTarget=journal
 END
-# bash edits the lines that the harness types
-chroot "$tree" usermod --shell /bin/sh root
-chroot "$tree" systemctl enable serial-getty@ttyS1.service
+chroot "$tree" systemctl enable shell@ttyS1.service
 chroot "$tree" systemctl mask serial-getty@ttyS0.service
 echo kmod-harness >"$tree/etc/hostname"
 rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*

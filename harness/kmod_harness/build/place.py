@@ -13,3 +13,12 @@ def cache_root() -> Path:
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "kmod-harness"
+
+
+def bundle_root() -> Path:
+    """Returns where failures leave their evidence: `$XDG_STATE_HOME/kmod-harness`, else `~/.local/state/...`.
+
+    Not the cache, which drops what it did not make.
+    """
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".local/state") / "kmod-harness"

@@ -84,7 +84,9 @@ def add_parser(commands: Any) -> None:
         help="boot from the first instruction on, not from a saved guest: another KASLR slide",
     )
     parser.add_argument(
-        "--bundle", metavar="DIR", help="where a failure's evidence goes (default: the cache's newest 10)"
+        "--bundle",
+        metavar="DIR",
+        help="where a failure's evidence goes (default: the newest 10 stay in ~/.local/state)",
     )
     parser.add_argument("--no-bundle", action="store_true", help="leave no evidence behind")
     parser.add_argument(

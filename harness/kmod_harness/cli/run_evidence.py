@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..build.place import cache_root
+from ..build.place import bundle_root
 from ..errors import GuestHang, KernelPanic, KmodHarnessError
 from .run_record import Kept, RunRecord
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .run_request import RunRequest
     from .verdict import Verdict
 
-#: Bundles that nobody gave a place to are kept in the cache, so many of them.
+#: Bundles that nobody gave a place to are kept, so many of them.
 _KEPT_BUNDLES = 10
 
 
@@ -56,7 +56,7 @@ def leave_bundle(
 
     if record.prepared is None or not request.keeps_bundle:
         return None
-    parent = cache_root() / "bundle"
+    parent = bundle_root()
     name = bundle_name(
         f"{'-'.join(row.file.name for row in record.modules) or 'run'}-{verdict.outcome.value}"
     )
@@ -94,7 +94,7 @@ def _next_place(parent: Path, name: str) -> Path:
 
 
 def _keep_newest(parent: Path) -> None:
-    """Removes the oldest of the bundles that lie in the cache."""
+    """Removes the oldest of the bundles that nobody gave a place to."""
     if not parent.is_dir():
         return
     bundles = sorted(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..build.kernels import Kernel
-from ..build.place import cache_root
+from ..build.place import bundle_root
 from ..kmod.symbols import parse_system_map
 from ..machine.dump import dump_memory, vmcoreinfo
 from ..machine.kernel_identity import build_id_of, read_vmlinux_notes
@@ -33,7 +33,7 @@ def keep_memory(machine: Machine, kernel: Kernel) -> KeptMemory | None:
     symbols = parse_system_map(kernel.system_map.read_text()).address_of
     notes = vmcoreinfo(machine, symbols, kernel.release, build_id)
     # beside the bundles, so that one of them takes it by a rename
-    parent = cache_root() / "bundle"
+    parent = bundle_root()
     parent.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix=".memory-", dir=parent)) / "memory.elf"
     dump_memory(machine, path)
