@@ -16,7 +16,7 @@ def cache_root() -> Path:
 
 
 def bundle_root() -> Path:
-    """Returns where failures leave their evidence: `$XDG_STATE_HOME/kmod-harness`, else `~/.local/state/...`.
+    """Returns where failures leave their evidence: `$XDG_STATE_HOME/kmod-harness`, or in ~/.local/state.
 
     Not the cache, which drops what it did not make.
     """
