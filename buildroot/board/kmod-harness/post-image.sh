@@ -23,7 +23,7 @@ rm -f "$images/rootfs.ext4"
 mke2fs -q -t ext4 -d . -L kmod-harness -m 0 -O ^has_journal -U 6b6d6f64-6861-726e-6573-730000000001 \
 	-E hash_seed=6b6d6f64-6861-726e-6573-730000000002 "$images/rootfs.ext4" ${size}M
 # mke2fs 1.47.0 takes an inode's ctime from the file, where nobody can set it
-find . | sed 's|^\.\(.*\)|sif "/\1" ctime @$E2FSPROGS_FAKE_TIME|' >"$images/.ctimes"
+find . | sed 's|^\.$|./|; s|^\.\(.*\)|sif "\1" ctime @$E2FSPROGS_FAKE_TIME|' >"$images/.ctimes"
 debugfs -w -f "$images/.ctimes" "$images/rootfs.ext4" >/dev/null 2>&1
 END
 # fakeroot remembers owners and device nodes from one program to the next
