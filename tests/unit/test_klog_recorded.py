@@ -120,7 +120,7 @@ def test_the_time_is_linear_in_the_logs_size() -> None:
     log = b"".join(read_log(path)[1] for path in sorted(LOGS.iterdir()) if path.name != "README.md")
     times = []
     for repeat in (1, 4):
-        start = time.perf_counter()
+        start = time.process_time()
         find_splats(parse_console(log * repeat))
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert times[1] < 4 * times[0] * 2.5

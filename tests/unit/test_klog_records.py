@@ -107,8 +107,8 @@ def test_any_text_gives_records(text: str) -> None:
 
 def test_a_megabyte_fed_byte_by_byte_takes_linear_time() -> None:
     data = b"[    1.234567] some kernel message of usual length\n" * 4000
-    start = time.perf_counter()
+    start = time.process_time()
     parser = ConsoleParser()
     count = sum(len(parser.feed(data[i : i + 1])) for i in range(len(data)))
     assert count == 4000
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

@@ -235,10 +235,10 @@ def test_splats_are_in_order_and_made_of_raw_lines_in_order(log: str) -> None:
      "general protection fault, " * 2_000, "a" * 60_000 + "+0x", "INFO: task a:" * 4_000],
 )  # fmt: skip
 def test_a_hostile_line_costs_no_more_than_its_length(line: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     header_of(line)
     find_splats(parse_console(("[    1.000000] " + line + "\n") * 10))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_two_cpus_that_report_at_once_are_told_apart_by_their_callers() -> None:

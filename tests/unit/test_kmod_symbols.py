@@ -87,9 +87,9 @@ def test_a_hundred_thousand_lines_are_parsed_in_a_fraction_of_a_second() -> None
     text = "".join(f"{0xFFFFFFFF81000000 + i * 16:016x} t symbol_number_{i}\n" for i in range(100_000))
     best = 9.0
     for _ in range(3):  # the machine is shared: the best of three is the parser's own time
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(parse_kallsyms(text).entries) == 100_000
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert best < 0.6
 
 
