@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from .machine_options import add_machine_options
 
 if TYPE_CHECKING:
-    from ..build.kernels import Kernel
     from ..claims import Observations, Outcome
     from ..explain import Account, Measured
     from ..klog import Splat
@@ -120,6 +119,7 @@ def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None)
     """One cold boot: first the module's bytes, which also tells whether it loads; then the claims."""
     from ..claims.catalogue import outcomes
     from ..claims.execution_log import execution_log_arguments
+    from ..claims.ground import randomize_base
     from ..claims.observe import observe
     from ..explain import account_of
     from ..start import boot
@@ -128,7 +128,7 @@ def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None)
 
     prepared, subject = request.prepared, request.subject
     kernel = prepared.kernel
-    logged = (*prepared.spec.qemu_args, *execution_log_arguments(log, _randomizes(kernel)))
+    logged = (*prepared.spec.qemu_args, *execution_log_arguments(log, randomize_base(kernel)))
     machine = replace(prepared, spec=replace(prepared.spec, qemu_args=logged))
     say(f"booting Linux {kernel.release}, then a dozen loads of {subject.file.name}: about half a minute")
     with boot(machine, boot_timeout=boot_timeout) as guest:
@@ -139,14 +139,6 @@ def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None)
         seen = observe(guest, kernel, log, subject)
         splats = guest.judge(0)
     return Found(seen, outcomes(seen), account_of(report), splats)
-
-
-def _randomizes(kernel: Kernel) -> bool | None:
-    from ..build.kconfig import parse_config
-
-    if kernel.config is None:
-        return None
-    return parse_config(kernel.config.read_text()).get("RANDOMIZE_BASE") == "y"
 
 
 def _measured(request: ExplainRequest, seconds: float) -> Measured:

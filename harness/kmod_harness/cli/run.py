@@ -136,6 +136,9 @@ def execute(args: argparse.Namespace) -> int:
     )
     if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):
         _leave_bundle(args, request, record, verdict, sorted(expected))
+    if record.kept.memory is not None:
+        # of a panic that was expected, or of a bundle that could not be written
+        record.kept.memory.discard()
     return _finish(record, verdict, args.json, args.bisect, sorted(expected), report)
 
 

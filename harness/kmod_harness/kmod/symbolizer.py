@@ -65,15 +65,6 @@ class Symbolizer:
             return ()
         return tuple(SourceLine(place.name(), place.filename, place.line, place.column) for place in found)
 
-    def lines_at(self, address: int) -> tuple[SourceLine, ...]:
-        """Returns the lines of an address as vmlinux is linked, () when none is known."""
-        program = self._program("")
-        try:
-            found = program.source_location(address) if program is not None else ()
-        except LookupError:
-            return ()
-        return tuple(SourceLine(place.name(), place.filename, place.line, place.column) for place in found)
-
     def code(self, function: str, module: str) -> bytes:
         """Returns a module function's bytes as its file holds them, b"" when it is not known.
 

@@ -71,7 +71,7 @@ def write_bundle(directory: Path, failure: Failure) -> Path:
     directory.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{directory.name[:40]}-", dir=directory.parent))
     try:
-        _fill(made, failure, directory)
+        _fill(made, failure)
         if directory.exists():
             shutil.rmtree(directory)
         made.rename(directory)
@@ -86,7 +86,7 @@ def bundle_name(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text).strip("-.")[:120] or "failure"
 
 
-def _fill(made: Path, failure: Failure, final: Path) -> None:
+def _fill(made: Path, failure: Failure) -> None:
     (made / "verdict.json").write_text(json.dumps(failure.verdict, indent=2) + "\n")
     (made / "kernel.log").write_bytes(failure.kernel_log)
     (made / "kernel.symbolized.log").write_text(_symbolized(failure), errors="replace")
@@ -102,7 +102,7 @@ def _fill(made: Path, failure: Failure, final: Path) -> None:
         (made / "modules" / f"{module.name}.ko").write_bytes(module.data)
     if failure.memory is not None:
         shutil.move(failure.memory.memory, made / MEMORY)
-        failure.memory.memory.parent.rmdir()
+        failure.memory.discard()
         (made / VMCOREINFO).write_bytes(failure.memory.notes)
     script = made / "reproduce.sh"
     script.write_text(reproduce_script(failure, _copy_files(made, failure.reproduction)))
@@ -154,11 +154,7 @@ def _symbolized(failure: Failure) -> str:
 
 def _machine(failure: Failure) -> dict[str, Any]:
     kernel = failure.kernel
-    files = {
-        "bzImage": kernel.bzimage if kernel else None,
-        "vmlinux": kernel.vmlinux if kernel else None,
-        "config": kernel.config if kernel else None,
-    }
+    files = {"bzImage": kernel.bzimage, "config": kernel.config} if kernel else {}
     return {
         "qemu": {"argv": list(failure.qemu_argv)},
         "kernel": {"name": kernel.name, "release": kernel.release} if kernel else None,
@@ -166,7 +162,7 @@ def _machine(failure: Failure) -> dict[str, Any]:
         "files": {
             name: {"path": str(path), "sha256": file_digest(path), "bytes": os.path.getsize(path)}
             for name, path in files.items()
-            if path is not None and path.is_file() and name != "vmlinux"
+            if path is not None and path.is_file()
         },
         "modules": [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,14 @@ from ..machine.machine import Machine
 
 @dataclass(frozen=True)
 class KeptMemory:
-    """The two files of a dump; they are the caller's to move or remove."""
+    """A dump in a directory of its own, and its notes; it is moved into a bundle, or discarded."""
 
     memory: Path
     notes: bytes
+
+    def discard(self) -> None:
+        """Removes the dump where no bundle took it; does nothing after one did."""
+        shutil.rmtree(self.memory.parent, ignore_errors=True)
 
 
 def keep_memory(machine: Machine, kernel: Kernel) -> KeptMemory | None:
