@@ -104,9 +104,11 @@ test-debug: $(PACKAGES).test ready  ## guest tests and the proof of each detecto
 	$(VENV)/python -m pytest tests/debug $(DEBUG_SUITE) --kh-kconfig=$(DEBUG_CONFIG) --kh-memory=512M \
 	  --kh-boot-timeout=200 --junitxml=build/test/debug.xml $(ARGS)
 
-nightly: $(PACKAGES).test ready  ## guest tests over kernels, CPUs, KASLR; detectors one by one; to build/nightly/
+nightly: $(PACKAGES).test ready  ## guest tests over kernels, CPUs, KASLR, images; each detector; to build/nightly/
 	$(HARNESS) nightly --out build/nightly $(ARGS); status=$$?; \
-	  scripts/detector-kernels.sh $(HARNESS) build/nightly && exit $$status
+	  scripts/detector-kernels.sh $(HARNESS) build/nightly || failed=1; \
+	  scripts/image-suites.sh $(HARNESS) build/nightly "$(BUILDROOT)" || failed=1; \
+	  test -z "$$failed" && exit $$status
 
 soak: $(PACKAGES).test ready  ## long tests: processes killed at random, floods
 	$(VENV)/python -m pytest tests/soak --junitxml=build/test/soak.xml $(ARGS)

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 checkpatch=$1/source/scripts/checkpatch.pl
 [ -f "$checkpatch" ] || checkpatch=$1/scripts/checkpatch.pl
-mapfile -t files < <(find modules harness/kmod_harness/guest/agent_src -name '*.[ch]' ! -name '*.mod.c' | sort)
+mapfile -t files < <(find modules harness tests -name '*.[ch]' ! -name '*.mod.c' | sort)
 echo "checkpatch: ${#files[@]} files"
 # It writes a cache of names beside the files it is run in, and asks git about them: run it elsewhere.
 scratch=$(mktemp -d)

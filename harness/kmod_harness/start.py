@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .build.agent import compile_agent
 from .build.cache import Cache, default_cache, digest_of, file_digest
+from .build.disk_paths import disk_paths
 from .build.initrd import channel_modules, combine, harness_archive, rootfs_paths
 from .build.kernels import Kernel, resolve_kernel
 from .build.root_disk import DEVICE, DRIVERS, TYPE, is_root_disk, require_driver
@@ -35,7 +36,7 @@ class Prepared:
 
     def guest_paths(self) -> dict[str, str]:
         """Returns the image's absolute paths, each with its symlink's target or ""; {} if unknown."""
-        return {} if is_root_disk(self.rootfs) else rootfs_paths(self.rootfs)
+        return disk_paths(self.rootfs) if is_root_disk(self.rootfs) else rootfs_paths(self.rootfs)
 
     def kernel_facts(self) -> KernelFacts:
         """Returns what is known of the kernel, with the modules that the channels load."""

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* No crime against the kernel, but trouble: a failed init, a device and a thread left behind. */
+/* No crime against the kernel, but trouble: a failed init, a device, a thread or a timer left behind. */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -9,6 +9,8 @@
 #include <linux/module.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/timer.h>
 
 #include "faulty.h"
 
@@ -67,9 +69,28 @@ void faulty_stop_thread(void)
 		kthread_stop(thread);
 }
 
+static void faulty_late(struct timer_list *timer)
+{
+	pr_info("the timer fired\n");
+	kfree(timer);
+}
+
+/* On the heap, as a driver's is that belongs to a device: the module's own data would be missed first. */
+static noinline int faulty_forgotten_timer(void)
+{
+	struct timer_list *timer = kzalloc(sizeof(*timer), GFP_KERNEL);
+
+	if (!timer)
+		return -ENOMEM;
+	timer_setup(timer, faulty_late, 0);
+	mod_timer(timer, jiffies + HZ);
+	return 0;
+}
+
 const struct fault faulty_leftovers[] = {
 	{ "init_error", faulty_init_error },
 	{ "leak_device", faulty_leak_device },
 	{ "kthread", faulty_kthread },
+	{ "forgotten_timer", faulty_forgotten_timer },
 	{ }
 };

@@ -38,8 +38,8 @@ class Report:
 class Fault:
     """A fault and where it is provoked. reports: the first one whose symbols the kernel has is due.
 
-    timeout: seconds the command may take. late: seconds a report may come after it. A kernel with
-    none of the reports' symbols does not see the fault: it is not provoked there.
+    timeout: seconds the command may take. late: seconds a report may come after it, settle: after
+    the unload. A kernel with none of the reports' symbols does not see the fault: it is not provoked there.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Fault:
     when: str = "write"
     timeout: float = 60.0
     late: float = 0.2
+    settle: float = 0.0
     impatient: bool = False
     cpus: int = 1
 
@@ -134,6 +135,8 @@ FAULTS = (
     Fault("block", _sees(_K.HUNG_TASK, "DETECT_HUNG_TASK"), timeout=10, impatient=True),
     Fault("rcu_stall", _sees(_K.RCU_STALL), timeout=10, impatient=True, cpus=2),
     Fault("workqueue_lockup", _sees(_K.WORKQUEUE_LOCKUP, "WQ_WATCHDOG"), late=8, impatient=True),
+    # leftovers.c
+    Fault("forgotten_timer", (Report(_K.OOPS, outcome=Outcome.PANIC),), when="exit", settle=3),
     # undefined.c
     Fault("shift", _sees(_UBSAN, "UBSAN_SHIFT")),
     Fault("array_index", _sees(_UBSAN, "UBSAN_BOUNDS")),

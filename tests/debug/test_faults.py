@@ -72,6 +72,7 @@ def _words(fault: Fault, proof: KernelUnderProof) -> list[str | Path]:
         pytest.fail(f"{module} is not there: run `make test-debug`", pytrace=False)
     return [
         *("--cpus", str(fault.cpus), "--timeout", str(fault.timeout), module),
+        *(("--settle", str(fault.settle)) if fault.settle else ()),
         *("--param", f"fault={fault.name}", "--param", f"when={fault.when}"),
         *("--", PROVOKE, str(fault.late), *(["impatient"] if fault.impatient else [])),
     ]

@@ -5,20 +5,32 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 COMMAND = (sys.executable, "-m", "kmod_harness.cli.main")
 #: Seconds no run of these tests comes near: a hung one ends with a failure, not with the suite.
 PATIENCE = 60
+#: Commands that boot what --rootfs names.
+_BOOTING = ("boot", "debug", "explain", "run", "verify")
+#: The image of this run (--kh-rootfs), "" for the default one; set by conftest.py.
+rootfs = ""
+
+
+def command_line(*arguments: str | Path) -> list[str]:
+    """Returns the words of a command line; one that leaves its machine open gets the image of this run."""
+    words = list(map(str, arguments))
+    if rootfs and words[0] in _BOOTING and "--kernel" not in words and "--rootfs" not in words:
+        words[1:1] = ["--rootfs", rootfs]
+    return [*COMMAND, *words]
 
 
 def kmod_harness(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Returns a finished run of the command line."""
-    words = [*COMMAND, *map(str, arguments)]
+    words = command_line(*arguments)
     return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
 
 
@@ -33,10 +45,19 @@ def run_json(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     """Returns a started command line with its three streams."""
-    words: Sequence[str] = [*COMMAND, *map(str, arguments)]
     return subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command_line(*arguments),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a suite that a shell without job control started by `&` ignores SIGINT, and its children would
+        preexec_fn=_hear_sigint,
     )
+
+
+def _hear_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def read_until(stream: Any, text: str) -> str:

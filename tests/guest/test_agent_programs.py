@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.errors import GuestHang
-from kmod_harness.guest import Guest
+from kmod_harness.guest import Guest, ProcessKilled
 from kmod_harness.guest.jobs import CommandFailed
 
 
@@ -124,3 +124,23 @@ def test_a_directory_is_pushed_with_its_permissions(guest: Guest, tmp_path: Path
 
     assert guest.run(["/tmp/tool/bin/hello"]).stdout == b"hello from /tmp/tool/bin/hello\n"
     assert guest.syscaller.stat("/tmp/tool/data").st_size == 700_000
+
+
+def test_when_memory_runs_out_the_agent_is_spared_and_nothing_else(guest: Guest) -> None:
+    worker = guest.process()
+    agent = worker.read_text("/proc/self/stat").rpartition(")")[2].split()[1]
+    assert worker.read_text(f"/proc/{agent}/oom_score_adj") == "-1000\n"
+    assert worker.read_text("/proc/self/oom_score_adj") == "0\n"
+    assert guest.run(["cat", "/proc/self/oom_score_adj"]).text == "0\n"
+
+
+@pytest.mark.expect_splat("OUT_OF_MEMORY")
+def test_the_agent_answers_after_memory_has_run_out(guest: Guest) -> None:
+    # when: a process takes more memory than there is, at once
+    # MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_POPULATE
+    readable_and_writable, populated = 3, 0x2 | 0x20 | 0x4000 | 0x8000
+    with pytest.raises(ProcessKilled) as killed:
+        guest.process().call("mmap", 0, 1 << 30, readable_and_writable, populated, -1, 0)
+
+    assert killed.value.signal == signal.SIGKILL
+    assert guest.run(["echo", "still here"]).text == "still here\n"

@@ -191,6 +191,6 @@ def test_a_guest_that_dies_ends_the_verifying_with_its_own_error(machine, charde
 
 
 def test_a_module_that_is_not_there_is_a_usage_error():
-    done = kmod_harness("verify", "no_such_module")
+    done = kmod_harness("verify", "--kernel", "minimal", "no_such_module")
     assert done.returncode == 2
     assert "no_such_module" in done.stderr

@@ -7,8 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cli_process import kmod_harness
 from strangers import RunSuite
 
+from kmod_harness import Spec
+from kmod_harness.build.kernels import resolve_kernel
 from kmod_harness.pytest_plugin.bundles import options_again
 
 SUITE = """
@@ -25,29 +28,45 @@ def test_panics(guest):
 def test_hangs(guest):
     guest.load({faulty!r}, fault="block", process=guest.process(), timeout=1)
 
+def test_unloads(guest):
+    guest.load({faulty!r}, fault="oops", when="exit")
+
 def test_passes(guest):
-    assert guest.read_text("/proc/modules") == ""
+    assert "Linux" in guest.read_text("/proc/version")
 """
 
 
 def test_each_failed_test_leaves_one_directory_that_tells_and_reproduces(
-    run_suite: RunSuite, faulty_ko: Path, tmp_path: Path
+    run_suite: RunSuite, kernel_option: list[str], faulty_ko: Path, tmp_path: Path
 ) -> None:
-    # given: a suite with an oops, a panic, a hang and a test that passes
+    kernel_name = "".join(kernel_option).partition("=")[2] or "minimal"
+    # given: a suite with an oops, a panic, a hang, an oops after the test itself, and a test that passes
     bundles = tmp_path / "evidence"
     run = run_suite({"test_driver.py": SUITE.format(faulty=str(faulty_ko))}, f"--kh-bundles={bundles}")
 
     # then: one for each failure, none for the success
     names = sorted(path.name for path in bundles.iterdir())
-    assert names == [f"test_driver.py-test_{name}" for name in ("hangs", "oops", "panics")], run.output
+    assert names == [f"test_driver.py-test_{name}" for name in ("hangs", "oops", "panics", "unloads")], (
+        run.output
+    )
     outcomes = {name: json.loads((bundles / name / "verdict.json").read_text())["outcome"] for name in names}
-    assert list(outcomes.values()) == ["hang", "splat", "panic"]
+    assert list(outcomes.values()) == ["hang", "splat", "panic", "splat"]
 
     # and: the report names the function's source line, the directory, and what the hanging guest said
     oops = bundles / "test_driver.py-test_oops"
     assert "faulty_oops+" in run.section("test_oops")
     assert str(oops) in run.section("test_oops")
     assert "faulty_block+" in (bundles / "test_driver.py-test_hangs" / "interrogation.txt").read_text()
+
+    # and: what was asked of the agent, and guests that can be looked at again
+    assert "finit_module(result 0, b'fault=oops when=write" in (oops / "agent.txt").read_text()
+    states = {name: (bundles / name / "state.zst").exists() for name in names}
+    dumps = {name: (bundles / name / "memory.elf.zst").exists() for name in names}
+    if resolve_kernel(Spec(kernel=kernel_name)).vmlinux is not None:
+        assert list(states.values()) == [True] * 4
+        assert list(dumps.values()) == [True, False, True, False]
+        crash = kmod_harness("crash", oops)
+        assert "faulty_oops" in crash.stdout.partition("Stack of")[2], crash.stderr
 
     # when: its script runs, in a new shell
     again = subprocess.run(

@@ -125,7 +125,8 @@ def test_guests_of_any_scope_are_judged_test_by_test(run_suite: RunSuite) -> Non
     }, run.output
     late = run.tests["test_that_comes_after_a_late_splat"].texts[0]
     assert late.startswith(
-        "KernelWarning: WARNING: WARNING in late_work, after the test before this one had ended"
+        "KernelWarning: WARNING: WARNING in late_work, between tests,"
+        " after test_scopes.py::test_of_the_pristine_guest had ended"
     )
     assert re.search(r"^kmod-harness: 1 boots", run.output, re.MULTILINE), "only the cold_boot test booted"
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_buildroot import FAILS, make_buildroot
+from fake_buildroot import FAILS, IMAGES, make_buildroot
 
-from kmod_harness.build.buildroot import DEFCONFIG, ImageRequest, build_images, built_images, image_of
+from kmod_harness.build import buildroot, buildroot_sources
+from kmod_harness.build.buildroot import (
+    DEFCONFIG,
+    ImageRequest,
+    build_images,
+    built_images,
+    image_of,
+    kernel_of,
+)
+from kmod_harness.build.buildroot_debian import DebianInputs
+from kmod_harness.build.buildroot_defconfig import find_defconfig, fragments_of, read_requests
+from kmod_harness.build.buildroot_run import ENVIRONMENT
 from kmod_harness.build.cache import Cache
+from kmod_harness.build.kconfig import BUILDROOT, merge, parse_config
+from kmod_harness.build.resources import data_directory
 from kmod_harness.errors import BuildFailed, Misuse
 
 
@@ -24,6 +37,18 @@ def build(tree: Path, cache: Cache, *, defconfig: str = DEFCONFIG, output: Path 
 
 def manifest(images: Path, cache: Cache) -> dict[str, object]:
     return dict(cache.manifest("buildroot", images.parent.name) or {})
+
+
+@pytest.fixture
+def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that no download site answers; what apt would give is a directory."""
+    inputs = DebianInputs(
+        tmp_path / "inputs", "buildroot-debian/1", {"busybox (source, trixie)": "1:1.37.0-6"}
+    )
+    monkeypatch.setattr(buildroot, "debian_inputs", lambda tree, cache, say: inputs)
+    monkeypatch.setattr(buildroot_sources, "_probe", lambda address: "timed out")
+    monkeypatch.setattr(buildroot_sources, "_why_not_debian", lambda os_release: "")
+    return inputs.directory
 
 
 def test_an_image_lies_where_the_harness_looks(tmp_path: Path, cache: Cache) -> None:
@@ -121,6 +146,8 @@ def test_the_output_can_be_kept_but_nothing_is_built_into_a_used_one(tmp_path: P
     build(tree, cache, output=output)
 
     assert (output / ".config").is_file()
+    downloads = cache.root / "buildroot-downloads/all"
+    assert (output / ENVIRONMENT).read_text() == f"export BR2_DL_DIR={downloads}\n"
     with pytest.raises(Misuse, match="is not empty"):
         build(tree, cache, output=output)
 
@@ -139,3 +166,53 @@ def test_a_line_that_kconfig_would_ignore_is_an_error(tmp_path: Path, cache: Cac
 
     with pytest.raises(Misuse, match="mine_defconfig:2: expected BR2_NAME=value"):
         build(make_buildroot(tmp_path / "buildroot"), cache, defconfig=str(mine))
+
+
+def test_without_a_network_it_is_built_from_debians_packages_and_says_so(
+    tmp_path: Path, cache: Cache, debian: Path
+) -> None:
+    tree = make_buildroot(tmp_path / "buildroot", recipe=f"{IMAGES}; env >$(O)/images/environment")
+    said: list[str] = []
+
+    images = build_images(ImageRequest(str(tree)), cache, said.append)
+
+    reason = "http://sources.invalid does not answer: timed out"
+    assert said[0].endswith(f"{DEFCONFIG}, sources: debian ({reason})")
+    assert f"  KMOD_HARNESS_DEBIAN={debian}" in said
+    assert f"KMOD_HARNESS_DEBIAN={debian}\n" in (images / "environment").read_text()
+    told = manifest(images, cache)
+    assert told["sources"] == {
+        "mode": "debian",
+        "reason": reason,
+        "debian": {"busybox (source, trixie)": "1:1.37.0-6"},
+    }
+    config = (images.parent / "config").read_text().splitlines()
+    assert "BR2_PRIMARY_SITE_ONLY=y" in config
+    assert "# BR2_TOOLCHAIN_EXTERNAL_BOOTLIN is not set" in config
+    # another image than the one whose sources were downloaded
+    assert build(tree, cache) != images
+
+
+def test_the_tools_are_debians_own_programs_where_there_is_only_debian(tmp_path: Path) -> None:
+    external = data_directory("buildroot")
+    defconfig = find_defconfig("kmod_harness_tools_defconfig", external, tmp_path)
+
+    online, debian = (
+        parse_config(
+            merge("", [item for path in paths for item in read_requests(path)], BUILDROOT), BUILDROOT
+        )
+        for paths in (fragments_of(defconfig, external, mode) for mode in ("online", "debian"))
+    )
+
+    assert (online["PACKAGE_STRACE"], "PACKAGE_KMOD_HARNESS_DEBIAN_TOOLS" in online) == ("y", False)
+    assert (debian["PACKAGE_STRACE"], debian["PACKAGE_KMOD_HARNESS_DEBIAN_TOOLS"]) == ("n", "y")
+
+
+def test_a_kernel_that_was_built_lies_beside_the_images(tmp_path: Path, cache: Cache) -> None:
+    plain = build(make_buildroot(tmp_path / "plain"), cache)
+    product = build(
+        make_buildroot(tmp_path / "product", recipe=f"{IMAGES}; touch $(O)/images/bzImage"), cache
+    )
+
+    assert kernel_of(plain) is None
+    assert kernel_of(product) == product / "bzImage"

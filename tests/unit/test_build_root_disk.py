@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from kmod_harness.build.cache import Cache
 from kmod_harness.build.cpio import read_cpio
+from kmod_harness.build.disk_paths import disk_paths
 from kmod_harness.build.initrd import harness_archive
 from kmod_harness.build.kernels import Kernel
 from kmod_harness.build.root_disk import DEVICE, TYPE, is_root_disk, require_driver
 from kmod_harness.errors import Misuse
 
+DEBUGFS = shutil.which("debugfs", path="/sbin:/usr/sbin:/usr/bin")
 MKE2FS = shutil.which("mke2fs", path="/sbin:/usr/sbin:/usr/bin")
 
 
@@ -69,3 +73,36 @@ def test_the_archive_tells_init_where_the_root_is(tmp_path: Path) -> None:
     assert "kmod-harness/root" not in {
         entry.path for entry in read_cpio(harness_archive(tmp_path / "agent", []))
     }
+
+
+@pytest.mark.skipif(DEBUGFS is None, reason="needs debugfs (e2fsprogs)")
+def test_a_disks_paths_are_known_without_a_boot(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "usr/bin").mkdir(parents=True)
+    (tree / "usr/bin/busybox").touch()
+    (tree / "usr/bin/sh").symlink_to("busybox")
+    os.link(tree / "usr/bin/sh", tree / "usr/bin/again", follow_symlinks=False)
+    (tree / "bin").symlink_to("usr/bin")
+    (tree / "a b").touch()
+    image = tmp_path / "image"
+    subprocess.run([str(MKE2FS), "-q", "-t", "ext4", "-d", str(tree), str(image), "4M"], check=True)
+
+    assert disk_paths(image, cache=Cache(tmp_path / "cache")) == {
+        "/a b": "",
+        "/bin": "usr/bin",
+        "/lost+found": "",
+        "/usr": "",
+        "/usr/bin": "",
+        "/usr/bin/again": "busybox",
+        "/usr/bin/busybox": "",
+        "/usr/bin/sh": "busybox",
+    }
+
+
+@pytest.mark.skipif(DEBUGFS is None, reason="needs debugfs (e2fsprogs)")
+def test_of_a_damaged_disk_nothing_is_known(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(1024 + 56) + b"\x53\xef" + bytes(4096))
+
+    assert is_root_disk(image)
+    assert disk_paths(image, cache=Cache(tmp_path / "cache")) == {}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.cli.run_request import assign_parameters, splat_kind
+from kmod_harness.cli.parameters import assign_parameters
+from kmod_harness.cli.run_request import splat_kind
 from kmod_harness.errors import Misuse
 from kmod_harness.klog import SplatKind
 from kmod_harness.kmod.elf import KernelModule

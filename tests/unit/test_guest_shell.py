@@ -261,9 +261,14 @@ def test_all_at_once_so_that_a_marker_has_much_behind_it() -> None:
 
 
 def test_noise_before_the_prompt_and_between_commands() -> None:
+    before = b"\n"
+
     def noisy(data: bytes) -> Iterator[bytes]:
-        # a console that others write to as well, between whole writes of the shell
-        yield b"\x1b]0;title\x07[  1.0] noise kmod: echo kmod''12:0:\r\n" + data
+        # a console that others write to as well, between lines: a busy pty gives a line in pieces
+        nonlocal before
+        noise = b"\x1b]0;title\x07[  1.0] noise kmod: echo kmod''12:0:\r\n"
+        yield noise + data if before.endswith(b"\n") else data
+        before = data
 
     with shell_on_a_pty(["/bin/sh"], delivery=noisy) as shell:
         for number in range(20):

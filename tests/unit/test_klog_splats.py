@@ -344,3 +344,28 @@ def test_leaked_objects_are_reports_of_their_own_and_their_number_is_none() -> N
     assert (
         len(from_lines("BUG: memory leak", *(line.removeprefix("kmemleak: ") for line in leaked("x_y")))) == 1
     )
+
+
+def test_what_lockdep_says_of_the_printing_of_a_report_comes_behind_that_report() -> None:
+    """SLUB prints with a cache's list_lock held: lockdep's complaint is no trouble of its own."""
+    log = """\
+<4>[   20.566240] ======================================================
+<4>[   20.566270] WARNING: possible circular locking dependency detected
+<4>[   20.566866] 6.1.192-kmod-harness-debug #1 Tainted: G           O
+<4>[   20.567141] ------------------------------------------------------
+<4>[   20.567168] sh/41 is trying to acquire lock:
+<4>[   20.567257] ffffffff92b06f00 (console_owner){....}-{0:0}, at: console_emit_next_record+0x336/0x7e0
+<4>[   20.573974]
+<4>[   20.573974] but task is already holding lock:
+<4>[   20.574007] ffff888003a9ce18 (&n->list_lock){-...}-{2:2}, at: free_to_partial_list+0x51/0x570
+<4>[   20.574202]
+<4>[   20.574202] which lock already depends on the new lock.
+<4>[   20.585276]  do_syscall_64+0x2b/0x50
+<4>[   20.607145]  </TASK>
+<3>[   20.654000] =============================================================================
+<3>[   20.654070] BUG mine_cache (Tainted: G           O      ): Right Redzone overwritten
+<3>[   20.654436] -----------------------------------------------------------------------------
+<3>[   20.655236] Allocated in mine_write+0x36/0x70 [mine] age=0 cpu=0 pid=41
+"""
+    kinds = [splat.kind for splat in find_splats(parse_console(log))]
+    assert kinds == [SplatKind.SLAB_CORRUPTION, SplatKind.LOCKDEP]

@@ -1,14 +1,7 @@
-"""Where the kernel puts a module's sections: against addresses that real kernels chose, and by the rules.
-
-data/layout/RELEASE/NAME.ko.xz is a module of Debian's with every content but its tables of symbols
-set to zero, NAME.json what its kernel showed: sysfs's sections, the module area's busy ranges before
-the load, the size in /proc/modules, and how many symbols kallsyms listed.
-"""
+"""Where the kernel puts a module's sections, by its rules."""
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,76 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmod_harness.kmod import (
-    BusyRange,
     KernelModule,
     Layout,
     Section,
     UnsupportedRelease,
     percpu_address,
-    predict_anchors,
     predict_layout,
-    read_module,
     release_of,
 )
 from kmod_harness.kmod.layout import UnplaceableSection
-from kmod_harness.kmod.symbol_table import TableSymbol, parse_symbol_table
+from kmod_harness.kmod.symbol_table import TableSymbol
 from kmod_harness.kmod.symbols import KallsymsEntry
 
-RECORDED = sorted((Path(__file__).parent / "data/layout").rglob("*.ko.xz"))
 WRITE, ALLOC, EXEC = 1, 2, 4
 GENERATIONS = [(6, 1), (6, 12)]
-
-
-def recording(ko: Path) -> dict[str, Any]:
-    return json.loads(ko.with_name(ko.name.replace(".ko.xz", ".json")).read_text())
-
-
-def busy_ranges(recorded: dict[str, Any]) -> list[BusyRange]:
-    return [BusyRange(*(int(end, 16) for end in text.split("-"))) for text in recorded["busy"]]
-
-
-@pytest.fixture(params=RECORDED, ids=lambda ko: f"{ko.parent.name}-{ko.name.removesuffix('.ko.xz')}")
-def recorded(request: pytest.FixtureRequest) -> tuple[KernelModule, dict[str, Any]]:
-    return read_module(request.param), recording(request.param)
-
-
-class TestOnRealKernels:
-    def test_every_section_is_where_the_file_and_the_busy_ranges_say(
-        self, recorded: tuple[KernelModule, dict[str, Any]]
-    ) -> None:
-        module, shown = recorded
-        layout = predict_layout(module)
-        busy = busy_ranges(shown)
-        addresses = layout.addresses(predict_anchors(layout, busy, start=busy[0].start))
-        predicted = {p.section.name: addresses[p.section.index] for p in layout.placed if p.section.size}
-        assert predicted == {name: int(address, 16) for name, address in shown["sections"].items()}
-
-    def test_the_core_has_the_size_of_proc_modules(
-        self, recorded: tuple[KernelModule, dict[str, Any]]
-    ) -> None:
-        module, shown = recorded
-        core = [size for block, size in predict_layout(module).blocks.items() if not block.startswith("init")]
-        assert sum(core) == shown["size"]
-
-    def test_kallsyms_lists_the_symbols_that_are_kept(
-        self, recorded: tuple[KernelModule, dict[str, Any]]
-    ) -> None:
-        module, shown = recorded
-        tables = predict_layout(module).core_kallsyms
-        assert tables is not None
-        assert sum(bool(module.symbol_table[i].name) for i in tables.indices) == shown["kallsyms"]
-
-    def test_one_section_of_each_block_tells_the_others(
-        self, recorded: tuple[KernelModule, dict[str, Any]]
-    ) -> None:
-        module, shown = recorded
-        layout = predict_layout(module)
-        anchors = layout.anchors({name: int(text, 16) for name, text in shown["sections"].items()})
-        assert set(anchors) == {block for block, size in layout.blocks.items() if size}
-        assert all(address % 4096 == 0 for address in anchors.values())
-
-    def test_the_recordings_hold_both_generations(self) -> None:
-        assert {release_of(read_module(ko)) for ko in RECORDED} == set(GENERATIONS)
 
 
 def section(index: int, name: str, flags: int, size: int = 64, alignment: int = 16, **more: Any) -> Section:
@@ -332,25 +269,3 @@ def test_sections_never_overlap_and_lie_in_a_region_of_their_own_permission(
                 "__jump_table",
                 ".data..ro_after_init",
             )
-
-
-@given(
-    st.lists(st.tuples(st.text(min_size=1).filter(lambda n: "\0" not in n), st.integers(0, 9)), max_size=8)
-)
-def test_a_symbol_table_is_read_back(placed: list[tuple[str, int]]) -> None:
-    strings, packed = b"\0", b""
-    for name, index in placed:
-        packed += struct.pack("<IBBHQQ", len(strings), 0x12, 0, index, 7, 3)
-        strings += name.encode("utf-8", "surrogatepass") + b"\0"
-    table = parse_symbol_table(packed, strings)
-    assert [(s.section_index, s.value, s.size, s.kind, s.binding) for s in table] == [
-        (index, 7, 3, "FUNC", "GLOBAL") for _, index in placed
-    ]
-    assert [s.name for s in table] == [
-        n.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for n, _ in placed
-    ]
-
-
-def test_a_symbol_name_that_has_no_end_is_an_error() -> None:
-    with pytest.raises(ValueError, match="symbol 0"):
-        parse_symbol_table(bytes([9]) + bytes(23), b"\0ab")

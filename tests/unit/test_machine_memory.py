@@ -1,4 +1,4 @@
-"""Guest memory from outside: QEMU's answers, a guest's registers, whose vmlinux it is."""
+"""Guest memory from outside: QEMU's answers, physical and by the guest's own page tables."""
 
 from __future__ import annotations
 
@@ -6,103 +6,18 @@ import base64
 import os
 import socket
 import struct
-import subprocess
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from registers_sample import IDLE, RESET
 
-from kmod_harness.errors import MissingTool, QemuDied
-from kmod_harness.machine import Gdb, GuestMemory, Machine, MemoryClosed, NotInRam, UnmappedAddress
-from kmod_harness.machine.gdb_mi import console_command, parse_record, quote, unescape
-from kmod_harness.machine.kernel_identity import (
-    VmlinuxMismatch,
-    build_id_of,
-    check_vmlinux,
-    read_vmlinux_notes,
-)
+from kmod_harness.errors import QemuDied
+from kmod_harness.machine import GuestMemory, Machine, MemoryClosed, NotInRam, UnmappedAddress
 from kmod_harness.machine.physical_memory import PhysicalMemory, ram_ranges
 from kmod_harness.machine.qmp import CommandRefused
-from kmod_harness.machine.registers import RegistersUnreadable, parse_registers
-
-#: As QEMU 7.2.22 wrote it, without the floating-point and vector registers.
-IDLE = """
-CPU#0
-RAX=000000000001ad40 RBX=0000000000000000 RCX=000000000000001f RDX=0000000000000000
-RSI=0000000000000000 RDI=0000000000000334 RBP=ffffffff8a011a40 RSP=ffffffff8a003ec8
-R8 =0000000000000004 R9 =0000000000000220 R10=ffff906340a5c120 R11=0000000000000000
-R12=0000000000000000 R13=0000000000000000 R14=0000000000000000 R15=0000000000013bf0
-RIP=ffffffff89972c9b RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1
-ES =0000 0000000000000000 00000000 00000000
-CS =0010 0000000000000000 ffffffff 00af9b00 DPL=0 CS64 [-RA]
-SS =0018 0000000000000000 ffffffff 00cf9300 DPL=0 DS   [-WA]
-DS =0000 0000000000000000 00000000 00000000
-FS =0000 0000000000000000 00000000 00000000
-GS =0000 ffff90634f200000 00000000 00000000
-LDT=0000 0000000000000000 00000000 00008200 DPL=0 LDT
-TR =0040 fffffe0000003000 00000067 00008900 DPL=0 TSS64-avl
-GDT=     fffffe0000001000 0000007f
-IDT=     fffffe0000000000 00000fff
-CR0=80050033 CR2=00007f92b9b70000 CR3=000000000014e000 CR4=003506b0
-DR0=0000000000000000 DR1=0000000000000000 DR2=0000000000000000 DR3=0000000000000000
-DR6=00000000ffff0ff0 DR7=0000000000000400
-EFER=0000000000000d01
-"""
-USER = (
-    IDLE.replace("CPU#0", "CPU#1")
-    .replace("CPL=0", "CPL=3")
-    .replace("HLT=1", "HLT=0")
-    .replace("CR4=003506b0", "CR4=003516b0")
-    .replace("CR3=000000000014e000", "CR3=0000000000b5f000")
-)
-#: As at the first instruction: a CPU in real mode, names and widths of 32 bits.
-RESET = """
-CPU#0
-EAX=00000000 EBX=00000000 ECX=00000000 EDX=000806f8
-ESI=00000000 EDI=00000000 EBP=00000000 ESP=00000000
-EIP=0000fff0 EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0
-ES =0000 00000000 0000ffff 00009300
-CS =f000 ffff0000 0000ffff 00009b00
-SS =0000 00000000 0000ffff 00009300
-DS =0000 00000000 0000ffff 00009300
-FS =0000 00000000 0000ffff 00009300
-GS =0000 00000000 0000ffff 00009300
-CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000
-EFER=0000000000000000
-"""
-
-
-class TestRegisters:
-    def test_of_each_cpu(self) -> None:
-        kernel, user = parse_registers(IDLE + USER)
-        assert (kernel.cpu, kernel.cpl, kernel.halted) == (0, 0, True)
-        assert (user.cpu, user.cpl, user.halted) == (1, 3, False)
-        assert (kernel.rip, kernel.rsp, kernel.rflags) == (0xFFFFFFFF89972C9B, 0xFFFFFFFF8A003EC8, 0x246)
-        assert (kernel.cs, kernel.ss, kernel.gs_base) == (0x10, 0x18, 0xFFFF90634F200000)
-        assert (kernel.cr2, kernel.cr3) == (0x7F92B9B70000, 0x14E000)
-        assert kernel.general["r10"] == 0xFFFF906340A5C120
-        assert kernel.general["r8"] == 4
-        assert len(kernel.general) == 16
-        assert (kernel.page_table_levels, user.page_table_levels) == (4, 5)
-        assert kernel.honours_no_execute
-
-    def test_of_the_only_cpu_where_qemu_does_not_number_it(self) -> None:
-        assert parse_registers(IDLE.replace("CPU#0\n", "")) == parse_registers(IDLE)
-
-    def test_before_the_kernel_has_set_up_paging(self) -> None:
-        (cpu,) = parse_registers(RESET)
-        assert cpu.rip == 0xFFF0
-        with pytest.raises(RegistersUnreadable, match="not in 64-bit mode"):
-            _ = cpu.page_table_levels
-
-    @given(st.text(max_size=300))
-    def test_of_any_other_text_are_refused(self, text: str) -> None:
-        with pytest.raises(RegistersUnreadable):
-            parse_registers(text)
+from kmod_harness.machine.registers import RegistersUnreadable
 
 
 class Qemu:
@@ -288,96 +203,3 @@ class TestVirtualMemory:
         qemu.registers = RESET
         with pytest.raises(RegistersUnreadable), GuestMemory(qemu.machine) as memory:
             memory.read_virtual(MODULES, 1)
-
-
-def note(name: bytes, kind: int, content: bytes) -> bytes:
-    def padded(data: bytes) -> bytes:
-        return data + bytes(-len(data) % 4)
-
-    return struct.pack("<III", len(name), len(content), kind) + padded(name) + padded(content)
-
-
-class TestIdentity:
-    BUILD_ID = bytes(range(20))
-    NOTES = note(b"Xen\0", 6, b"linux\0") + note(b"GNU\0", 3, BUILD_ID) + note(b"Linux\0", 0, b"")
-
-    def vmlinux(self, directory: Path, notes: bytes) -> Path:
-        data = ",".join(map(str, notes))
-        source = f'.section .notes,"a",@note\n.byte {data}\n' if notes else ".text\nnop\n"
-        path = directory / "vmlinux"
-        argv = ["gcc", "-c", "-x", "assembler", "-", "-o", str(path)]
-        subprocess.run(argv, input=source.encode(), check=True)
-        return path
-
-    def test_the_build_id_is_found_among_the_notes(self) -> None:
-        assert build_id_of(self.NOTES) == self.BUILD_ID
-        assert build_id_of(note(b"GNU\0", 1, self.BUILD_ID) + note(b"Gnu\0", 3, self.BUILD_ID)) == b""
-
-    @given(st.binary(max_size=200))
-    def test_any_bytes_have_one_or_none(self, data: bytes) -> None:
-        assert build_id_of(data) in data
-
-    def test_the_running_kernels_vmlinux_is_accepted(self, tmp_path: Path) -> None:
-        path = self.vmlinux(tmp_path, self.NOTES)
-        assert read_vmlinux_notes(path).data == self.NOTES
-        assert (
-            check_vmlinux(lambda at, size: (bytes(64) + self.NOTES)[at : at + size], path, 64)
-            == self.BUILD_ID
-        )
-
-    def test_another_kernels_is_refused_with_both_build_ids(self, tmp_path: Path) -> None:
-        path = self.vmlinux(tmp_path, self.NOTES)
-        other = self.NOTES.replace(self.BUILD_ID, self.BUILD_ID[::-1])
-        with pytest.raises(VmlinuxMismatch) as error:
-            check_vmlinux(lambda at, size: other, path, 0)
-        assert self.BUILD_ID.hex() in error.value.evidence
-        assert self.BUILD_ID[::-1].hex() in error.value.evidence
-
-    def test_where_nothing_is_mapped_there_is_another_kernel(self, tmp_path: Path) -> None:
-        def read(address: int, size: int) -> bytes:
-            raise UnmappedAddress(address)
-
-        with pytest.raises(VmlinuxMismatch, match="not the running kernel's"):
-            check_vmlinux(read, self.vmlinux(tmp_path, self.NOTES), 0)
-
-    def test_what_cannot_tell_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(VmlinuxMismatch, match="has no build-id"):
-            check_vmlinux(lambda at, size: b"", self.vmlinux(tmp_path, note(b"GNU\0", 1, b"abcd")), 0)
-        with pytest.raises(VmlinuxMismatch, match="has no notes"):
-            read_vmlinux_notes(self.vmlinux(tmp_path, b""))
-        with pytest.raises(VmlinuxMismatch, match="is not a vmlinux"):
-            read_vmlinux_notes(Path(__file__))
-        with pytest.raises(VmlinuxMismatch, match="is not a vmlinux"):
-            read_vmlinux_notes(tmp_path / "missing")
-
-
-class TestGdb:
-    def test_its_records_are_told_apart(self) -> None:
-        assert parse_record("(gdb) ") is None
-        assert parse_record("^C") is None
-        stream = parse_record('~"a \\"word\\"\\n"')
-        assert stream is not None
-        assert (stream.kind, stream.text) == ("~", 'a "word"\n')
-        stop = parse_record('*stopped,reason="breakpoint-hit",disp="keep",frame={addr="0x1",func="f"}')
-        assert stop is not None
-        assert (stop.record_class, stop.field("reason"), stop.field("func")) == (
-            "stopped",
-            "breakpoint-hit",
-            "f",
-        )
-        assert stop.field("missing") == ""
-
-    @given(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\n")))
-    def test_a_text_survives_being_quoted(self, text: str) -> None:
-        quoted = quote(text)
-        assert unescape(quoted[1:-1]) == text
-        assert console_command(7, text) == f"7-interpreter-exec console {quoted}\n"
-
-    def test_two_lines_are_no_command(self) -> None:
-        with pytest.raises(ValueError, match="one line"):
-            console_command(1, "p 1\nshell id")
-
-    def test_without_gdb_its_package_is_named(self, qemu: Qemu, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PATH", "/nonexistent")
-        with pytest.raises(MissingTool, match="gdb is not installed"):
-            Gdb(qemu.machine)

@@ -21,6 +21,7 @@ int demo_write(int a)
 {
 	return twice(a);
 }
+int demo_end(void) { return 1; }
 __attribute__((section(".init.text"))) int demo_init(int a)
 {
 	return demo_write(a) + 1;
@@ -28,6 +29,19 @@ __attribute__((section(".init.text"))) int demo_init(int a)
 char __this[8] __attribute__((section(".gnu.linkonce.this_module")));
 const char __info[] __attribute__((section(".modinfo"))) = "name=demo";
 """
+#: A second file of the module, whose function `divide` is another one, and longer.
+TWIN = """\
+volatile int left;
+static int divide(int a, int b)
+{
+	left = a % b;
+	left += a;
+	return a / b + left;
+}
+int demo_twin(int a) { return divide(a, 3); }
+"""
+#: There is padding between functions, as with the kernel's -O2.
+ALIGNED = ["-falign-functions=64"]
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +49,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> KernelModule:
     """An object file with what makes it a module, functions in two text sections, one inlined."""
     directory = tmp_path_factory.mktemp("demo")
     (directory / "demo.c").write_text(SOURCE)
+    (directory / "twin.c").write_text(TWIN)
     flags = ["-g", "-O1", "-fno-optimize-sibling-calls", "-fno-inline-functions-called-once", "-fno-inline"]
-    subprocess.run(["gcc", *flags, "-c", "demo.c", "-o", "demo.ko"], cwd=directory, check=True)
+    objects = ["demo.o", "twin.o"]
+    for name in objects:
+        source = name.replace(".o", ".c")
+        subprocess.run(["gcc", *flags, *ALIGNED, "-c", source, "-o", name], cwd=directory, check=True)
+    subprocess.run(["ld", "-r", *objects, "-o", "demo.ko"], cwd=directory, check=True)
     return read_module(directory / "demo.ko")
 
 
@@ -56,6 +75,7 @@ def test_every_address_of_every_text_section_reads_as_addr2line_reads_it(demo: K
             continue
         for offset in range(symbol.size):
             found = symbolizer.lines(symbol.name, offset, symbol.size, "demo", returns=False)
+            assert found == symbolizer.lines_at("demo", symbol.section, symbol.value + offset)
             assert [(place.function, place.line) for place in found] == addr2line(
                 demo, symbol.section, symbol.value + offset
             )
@@ -68,6 +88,29 @@ def test_a_return_address_reads_as_the_call_before_it(demo: KernelModule) -> Non
     symbolizer = Symbolizer(None, [demo])
     calls = [symbolizer.lines("demo_write", n, write.size, "demo") for n in range(1, write.size)]
     assert any([place.function for place in found] == ["twice", "demo_write"] for found in calls)
+
+
+def test_functions_of_one_name_are_told_apart_by_size(demo: KernelModule) -> None:
+    symbolizer = Symbolizer(None, [demo])
+    twins = [symbol for symbol in demo.symbols if symbol.name == "divide"]
+    assert len({symbol.size for symbol in twins}) == 2
+    for symbol in twins:
+        (found,) = symbolizer.lines("divide", 0, symbol.size, "demo", returns=False)
+        assert [(found.function, found.line)] == addr2line(demo, ".text", symbol.value)
+
+
+def test_a_leftover_behind_a_function_s_padding_is_of_the_function_it_names(demo: KernelModule) -> None:
+    # given: the size that kallsyms tells, as far as the next function
+    write = next(symbol for symbol in demo.symbols if symbol.name == "demo_write")
+    size = (write.size + 63) // 64 * 64
+    assert size > write.size
+
+    (found,) = Symbolizer(None, [demo]).lines("demo_write", size, size, "demo")
+
+    assert (found.function, found.line) == (
+        "demo_write",
+        addr2line(demo, ".text", write.value + size - 1)[0][1],
+    )
 
 
 def test_what_is_not_known_gives_no_line(demo: KernelModule) -> None:
@@ -88,7 +131,7 @@ def test_sections_lie_apart(demo: KernelModule) -> None:
 
 def test_a_log_gets_places_source_and_the_instruction_at_fault(demo: KernelModule) -> None:
     # given: a divide error in `divide`, whose code bytes the kernel could not read
-    divide = next(symbol for symbol in demo.symbols if symbol.name == "divide")
+    divide = min((symbol for symbol in demo.symbols if symbol.name == "divide"), key=lambda one: one.size)
     log = "\n".join(
         (
             "[    1.000000] demo: hello",

@@ -16,6 +16,7 @@ from kmod_harness.cli.verify_show import last_line, show, troubles
 from kmod_harness.errors import KernelPanic, Misuse, QemuDied
 from kmod_harness.klog import Outcome
 from kmod_harness.kmod.elf import Symbol
+from kmod_harness.kmod.symbolizer import Symbolizer
 from kmod_harness.verify import (
     Difference,
     Finding,
@@ -146,7 +147,7 @@ def test_totals_add_up() -> None:
 def test_a_place_has_the_name_of_the_function_that_covers_it() -> None:
     module = report().modules[0].file
     assert symbol_at(module, module.sections[0], 5) == "f+0x5/0x6"
-    assert source_line(module, module.sections[0], 5) == ""
+    assert source_line(Symbolizer(None, [module]), module, module.sections[0], 5) == ""
 
 
 @pytest.mark.parametrize(

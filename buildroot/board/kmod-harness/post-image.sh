@@ -1,5 +1,5 @@
 #!/bin/sh
-# post-image.sh IMAGES_DIR: makes rootfs.ext4 of rootfs.cpio.
+# post-image.sh IMAGES_DIR: makes rootfs.ext4 of rootfs.cpio, and lays beside bzImage what belongs to it.
 #
 # Buildroot's own ext4 image takes host-e2fsprogs and with it the autotools; the build machine's mke2fs takes
 # a second. Equal input gives equal bytes: the times of all files, UUID and hash seed are fixed.
@@ -29,3 +29,13 @@ END
 # fakeroot remembers owners and device nodes from one program to the next
 fakeroot sh -eu "$images/.make-ext4"
 rm "$images/.make-ext4" "$images/.ctimes"
+
+# A kernel's symbols and configuration, under the names that distributions give them in /boot: with them a
+# report has source lines, and a dump of the guest's memory can be read.
+for linux in "$BUILD_DIR"/linux-*; do
+	[ -f "$linux/vmlinux" ] || continue
+	release=$(cat "$linux/include/config/kernel.release")
+	cp "$linux/vmlinux" "$images/vmlinux-$release"
+	cp "$linux/System.map" "$images/System.map-$release"
+	cp "$linux/.config" "$images/config-$release"
+done

@@ -155,8 +155,11 @@ def _git(directory: Path, *arguments: str) -> str:
 
 
 def content_digest(root: Path) -> str:
-    """Returns a digest of every file's name, mode and content below a directory (3 s for a Buildroot)."""
-    return _content(root, _files(root))
+    """Returns a digest of every file's name, mode and content below a directory (3 s for a Buildroot).
+
+    Its README.md, which nothing is built from, is left out.
+    """
+    return _content(root, (path for path in _files(root) if path != root / "README.md"))
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -191,7 +191,7 @@ def kernel_at(path: Path) -> Kernel:
 
 
 def _image_at(path: Path) -> Kernel:
-    """A bzImage with what a distribution's package unpacks around it: boot/config-*, lib/modules/*."""
+    """A bzImage with what lies around it: config-*, System.map-*, vmlinux-*, ../lib/modules/*."""
     release, image = bzimage_release(path), path.absolute()
     trees = (image.parent.parent / lib / "modules" / release for lib in ("lib", "usr/lib"))
     return Kernel(
@@ -200,6 +200,7 @@ def _image_at(path: Path) -> Kernel:
         bzimage=image,
         config=_existing(image.parent / f"config-{release}"),
         system_map=_existing(image.parent / f"System.map-{release}"),
+        vmlinux=_existing(image.parent / f"vmlinux-{release}"),
         modules_dir=next((tree for tree in trees if (tree / "modules.order").is_file()), None),
     )
 

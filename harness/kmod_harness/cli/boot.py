@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from .machine_options import add_machine_options
+from .parameters import add_parameter_option, assign_parameters
 
 _EPILOG = """\
 On a terminal: the guest's shell, byte for byte. `exit`, `poweroff` or Ctrl-] pressed twice ends the guest.
@@ -22,9 +23,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules to load first")
-    parser.add_argument(
-        "--param", action="append", default=[], metavar="[MODULE.]NAME=VALUE", help="as for `run`"
-    )
+    add_parameter_option(parser)
     add_machine_options(parser)
     parser.set_defaults(execute=execute, parser=parser)
 
@@ -39,7 +38,6 @@ def execute(args: argparse.Namespace) -> int:
     from .interactive import connect_terminal, feed_lines
     from .machine_options import spec_from
     from .run_report import say
-    from .run_request import assign_parameters
 
     given = [read_module(path) for path in args.modules]
     parameters = assign_parameters(args.param, given)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..report.crash import Dump
 
 
 def add_parser(commands: Any) -> None:
@@ -24,18 +29,35 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Prints the report, or runs the prompt; raises Misuse for what is no bundle with a dump."""
     from ..kmod.elf import read_module
-    from ..report.crash import dump_in, open_dump, told
+    from ..report.crash import opened, told
 
     bundle = Path(args.bundle)
-    dump = dump_in(bundle)
-    program = open_dump(dump)
-    if args.shell:
-        from drgn.cli import run_interactive
+    with _dump(bundle) as dump, opened(dump) as program:
+        if args.shell:
+            from drgn.cli import run_interactive
 
-        run_interactive(program)
-        return 0
-    names = [read_module(path).name for path in dump.modules]
-    splats = json.loads((bundle / "verdict.json").read_text()).get("splats") or [{}]
-    for line in told(program, names, splats[0].get("pid")):
-        print(line)
+            run_interactive(program)
+            return 0
+        names = [read_module(path).name for path in dump.modules]
+        splats = json.loads((bundle / "verdict.json").read_text()).get("splats") or [{}]
+        for line in told(program, names, splats[0].get("pid")):
+            print(line)
     return 0
+
+
+@contextlib.contextmanager
+def _dump(bundle: Path) -> Iterator[Dump]:
+    """Gives the bundle's dump, made of the guest's state where it has that alone."""
+    from ..machine.rundir import run_directory
+    from ..report.crash import MEMORY, dump_in
+    from ..report.memory import keep_memory
+    from ..snapshot import STATE, loaded, snapshot_in
+
+    if (bundle / MEMORY).exists() or not (bundle / STATE).exists():
+        yield dump_in(bundle)
+        return
+    snapshot = snapshot_in(bundle)
+    with run_directory() as directory:
+        with loaded(snapshot) as machine:
+            keep_memory(machine, snapshot.kernel, directory)
+        yield dump_in(bundle, directory)

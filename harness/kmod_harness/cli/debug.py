@@ -15,16 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .machine_options import add_machine_options
+from .parameters import add_parameter_option, assign_parameters
 
 if TYPE_CHECKING:
+    from ..build.kernels import Kernel
     from ..guest import Guest
     from ..kmod.elf import KernelModule
+    from ..machine import Machine
 
 _EPILOG = """\
 The guest stands still when gdb's prompt comes; `continue` lets it go on: it loads MODULE.ko, then runs
 COMMAND. Symbols of modules are read as they are loaded and dropped as they go, every section at its address,
 so that --at init stops on the first instruction of a module's init. Without a terminal, or with --print,
 gdb's command line is printed and the guest waits for it. Leaving gdb, or Ctrl-C, ends the guest.
+
+With --from the guest is the one of a failure, as it was then: where it oopsed or panicked, or at its
+deadline. Its machine is its own: options of the machine say nothing then.
 """
 
 
@@ -36,7 +42,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules to load")
-    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="as for `run`")
+    add_parameter_option(parser)
     parser.add_argument(
         "--break",
         action="append",
@@ -52,6 +58,9 @@ def add_parser(commands: Any) -> None:
         help="stop at the first instruction of the module's init, before it is initialised, or at a symbol",
     )
     parser.add_argument(
+        "--from", default="", dest="bundle", metavar="BUNDLE", help="the guest of a failure, as it was then"
+    )
+    parser.add_argument(
         "--print", action="store_true", dest="printed", help="print gdb's command line and wait"
     )
     add_machine_options(parser)
@@ -60,18 +69,40 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Starts the guest, stops it, and runs gdb or waits for it."""
+    from ..errors import MissingTool
+
+    if not args.printed and shutil.which("gdb") is None:
+        raise MissingTool("gdb is not installed", advice="apt-get install --no-install-recommends gdb")
+    return _kept_guest(args) if args.bundle else _new_guest(args)
+
+
+def _kept_guest(args: argparse.Namespace) -> int:
+    """gdb at the guest of a bundle. Raises Misuse for what does not go with it."""
     from ..debug.session import Stops
     from ..debug.stub import open_stub
-    from ..errors import MissingTool
+    from ..errors import Misuse
+    from ..snapshot import loaded, snapshot_in
+
+    if args.modules or args.command or args.param or args.at:
+        raise Misuse(
+            "--from takes a guest that has loaded and run everything already",
+            advice="leave out modules, --param, --at and the command; --break is possible",
+        )
+    snapshot = snapshot_in(Path(args.bundle))
+    with loaded(snapshot) as machine:
+        script = open_stub(machine, snapshot.kernel, snapshot.modules, Stops("", args.breakpoints, True))
+        return _attach(machine, snapshot.kernel, script, printed=args.printed)
+
+
+def _new_guest(args: argparse.Namespace) -> int:
+    from ..debug.session import Stops
+    from ..debug.stub import open_stub
     from ..kmod.elf import read_module
     from ..kmod.preflight import load_order
     from ..machine import Clock
     from ..start import boot, prepare
     from .machine_options import spec_from
-    from .run_request import assign_parameters
 
-    if not args.printed and shutil.which("gdb") is None:
-        raise MissingTool("gdb is not installed", advice="apt-get install --no-install-recommends gdb")
     files = load_order([read_module(path) for path in args.modules])
     parameters = assign_parameters(args.param, files)
     prepared = prepare(spec_from(args), module_release=files[0].release if files else "")
@@ -82,13 +113,18 @@ def execute(args: argparse.Namespace) -> int:
     clock.pause()
     with boot(prepared, cold=False, clock=clock) as guest:
         script = open_stub(guest.machine, prepared.kernel, files, stops)
-        if prepared.kernel.vmlinux is None:
-            print("note: this kernel comes without vmlinux: gdb shows addresses only", file=sys.stderr)
         with _driven(guest, files, parameters, args.command or []):
-            if args.printed or not sys.stdin.isatty():
-                _wait_for_gdb(guest, script)
-                return 0
-            return _run_gdb(script)
+            return _attach(guest.machine, prepared.kernel, script, printed=args.printed)
+
+
+def _attach(machine: Machine, kernel: Kernel, script: Path, *, printed: bool) -> int:
+    """Runs gdb on this terminal, or tells its command line and waits for it."""
+    if kernel.vmlinux is None:
+        print("note: this kernel comes without vmlinux: gdb shows addresses only", file=sys.stderr)
+    if printed or not sys.stdin.isatty():
+        _wait_for_gdb(machine, script)
+        return 0
+    return _run_gdb(script)
 
 
 @contextlib.contextmanager
@@ -135,20 +171,21 @@ def _run_gdb(script: Path) -> int:
         signal.signal(signal.SIGINT, before)
 
 
-def _wait_for_gdb(guest: Guest, script: Path) -> None:
+def _wait_for_gdb(machine: Machine, script: Path) -> None:
     """Prints gdb's command line, then passes the kernel log on until the guest ends."""
     from ..errors import MachineFailure
+    from ..guest.kernel_log import KernelLog
     from ..machine import Deadline
     from .run_report import say
 
     print(f"gdb -q -x {shlex.quote(str(script))}", flush=True)
-    machine = guest.machine
     forever = Deadline("the session", None, machine.clock)
-    shown = guest.kernel_log.mark()
+    log = KernelLog(machine)
+    shown = 0
     try:
         while True:
             machine.watch.wait([machine.console.fileno()], forever)
-            for record in guest.kernel_log.since(shown):
+            for record in log.since(shown):
                 say(record.raw)
                 shown += 1
     except MachineFailure as end:

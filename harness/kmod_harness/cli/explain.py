@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .machine_options import add_machine_options
+from .parameters import add_parameter_option
 
 if TYPE_CHECKING:
     from ..claims import Observations, Outcome
@@ -66,7 +67,7 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help="where the page goes (default: build/explain)",
     )
-    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="as for `run`")
+    add_parameter_option(parser)
     add_machine_options(parser)
     parser.set_defaults(execute=execute, parser=parser)
 

@@ -15,7 +15,7 @@ from ..kmod.elf import KernelModule, read_module
 from ..kmod.preflight import unknown_parameters
 from ..start import Prepared, prepare
 from .machine_options import spec_from
-from .run_request import assign_parameters
+from .parameters import assign_parameters
 from .verify_request import plan, read_files
 
 if TYPE_CHECKING:

@@ -61,10 +61,13 @@ def execute(args: argparse.Namespace) -> int:
             args.parser.error(f"--{(given or ['sources'])[0]} is for `rootfs buildroot`")
         print(embedded_rootfs())
         return 0
-    from ..build.buildroot import DEFCONFIG, ImageRequest, build_images, image_of, say_on_stderr
+    from ..build import buildroot
 
     output = args.output.absolute() if args.output else None
-    request = ImageRequest(args.buildroot, args.defconfig or DEFCONFIG, args.sources, output)
-    images = build_images(request, default_cache(), say_on_stderr)
-    print(image_of(images, "ext4" if args.name == "buildroot-ext4" else "cpio"))
+    defconfig = args.defconfig or buildroot.DEFCONFIG
+    request = buildroot.ImageRequest(args.buildroot, defconfig, args.sources, output)
+    images = buildroot.build_images(request, default_cache(), buildroot.say_on_stderr)
+    if kernel := buildroot.kernel_of(images):
+        buildroot.say_on_stderr(f"with a kernel of its own: --kernel {kernel}")
+    print(buildroot.image_of(images, "ext4" if args.name == "buildroot-ext4" else "cpio"))
     return 0

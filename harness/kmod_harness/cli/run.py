@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ExitStatus, KmodHarnessError
 from .machine_options import add_machine_options, positive_seconds
+from .parameters import add_parameter_option
 
 if TYPE_CHECKING:
     from ..klog import SplatKind
@@ -48,13 +49,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules, loaded in order of depends")
-    parser.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="[MODULE.]NAME=VALUE",
-        help="a parameter of the last MODULE.ko, or of the one named",
-    )
+    add_parameter_option(parser)
     parser.add_argument(
         "--push",
         action="append",
@@ -77,6 +72,13 @@ def add_parser(commands: Any) -> None:
         help="a report that must come and is no failure: OOPS, BUG, WARNING, PANIC, ...; a command it kills "
         "is not held to have failed",
     )
+    parser.add_argument(
+        "--settle",
+        type=positive_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait so long after the unload for what fires late: a timer that exit forgot",
+    )
     parser.add_argument("--force", action="store_true", help="load without the checks before the boot")
     parser.add_argument(
         "--cold",
@@ -92,7 +94,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--dump",
         action="store_true",
-        help="keep the guest's memory of any failure, not of panics and hangs alone",
+        help="keep the guest's memory and state of any failure, not of panics, hangs and oopses alone",
     )
     parser.add_argument("--json", action="store_true", help="stdout is one JSON object and nothing else")
     parser.add_argument("--bisect", action="store_true", help="exit statuses for `git bisect run`")
@@ -136,9 +138,11 @@ def execute(args: argparse.Namespace) -> int:
     )
     if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):
         _leave_bundle(args, request, record, verdict, sorted(expected))
-    if record.kept.memory is not None:
+    if record.kept.remains is not None:
+        from ..snapshot import discard
+
         # of a panic that was expected, or of a bundle that could not be written
-        record.kept.memory.discard()
+        discard(record.kept.remains)
     return _finish(record, verdict, args.json, args.bisect, sorted(expected), report)
 
 

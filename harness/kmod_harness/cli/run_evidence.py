@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..build.place import bundle_root
 from ..errors import GuestHang, KernelPanic, KmodHarnessError
-from .run_record import Kept, RunRecord
+from .run_record import RunRecord
 
 if TYPE_CHECKING:
-    from ..guest import Guest
     from ..machine import Machine
     from .run_request import RunRequest
     from .verdict import Verdict
@@ -24,27 +23,27 @@ if TYPE_CHECKING:
 _KEPT_BUNDLES = 10
 
 
-def question(machine: Machine, guest: Guest | None, request: RunRequest, record: RunRecord) -> None:
-    """Asks a guest that hangs what it does, and keeps its memory, before it is ended; fills `record.kept`.
+def question(machine: Machine, request: RunRequest, record: RunRecord) -> None:
+    """Asks a guest that hangs what it does, keeps its memory and state, before it is ended: `record.kept`.
 
-    Memory is kept of a panic and of a hang, of any other failure when the request says so.
+    They are kept of a panic and of a hang, of any other failure when the request says so; of an oops
+    its state was kept when it came.
     """
     hangs = any(isinstance(error, GuestHang) for error in record.errors)
     panicked = any(isinstance(error, KernelPanic) for error in record.errors)
-    shell = guest.shell_transcript() if guest is not None else ""
-    record.kept = Kept(transcripts={"shell": shell})
     if hangs:
         from ..machine.interrogation import interrogate
 
         with contextlib.suppress(KmodHarnessError):
             record.kept.transcripts["interrogation"] = str(interrogate(machine))
-    wanted = hangs or panicked or (request.dump and (record.errors or record.splats))
-    if wanted and machine.watch.qemu_is_alive() and request.keeps_bundle:
-        from ..report.memory import keep_memory
+    of_oops = record.kept.remains
+    wanted = hangs or panicked or (request.dump and of_oops is None)
+    if wanted and request.keeps_bundle:
+        from ..snapshot import discard, keep_guest
 
         assert record.prepared is not None
-        with contextlib.suppress(KmodHarnessError, OSError):
-            record.kept.memory = keep_memory(machine, record.prepared.kernel)
+        record.kept.remains = keep_guest(machine, record.prepared.kernel)
+        discard(of_oops)
 
 
 def leave_bundle(
@@ -67,15 +66,13 @@ def leave_bundle(
     failure = Failure(
         verdict={key: value for key, value in found.items() if key != "kernel_log"},
         kernel_log=record.raw_log,
-        reproduction=Reproduction(
-            (sys.executable, "-m", "kmod_harness.cli.main", *words), Path.cwd(), copies
-        ),
-        transcripts=record.kept.transcripts,
+        reproduction=Reproduction(_again(words), Path.cwd(), copies),
+        transcripts=_transcripts(record),
         qemu_argv=record.qemu_argv,
         versions={"python": platform.python_version(), "qemu": record.prepared.qemu},
         kernel=record.prepared.kernel,
         modules=[row.file for row in record.modules],
-        memory=record.kept.memory,
+        remains=record.kept.remains,
     )
     try:
         made = write_bundle(place, failure)
@@ -84,6 +81,23 @@ def leave_bundle(
         return None
     _keep_newest(parent)
     return made
+
+
+def _again(words: Sequence[str]) -> tuple[str, ...]:
+    """Returns the words of a `run` with another place for what it leaves; of two, argparse takes the last."""
+    from ..report.bundle import AGAIN
+
+    command = words.index("--") if "--" in words else len(words)
+    again = (*words[:command], "--bundle", AGAIN, *words[command:])
+    return (sys.executable, "-m", "kmod_harness.cli.main", *again)
+
+
+def _transcripts(record: RunRecord) -> dict[str, str]:
+    told = dict(record.kept.transcripts)
+    if record.guest is not None:
+        told["shell"] = record.guest.shell_transcript()
+        told["agent"] = record.guest.channel.transcript.text()
+    return told
 
 
 def _next_place(parent: Path, name: str) -> Path:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import KmodHarnessError
 
 if TYPE_CHECKING:
-    from ..guest import Completed, LoadedModule
+    from ..guest import Completed, Guest, LoadedModule
     from ..klog import KernelRecord, Splat
     from ..klog.ktap import KtapResult
     from ..kmod.elf import KernelModule
-    from ..report.memory import KeptMemory
     from ..start import Prepared
     from .verdict import Verdict
 
@@ -39,10 +38,10 @@ class ModuleRow:
 
 @dataclass
 class Kept:
-    """What was kept of a guest before it ended: texts by name, and its memory."""
+    """What was kept of a guest before it ended: texts by name, a directory with its memory and state."""
 
     transcripts: dict[str, str] = field(default_factory=dict)
-    memory: KeptMemory | None = None
+    remains: Path | None = None
 
 
 @dataclass
@@ -65,6 +64,7 @@ class RunRecord:
     raw_log: bytes = b""
     kept: Kept = field(default_factory=Kept)
     bundle: Path | None = None
+    guest: Guest | None = None
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

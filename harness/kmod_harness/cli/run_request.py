@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from ..errors import Misuse, ModuleFileError
 from ..kmod.elf import KernelModule, read_module
 from ..kmod.preflight import load_order, unknown_parameters
 from .machine_options import spec_from
+from .parameters import assign_parameters
 from .pushed import Push, parse_push
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """modules: in load order. parameters: module name -> its parameters. timeout: seconds of each step."""
+    """modules: in load order. parameters: module name -> its parameters. timeout: seconds of each step.
+
+    settle: seconds between the unload and the verdict.
+    """
 
     spec: Spec
     modules: tuple[KernelModule, ...]
@@ -33,6 +37,7 @@ class RunRequest:
     expected: frozenset[SplatKind]
     force: bool = False
     cold: bool = False
+    settle: float = 0.0
     notes: tuple[str, ...] = field(default=())
     module_words: tuple[str, ...] = ()
     bundle: Path | None = None
@@ -74,6 +79,7 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         expected=frozenset(splat_kind(text) for text in args.expect_splat),
         force=args.force,
         cold=args.cold,
+        settle=args.settle,
         notes=tuple(unknown),
         module_words=tuple(args.modules),
         bundle=Path(args.bundle) if args.bundle else None,
@@ -81,32 +87,6 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         keeps_bundle=not args.no_bundle and (bool(args.bundle) or not args.bisect),
         dump=args.dump,
     )
-
-
-def assign_parameters(texts: Sequence[str], modules: Sequence[KernelModule]) -> dict[str, dict[str, str]]:
-    """Returns module name -> parameters, from `NAME=VALUE` and `MODULE.NAME=VALUE`.
-
-    The form with a dot is the kernel's own (Documentation/admin-guide/kernel-parameters.rst);
-    without it the last module is meant. Raises Misuse.
-    """
-    by_name = {module.name: module for module in modules}
-    assigned: dict[str, dict[str, str]] = {}
-    for text in texts:
-        left, equals, value = text.partition("=")
-        module, dot, name = left.rpartition(".")
-        if not equals or not name:
-            raise Misuse(f"--param takes NAME=VALUE or MODULE.NAME=VALUE, not {text!r}")
-        if not modules:
-            raise Misuse(f"--param {text}: no module is given")
-        module = module.replace("-", "_") if dot else modules[-1].name
-        if module not in by_name:
-            raise Misuse(
-                f"--param {text}: no module {module} is given", evidence=f"given: {', '.join(by_name)}"
-            )
-        if '"' in value or "\0" in value:
-            raise Misuse(f'--param {text}: the kernel has no way to pass a " or NUL')
-        assigned.setdefault(module, {})[name] = value
-    return assigned
 
 
 def splat_kind(text: str) -> SplatKind:

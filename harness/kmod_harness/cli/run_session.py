@@ -8,15 +8,18 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checks import check_nothing_left, device_nodes
 from ..errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, ModuleMismatch, QemuDied
 from ..guest import Guest
+from ..guest.kernel_log import records_of
 from ..guest.protocol import Kind, ProtocolError
 from ..kmod import Finding, FindingKind
 from ..kmod.preflight import preflight
 from ..machine import Machine
+from ..oops_trap import KINDS_OF_OOPS, set_oops_trap
 from ..start import Prepared, prepare, start_machine
 from .pushed import DIRECTORY, Push, check_program, resolve_command
 from .run_record import ModuleRow, RunRecord
@@ -24,11 +27,11 @@ from .run_request import RunRequest
 
 if TYPE_CHECKING:
     from ..klog import KernelRecord
+    from ..machine.trap import Trap
     from .ahead import Ahead
 
 #: Seconds a guest may take for a sign of life after something overran its time.
 SIGN_OF_LIFE = 1.0
-_NONCE = "kmod-harness-nonce "
 
 
 def run(
@@ -53,9 +56,7 @@ def run(
     except KmodHarnessError as error:
         record.errors.append(error)
         if isinstance(error, MachineFailure) and not record.records:
-            from ..klog import parse_console
-
-            _note_log(record, parse_console(error.console))
+            _note_log(record, records_of(error.console))
 
 
 def refuse_mismatches(request: RunRequest, prepared: Prepared, say: Callable[[str], None]) -> None:
@@ -120,21 +121,36 @@ def _boot_and_drive(
         try:
             with record.stage("boot"):
                 guest = guest or Guest(machine, boot_timeout=request.boot_timeout)
+                record.guest = guest
                 # one of a template has the slide of its template
                 record.slide = guest.known_slide
                 if record.slide is None:
                     from ..checks import read_slide
 
                     record.slide = read_slide(guest, record.prepared.kernel)
-            _drive(guest, request, record, command, pushes, say)
+                trap = _set_trap(machine, request, record)
+            _drive(guest, request, record, command, pushes, say, trap)
         except (KmodHarnessError, ProtocolError) as error:
             record.errors.append(error)
         finally:
-            if record.errors:
+            if record.errors or request.dump:
                 from .run_evidence import question
 
-                question(machine, guest, request, record)
+                question(machine, request, record)
             _keep_log(machine, guest, record)
+
+
+def _set_trap(machine: Machine, request: RunRequest, record: RunRecord) -> Trap | None:
+    """Has the guest's state kept where its kernel oopses, unless that is expected; it is under way then."""
+    assert record.prepared is not None
+    kept = record.kept
+
+    def keep(directory: Path) -> None:
+        kept.remains = directory
+
+    if not request.keeps_bundle or record.slide is None or request.expected & KINDS_OF_OOPS:
+        return None
+    return set_oops_trap(machine, record.prepared.kernel, record.slide, keep)
 
 
 def _restored(
@@ -175,6 +191,7 @@ def _drive(
     command: list[str],
     pushes: tuple[Push, ...],
     say: Callable[[str], None],
+    trap: Trap | None,
 ) -> None:
     with record.stage("push"):
         if not guest.was_restored:
@@ -185,6 +202,8 @@ def _drive(
     # while the guest works, and nothing here does; when it answers, the interpreter is had at once
     sys.setswitchinterval(0.0002)
     threading.Thread(target=_import_the_judges, name="judges", daemon=True).start()
+    if trap is not None:
+        trap.await_set()
     ready = _attempt(record, lambda: _load_all(guest, request, record, say), "load")
     appeared = sorted(device_nodes(guest) - before) if ready else []
     if ready and command:
@@ -197,6 +216,8 @@ def _drive(
         _attempt(record, lambda: check_nothing_left(guest, names, appeared), "judge")
         if names:
             _attempt(record, guest.scan_kmemleak, "judge")
+    if unloaded and request.settle:
+        unloaded = _attempt(record, lambda: guest.machine.settle(request.settle), "judge")
     if unloaded or _answers(guest, record):
         # its own process: one that hangs in an unload must not hold up the log
         _attempt(record, lambda: guest.kernel_log.sync(guest.process()), "judge")
@@ -289,20 +310,20 @@ def _answers(guest: Guest, record: RunRecord) -> bool:
 
 def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
     if guest is None:
-        from ..klog import parse_console
-
         record.raw_log = machine.ends.console_log.read_bytes()
-        _note_log(record, parse_console(machine.ends.console_log.read_bytes()))
+        _note_log(record, records_of(record.raw_log))
     else:
         guest.kernel_log.take_in()
         record.raw_log = guest.kernel_log.raw
-        _note_log(record, guest.kernel_log.records)
+        _note_log(record, guest.kernel_log.records, guest.kernel_log.addresses.name_of)
 
 
-def _note_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
+def _note_log(
+    record: RunRecord, records: Sequence[KernelRecord], name_of: Callable[[int], str] | None = None
+) -> None:
     from ..klog import find_splats
     from ..klog.ktap import ktap_results
 
-    record.records = [entry for entry in records if not entry.text.startswith(_NONCE)]
-    record.splats = find_splats(record.records)
-    record.cases = ktap_results(record.records)
+    record.records = list(records)
+    record.splats = find_splats(records, name_of)
+    record.cases = ktap_results(records)

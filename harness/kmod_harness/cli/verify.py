@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import KmodHarnessError, Misuse
 from .machine_options import add_machine_options, positive_seconds
+from .parameters import add_parameter_option, assign_parameters
 
 if TYPE_CHECKING:
     from ..guest import Guest
@@ -43,13 +44,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="a .ko, or a name of the kernel's own")
-    parser.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="[MODULE.]NAME=VALUE",
-        help="a parameter of the last MODULE, or of the one named",
-    )
+    add_parameter_option(parser)
     parser.add_argument(
         "--with-dependencies", action="store_true", help="verify what the modules depend on too"
     )
@@ -118,7 +113,6 @@ def _load_and_verify(
     guest: Guest, args: argparse.Namespace, record: VerifyRecord, plan: VerifyPlan, prepared: Prepared
 ) -> None:
     from ..verify import verify_modules
-    from .run_request import assign_parameters
 
     parameters = assign_parameters(args.param, plan.targets)
     mark = guest.kernel_log.mark()

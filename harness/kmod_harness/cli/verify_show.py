@@ -60,7 +60,7 @@ def troubles(record: VerifyRecord) -> Iterator[str]:
         for limit in record.report.all_limits:
             yield f"not verified: {limit}"
         if any(module.findings for module in record.report.modules):
-            from ..verify import has_disassembler
+            from ..kmod.disassembly import has_disassembler
 
             if not has_disassembler():
                 yield "note: no disassembly: capstone is not installed (pip install 'kmod-harness[explain]')"

@@ -10,6 +10,8 @@ from pathlib import Path
 from ..machine.gdb_mi import quote
 
 GDB_SIDE = Path(__file__).with_name("gdb_side.py")
+UNWIND = Path(__file__).with_name("unwind.py")
+AT_FAULT = Path(__file__).with_name("at_fault.py")
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,13 @@ class Stops:
     """Where the guest is to stop.
 
     at: `init` (the first instruction of a module's init), `load` (before it, in do_init_module), "" for
-    neither. breakpoints: symbols, of modules too that are not loaded yet.
+    neither. breakpoints: symbols, of modules too that are not loaded yet. at_fault: it stands where it
+    failed, on one CPU of several.
     """
 
     at: str = ""
     breakpoints: Sequence[str] = ()
+    at_fault: bool = False
 
 
 def gdb_commands(
@@ -34,7 +38,9 @@ def gdb_commands(
     """
     wanted = json.dumps({"at": stops.at, "modules": {name: str(path) for name, path in modules.items()}})
     symbols = (f"symbol-file {quote(str(vmlinux))} -o {slide:#x}",) if vmlinux else ()
-    modules_too = (f"set $kmod_harness = {quote(wanted)}", f"source {GDB_SIDE}") if vmlinux else ()
+    modules_too = (
+        (f"source {UNWIND}", f"set $kmod_harness = {quote(wanted)}", f"source {GDB_SIDE}") if vmlinux else ()
+    )
     return (
         "set confirm off",
         # gdb would ask a server on the Internet for source files
@@ -44,5 +50,6 @@ def gdb_commands(
         *symbols,
         f"target remote {stub}",
         *modules_too,
+        *((f"source {AT_FAULT}",) if vmlinux and stops.at_fault else ()),
         *(f"break {name}" for name in stops.breakpoints),
     )

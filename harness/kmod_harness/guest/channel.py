@@ -7,6 +7,7 @@ from collections import deque
 from ..errors import BootFailed, GuestHang, GuestRebooted, KernelPanic
 from ..machine import Deadline, Machine
 from .protocol import PROTOCOL_VERSION, Frame, FrameReader, Kind, ProtocolError
+from .transcript import Transcript
 
 
 class AgentChannel:
@@ -25,6 +26,7 @@ class AgentChannel:
         self._next_tag = 1
         self._unsent = bytearray()
         self.epoch = 0
+        self.transcript = Transcript()
         #: how many workers had this number until now: the agent uses numbers again
         self.lives: dict[int, int] = {}
         #: wait statuses of workers that died, by (number, life)
@@ -64,6 +66,7 @@ class AgentChannel:
         tag = self._next_tag
         self._next_tag = self._next_tag % 0xFFFFFFFF + 1
         self._mailboxes[tag] = deque()
+        self.transcript.sent(kind, tag, worker, payload)
         # behind what a deadline cut off: half a frame would put the agent out of step
         self._unsent += Frame(kind, tag, payload, worker, self.epoch).encode()
         while self._unsent:
@@ -125,6 +128,7 @@ class AgentChannel:
             raise ProtocolError("the agent's channel was closed, though QEMU runs")
         for frame in self._reader.feed(data):
             self._note_life(frame)
+            self.transcript.received(frame)
             # an answer to an earlier life of this guest is nobody's
             if frame.epoch != self.epoch and frame.tag:
                 continue

@@ -232,6 +232,7 @@ class Guest:
         data = module_bytes(file.path)
         module = load(self, file, data, {**(parameters or {}), **more}, process=process, timeout=timeout)
         module.load_seconds = time.monotonic() - started
+        self.kernel_log.addresses.note(file.name, file.symbols, module.sections)
         self._modules.append(module)
         self.has_loaded = True
         return module

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..klog import ConsoleParser, KernelRecord, parse_console
+from ..kmod.module_addresses import ModuleAddresses
 from ..machine import Deadline, Machine
 from .process import check
 from .protocol import Call, ResultOf
@@ -22,6 +23,11 @@ _NONCE = "kmod-harness-nonce "
 SYNC_SECONDS = 15.0
 
 
+def records_of(log: bytes) -> list[KernelRecord]:
+    """Returns the records of a guest's console log, without the harness's own nonces."""
+    return [record for record in parse_console(log) if not record.text.startswith(_NONCE)]
+
+
 class KernelLog:
     """Every record since the boot; a mark is an index into `records`.
 
@@ -33,6 +39,8 @@ class KernelLog:
         self._parser = ConsoleParser()
         self._nonces: set[str] = set()
         self._earlier = boot_log
+        #: where modules lay: the kernel tells of one that is gone by bare addresses
+        self.addresses = ModuleAddresses()
         self.records: list[KernelRecord] = []
         # a restored guest's log goes on where its template's ended
         self._note(parse_console(boot_log))
@@ -71,7 +79,7 @@ class KernelLog:
     def splats_since(self, mark: int) -> tuple[Splat, ...]:
         from ..klog import find_splats
 
-        return find_splats(self.since(mark))
+        return find_splats(self.since(mark), self.addresses.name_of)
 
     def ktap(self, since: int = 0) -> tuple[KtapResult, ...]:
         """Returns the cases that KUnit suites reported behind a mark; () when none ran."""

@@ -19,6 +19,8 @@ _WANTED = re.compile(
 _IRQ_ORDER = re.compile(r"lock order detected|irq lock inversion")
 #: process_one_work, kernel/workqueue.c
 _LAST_FUNCTION = re.compile(r"last function: (?P<function>[\w.$]{1,128})")
+#: kernel/printk/printk.c: the console's owner and its semaphore; serial_core: the port it writes to
+_CONSOLE = re.compile(r"\((?:console_owner|console_lock|\(?console_sem\)?\S*|port_lock_key|&port_lock_key)\)")
 _HELD = re.compile(r"held|leaked")
 _BACKTRACE = re.compile(r"stack backtrace:|Call [Tt]race:")
 #: Lines from the announcement on with the lock wanted and the one held meanwhile.
@@ -52,6 +54,18 @@ def present_stack(label: str, lines: Sequence[str]) -> Sequence[str]:
         return lines
     marks = [index for index, line in enumerate(lines) if _BACKTRACE.search(line[:200])]
     return lines[marks[-1] :] if marks else lines
+
+
+def is_about_printing(lines: Sequence[str]) -> bool:
+    """Whether the lock that was wanted is the console's: something was being printed under another lock.
+
+    That something, mostly a report, is why lockdep speaks: as slab corruption found under a
+    cache's list_lock (slab_bug, mm/slub.c, 6.1), while ttyS0's receiver allocates under its own.
+    """
+    for index, line in enumerate(lines):
+        if _WANTED.search(line[:200]):
+            return any(_CONSOLE.search(near[:200]) for near in lines[index : index + 3])
+    return False
 
 
 def _first_at(lines: Sequence[str]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from .frames import Frame, frames_of, guilty_function, position_of
 from .kinds import Header, SplatKind, header_of
-from .lockdep import lock_user, present_stack
+from .lockdep import is_about_printing, lock_user, present_stack
+from .raw_addresses import with_names
 from .records import KernelRecord
 from .registers import registers_of
 
@@ -99,17 +100,33 @@ class _Block:
     foreign: int = 0
 
 
-def find_splats(records: Sequence[KernelRecord] | Iterable[KernelRecord]) -> tuple[Splat, ...]:
+def find_splats(
+    records: Iterable[KernelRecord], name_of: Callable[[int], str] | None = None
+) -> tuple[Splat, ...]:
     """Returns the reports in the log in the order of their first lines; linear in the log's size.
+
+    name_of: names for code of modules that are gone (kmod/module_addresses.py). A lockdep report
+    that the printing of another report provoked comes behind that one.
 
     What the harness provokes (sysrq and NMI backtraces) has no report's header
     and is never one.
     """
     streams: dict[tuple[str, bool], list[tuple[int, KernelRecord]]] = {}
-    for index, record in enumerate(records):
+    for index, record in enumerate(with_names(records, name_of) if name_of else records):
         streams.setdefault((record.caller, record.timestamp is None), []).append((index, record))
     found = [splat for stream in streams.values() for splat in _splats_of_one(stream)]
-    return tuple(sorted(found, key=lambda splat: splat.first_line))
+    return _causes_first(sorted(found, key=lambda splat: splat.first_line))
+
+
+def _causes_first(splats: Sequence[Splat]) -> tuple[Splat, ...]:
+    """Moves what lockdep says of the printing of a report behind that report, the next of its task."""
+    ordered = list(splats)
+    for at, splat in enumerate(splats[:-1]):
+        after = splats[at + 1]
+        about_it = splat.kind is SplatKind.LOCKDEP and is_about_printing(splat.text.splitlines())
+        if about_it and after.first_line - splat.last_line <= _LEAD_LINES:
+            ordered[at : at + 2] = [after, splat]
+    return tuple(ordered)
 
 
 def _splats_of_one(stream: Sequence[tuple[int, KernelRecord]]) -> Iterator[Splat]:

@@ -20,6 +20,8 @@ from .elf import KernelModule
 #: Bytes by which kallsyms' size of a function (the distance to the next symbol) may exceed ELF's:
 #: alignment, and the padding of a section's end.
 _PADDING = 4096
+#: The file of start_kernel().
+_KNOWN_SOURCE = "init/main.c"
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,20 @@ class Symbolizer:
         address = _address(program.symbols(function), offset, size)
         if address is None:
             return ()
-        try:
-            found = program.source_location(address - (1 if returns and offset else 0))
-        except LookupError:
+        return _lines(program, address - (1 if returns and offset else 0), function)
+
+    def lines_at(self, module: str, section: str, offset: int) -> tuple[SourceLine, ...]:
+        """Returns the lines of the instruction `offset` bytes into a module's section, as `lines` does."""
+        program = self._program(module)
+        if program is None:
             return ()
-        return tuple(SourceLine(place.name(), place.filename, place.line, place.column) for place in found)
+        address = addresses_apart(self._modules[module])[0].get(section)
+        return _lines(program, address + offset, section) if address is not None else ()
+
+    def source_root(self) -> str:
+        """Returns what the paths of the kernel's sources begin with, "" when it is not known."""
+        program = self._program("")
+        return source_root(program) if program is not None else ""
 
     def code(self, function: str, module: str) -> bytes:
         """Returns a module function's bytes as its file holds them, b"" when it is not known.
@@ -116,14 +127,36 @@ def addresses_apart(module: KernelModule) -> tuple[Mapping[str, int], int]:
     return addresses, end
 
 
+def _lines(program: Any, address: int, function: str) -> tuple[SourceLine, ...]:
+    """Returns the lines of an address; `function`: for what DWARF has in none, padding and assembly."""
+    try:
+        found = program.source_location(address)
+    except LookupError:
+        return ()
+    return tuple(
+        SourceLine(place.name() or function, place.filename, place.line, place.column) for place in found
+    )
+
+
 def _address(symbols: Iterable[Any], offset: int, size: int | None) -> int | None:
     """Returns the address meant: of the function whose size the kernel would print so, None without one."""
-    # assembly's symbols often have no size in ELF
-    fitting = [symbol for symbol in symbols if symbol.size == 0 or offset <= symbol.size]
-    if size is not None:
-        fitting = [symbol for symbol in fitting if 0 <= size - symbol.size < _PADDING]
+    if size is None:
+        # assembly's symbols often have no size in ELF
+        fitting = [symbol for symbol in symbols if symbol.size == 0 or offset <= symbol.size]
+    else:
+        # a leftover on the stack may point behind the padding, where the next function starts
+        fitting = [symbol for symbol in symbols if offset <= size and 0 <= size - symbol.size < _PADDING]
         fitting.sort(key=lambda symbol: int(size) - symbol.size)
     return int(fitting[0].address) + offset if fitting else None
+
+
+def source_root(program: Any) -> str:
+    """Returns what the paths of a kernel's sources begin with, by its drgn Program; "": not known."""
+    try:
+        path: str = program.source_location("start_kernel")[-1].filename
+    except LookupError:
+        return ""
+    return path.removesuffix(_KNOWN_SOURCE) if path.endswith(_KNOWN_SOURCE) else ""
 
 
 def load_drgn() -> Any:

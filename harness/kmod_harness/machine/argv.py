@@ -28,6 +28,8 @@ KERNEL_WORDS = (
     "printk.devkmsg=on",
     # reset at once after a panic, which QEMU turns into a pause with RAM intact
     "panic=-1",
+    # a guest that hangs is asked by sysrq, which systemd's sysctl.d allows for `sync` alone
+    "sysrq_always_enabled",
     "rdinit=/kmod-harness/init",
 )
 

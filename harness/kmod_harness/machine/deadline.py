@@ -17,6 +17,10 @@ class Clock:
         at = time.monotonic() if self._paused_at is None else self._paused_at
         return at - self._left_out
 
+    @property
+    def is_paused(self) -> bool:
+        return self._paused_at is not None
+
     def pause(self) -> None:
         if self._paused_at is None:
             self._paused_at = time.monotonic()

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 #: `__START_KERNEL_map`, arch/x86/include/asm/page_64_types.h: where physical `phys_base` is mapped.
 _START_KERNEL_MAP = 0xFFFFFFFF80000000
-#: Bytes looked at together for a hole: a page.
-_BLOCK = 1 << 12
-_CHUNK = 1 << 22
 #: Symbols of vmlinux that the notes of a crash kernel hold, and drgn asks for; the page directory
 #: has its old name there (kernel/crash_core.c, 6.1).
 _SYMBOLS = {"init_uts_ns": "init_uts_ns", "swapper_pg_dir": "init_top_pgt", "_stext": "_stext"}
@@ -29,10 +26,12 @@ class DumpFailed(MachineFailure):
 
 
 def dump_memory(machine: Machine, path: Path) -> None:
-    """Writes RAM and the CPUs' registers as an ELF core file, zero pages as holes; the guest stands still.
+    """Writes RAM and the CPUs' registers as an ELF core file, packed; the guest stands still meanwhile.
 
-    QEMU documentation, `dump-guest-memory` without paging: physical addresses. Raises DumpFailed.
+    QEMU documentation, `dump-guest-memory` without paging: physical addresses. Raises DumpFailed, OSError.
     """
+    from .packed import pack
+
     # in memory: a disk takes seconds for what is mostly zeros
     with GuestMemory(machine), os.fdopen(os.memfd_create("dump"), "rb") as whole:
         machine.pass_fd("dump", whole.fileno())
@@ -40,8 +39,7 @@ def dump_memory(machine: Machine, path: Path) -> None:
             machine.qmp("dump-guest-memory", {"paging": False, "protocol": "fd:dump"})
         except CommandRefused as error:
             raise DumpFailed(f"QEMU did not dump the guest's memory: {error}") from error
-        with path.open("wb") as sparse:
-            _copy_with_holes(whole.fileno(), sparse.fileno())
+        pack(whole, path)
 
 
 def vmcoreinfo(machine: Machine, symbols: Mapping[str, int], release: str, build_id: str) -> bytes:
@@ -65,24 +63,3 @@ def vmcoreinfo(machine: Machine, symbols: Mapping[str, int], release: str, build
         f"KERNELOFFSET={slide:x}",
     ]
     return "\n".join([*lines, ""]).encode()
-
-
-def _copy_with_holes(source: int, target: int) -> None:
-    """Copies a file; where a page is zero nothing is written."""
-    zero = bytes(_BLOCK)
-    size = os.fstat(source).st_size
-    os.ftruncate(target, size)
-    for start in range(0, size, _CHUNK):
-        chunk = os.pread(source, min(_CHUNK, size - start), start)
-        if chunk.count(0) == len(chunk):
-            continue
-        run = -1
-        for at in range(0, len(chunk), _BLOCK):
-            is_zero = chunk[at : at + _BLOCK] == zero[: len(chunk) - at]
-            if is_zero and run >= 0:
-                os.pwrite(target, chunk[run:at], start + run)
-                run = -1
-            elif not is_zero and run < 0:
-                run = at
-        if run >= 0:
-            os.pwrite(target, chunk[run:], start + run)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Seconds the kernel may take for all it is asked (times 4 under emulation); it takes 0.1.
 _ANSWER_SECONDS = 0.6
+#: The same where every CPU was seen with interrupts off: it is likely to stay so.
+_UNLIKELY_ANSWER_SECONDS = 0.15
+_INTERRUPTS = 1 << 9  # RFLAGS.IF
 #: Key and how its answer begins (drivers/tty/sysrq.c, 6.1): backtraces of all CPUs, tasks in D state,
 #: and the help line, which comes behind all that the others said.
 _KEYS = ((b"l", b"sysrq: Show backtrace"), (b"w", b"sysrq: Show Blocked"), (b"h", b"sysrq: HELP"))
@@ -59,23 +62,24 @@ class Interrogation:
 
 
 def interrogate(machine: Machine) -> Interrogation:
-    """Asks by break and sysrq on ttyS0, then reads registers and stacks from outside; bounded in time.
+    """Reads registers and stacks from outside, and asks by break and sysrq on ttyS0; bounded in time.
 
     What the kernel writes is in its log too, under the heads `sysrq:` and `NMI backtrace`, which are
     no splats. Raises what ends the machine: QemuDied, KernelPanic.
     """
-    answer = _ask_kernel(machine)
     try:
         cpus = _look(machine)
     except MachineFailure:
         machine.watch.raise_if_ended()
         cpus = ()
+    is_deaf = bool(cpus) and not any(cpu.registers.rflags & _INTERRUPTS for cpu in cpus)
+    answer = _ask_kernel(machine, _UNLIKELY_ANSWER_SECONDS if is_deaf else _ANSWER_SECONDS)
     return Interrogation(answer, cpus)
 
 
-def _ask_kernel(machine: Machine) -> str:
+def _ask_kernel(machine: Machine, seconds: float) -> str:
     """Returns what the kernel writes on ttyS0 for the keys, "" when it does not."""
-    deadline = machine.deadline("the answer to sysrq", _ANSWER_SECONDS)
+    deadline = machine.deadline("the answer to sysrq", seconds)
     said = bytearray()
     with socket.socket(socket.AF_UNIX) as console, contextlib.suppress(GuestHang):
         console.connect(str(machine.ends.console_socket))

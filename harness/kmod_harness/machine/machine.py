@@ -26,6 +26,7 @@ from .watch import Watch
 
 if TYPE_CHECKING:
     from .physical_memory import PhysicalMemory
+    from .qmp import Answer
 
 #: What SHUTDOWN's `reason` means for the guest (QEMU qapi/run-state.json: ShutdownCause).
 _ENDS = {"guest-panic": "panic", "guest-reset": "reset", "guest-shutdown": "poweroff"}
@@ -181,6 +182,10 @@ class Machine:
     def qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """Returns what a QMP command returns. Raises QemuDied, or CommandRefused (machine/qmp.py)."""
         return self._qemu.execute(command, arguments)
+
+    def begin(self, command: str, arguments: dict[str, Any] | None = None, fd: int | None = None) -> Answer:
+        """Sends a QMP command, with a descriptor for `getfd`, and returns at once."""
+        return self._qemu.send(command, arguments, fd)
 
     def pass_fd(self, name: str, fd: int) -> None:
         """Gives QEMU a descriptor under a name, for a command that takes `fd:NAME`."""

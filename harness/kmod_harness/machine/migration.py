@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,27 @@ def _capabilities(share_ram: bool) -> tuple[str, dict[str, Any]]:
     return "migrate-set-capabilities", {"capabilities": listed}
 
 
+#: The section of a stream that says in which state the guest was: type, number, name, instance, version,
+#: length of the text, the text (QEMU migration/savevm.c: save_section_header; migration/global_state.c).
+_GLOBAL_STATE = re.compile(rb"\x04.{4}\x0bglobalstate.{8}(.{4}[a-z-]+\0)", re.DOTALL)
+#: Bytes at a stream's end that hold all but RAM, many times over.
+_DEVICE_BYTES = 1 << 22
+
+
+def _note_as_paused(fd: int) -> None:
+    """Has a stream's guest stand still where it is loaded, also one that a breakpoint or a panic stopped.
+
+    QEMU 7.2 gives itself up when it loads a guest that was at a breakpoint (softmmu/runstate.c,
+    runstate_transitions_def).
+    """
+    start = max(0, os.fstat(fd).st_size - _DEVICE_BYTES)
+    found = _GLOBAL_STATE.search(os.pread(fd, _DEVICE_BYTES, start))
+    if found is not None:
+        state = b"paused\0"
+        text = len(state).to_bytes(4, "big") + state
+        os.pwrite(fd, text.ljust(len(found[1]), b"\0"), start + found.start(1))
+
+
 class Migration:
     """The streams of one machine; its Machine owns it, and hands it QMP's MIGRATION events."""
 
@@ -65,12 +87,13 @@ class Migration:
             self._write(file.fileno())
 
     def save_all(self, fd: int) -> None:
-        """Writes RAM and device state of a stopped guest to a descriptor. Raises as `save_state`."""
+        """Writes RAM and device state of a stopped guest to a file. Raises as `save_state`."""
         self._prepare(share_ram=False)
         self._write(fd)
         # the event precedes the state from which `cont` is allowed by a moment that no event tells
         while self._machine.qmp("query-status")["status"] == "finish-migrate":
             pass
+        _note_as_paused(fd)
 
     def load_all(self, fd: int) -> None:
         """Returns when a machine made with `incoming` holds what `save_all` wrote."""
@@ -96,7 +119,7 @@ class Migration:
         self._await()
 
     def _await(self) -> None:
-        """Returns when the stream is complete. Raises StateNotSaved, and what ends the machine."""
+        """Returns when the stream is complete. Raises StateNotSaved, QemuDied."""
         deadline = self._machine.deadline("saving or loading a guest", _SECONDS)
         while (status := self._next_status()) != "completed":
             if status in ("failed", "cancelled"):
@@ -105,7 +128,7 @@ class Migration:
             if status:
                 continue
             try:
-                self._machine.watch.wait([self._told], deadline)
+                self._machine.watch.wait([self._told], deadline, of_qemu=True)
                 os.eventfd_read(self._told)
             except GuestHang as hang:
                 raise StateNotSaved(hang.message) from hang

@@ -102,6 +102,10 @@ class QemuProcess:
         """Returns what a QMP command returns. Raises QemuDied when QEMU is gone, CommandRefused."""
         return self._result(self._qmp.begin(command, arguments), command, seconds)
 
+    def send(self, command: str, arguments: dict[str, Any] | None = None, fd: int | None = None) -> Answer:
+        """Sends a command, and a descriptor with it, and returns at once."""
+        return self._qmp.begin(command, arguments, fd)
+
     def pass_fd(self, name: str, fd: int) -> None:
         """Gives QEMU a descriptor under a name, for a command that takes `fd:NAME`."""
         self._result(self._qmp.begin("getfd", {"fdname": name}, fd), "getfd", 30.0)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ..errors import GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
 from .deadline import Deadline
+from .trap import Trap
 
 #: Lines of the kernel log that go with a failure.
 _EVIDENCE_LINES = 25
@@ -46,11 +47,15 @@ class Watch:
         self._lock = threading.Lock()
         self._closed = False
         self.end: MachineEnd | None = None
+        self._trap: Trap | None = None
 
     def close(self) -> None:
         # an event that comes now must not be written to whatever gets this number next
         with self._lock:
             self._closed = True
+            trap, self._trap = self._trap, None
+        if trap is not None:
+            trap.close()
         os.close(self.pidfd)
         os.close(self._changed)
 
@@ -61,6 +66,27 @@ class Watch:
                 self.end = MachineEnd(kind)
                 os.eventfd_write(self._changed, 1)
 
+    def set_trap(self, trap: Trap | None) -> None:
+        """Has whoever waits spring the trap when the guest is in it; one of before is removed."""
+        with self._lock:
+            before, self._trap = self._trap, trap
+        if before is not None:
+            before.remove()
+
+    def _spring_trap(self) -> None:
+        """Springs the trap if the guest is in it; of two threads that wait, one does."""
+        with self._lock:
+            trap = self._trap
+            try:
+                if trap is None or not trap.has_sprung():
+                    return
+            except ConnectionError:
+                self._trap = None
+                return
+            self._trap = None
+        # it may wait in turn
+        trap.spring()
+
     def qemu_is_alive(self) -> bool:
         return not _readable([self.pidfd], 0)
 
@@ -69,18 +95,24 @@ class Watch:
         readable: Collection[int],
         deadline: Deadline,
         writable: Collection[int] = (),
+        *,
+        of_qemu: bool = False,
     ) -> set[int]:
         """Returns the descriptors that are ready, at least one.
 
         Raises QemuDied, KernelPanic or GuestRebooted when the machine ends first,
-        GuestHang when the deadline passes. Bytes that have arrived come before an
+        GuestHang when the deadline passes. `of_qemu`: QEMU is to do something, whatever became of its
+        guest. Bytes that have arrived come before an
         end: what the guest said last is not lost.
         """
         while True:
-            ready = self._poll(readable, writable, deadline)
+            if self._trap is not None:
+                self._spring_trap()
+            ready = self._poll(readable, writable, deadline, of_qemu=of_qemu)
             if ready:
                 return ready
-            self.raise_if_ended()
+            if not of_qemu or not self.qemu_is_alive():
+                self.raise_if_ended()
             if deadline.passed:
                 raise GuestHang(
                     f"{deadline.what} took longer than {deadline.seconds:g} s",
@@ -122,7 +154,9 @@ class Watch:
         evidence = self._console_tail(_EVIDENCE_LINES)
         return GuestRebooted(f"the guest {word} by itself", evidence=evidence)
 
-    def _poll(self, readable: Collection[int], writable: Collection[int], deadline: Deadline) -> set[int]:
+    def _poll(
+        self, readable: Collection[int], writable: Collection[int], deadline: Deadline, *, of_qemu: bool
+    ) -> set[int]:
         poll = select.poll()
         for fd in readable:
             poll.register(fd, select.POLLIN)
@@ -133,7 +167,13 @@ class Watch:
         if self.end is None:
             poll.register(self._changed, select.POLLIN)
             watched.add(self._changed)
-        timeout = 0.0 if self.has_ended else deadline.remaining
+        trap = self._trap
+        trapped = -1 if trap is None else trap.fileno()
+        if trapped >= 0:
+            poll.register(trapped, select.POLLIN)
+            watched.add(trapped)
+        has_ended = not self.qemu_is_alive() if of_qemu else self.has_ended
+        timeout = 0.0 if has_ended else deadline.remaining
         # rounded up: a poll that wakes early would only spin; poll(2) takes an int of milliseconds
         events = poll.poll(None if timeout is None else int(min(timeout, 3600.0) * 1000 + 0.999))
         return {fd for fd, _ in events} - watched

@@ -33,10 +33,19 @@ def leave_bundle(item: pytest.Item, state: State, case: Case, failure: BaseExcep
         return
     case.has_bundle = True
     watched = next((one for one in state.in_use if one.broken), state.in_use[0])
+    from ..snapshot import discard
+
+    remains = _remains(item.config, state, watched, failure)
     # whatever goes wrong in here must not hide what the test fails with
-    with contextlib.suppress(KmodHarnessError, OSError):
-        made = _write(item, parent, watched, failure)
+    with contextlib.suppress(KmodHarnessError, OSError), contextlib.ExitStack() as undo:
+        undo.callback(discard, remains)
+        made = _write(item, parent, watched, failure, remains)
         case.sections.append(("evidence", f"{made}\n{made / 'reproduce.sh'} runs the test again"))
+
+
+def keeps_bundles(config: pytest.Config) -> bool:
+    """Whether failures leave anything at all."""
+    return bool(config.stash[SETTINGS].bundles) or getattr(config, "cache", None) is not None
 
 
 def _parent(config: pytest.Config) -> Path | None:
@@ -47,16 +56,13 @@ def _parent(config: pytest.Config) -> Path | None:
     return Path(cache.mkdir("kmod-harness-bundles")) if cache is not None else None
 
 
-def _write(item: pytest.Item, parent: Path, watched: WatchedGuest, failure: BaseException) -> Path:
+def _write(
+    item: pytest.Item, parent: Path, watched: WatchedGuest, failure: BaseException, remains: Path | None
+) -> Path:
     from ..report.bundle import Failure, bundle_name, write_bundle
-    from ..report.memory import keep_memory
     from .verdict import outcome_of_error
 
     machine, guest = watched.guest.machine, watched.guest
-    memory = None
-    if isinstance(failure, (GuestHang, KernelPanic)) and machine.watch.qemu_is_alive():
-        with contextlib.suppress(KmodHarnessError, OSError):
-            memory = keep_memory(machine, watched.kernel)
     outcome = outcome_of_error(failure)
     return write_bundle(
         parent / bundle_name(item.nodeid),
@@ -73,25 +79,46 @@ def _write(item: pytest.Item, parent: Path, watched: WatchedGuest, failure: Base
             },
             kernel_log=guest.kernel_log.raw,
             reproduction=_reproduction(item),
-            transcripts={"shell": guest.shell_transcript(), "interrogation": watched.interrogation},
+            transcripts={
+                "shell": guest.shell_transcript(),
+                "agent": guest.channel.transcript.text(),
+                "interrogation": watched.interrogation,
+            },
             qemu_argv=machine.argv,
             versions={"python": platform.python_version(), "pytest": pytest.__version__},
             kernel=watched.kernel,
             modules=watched.modules,
-            memory=memory,
+            remains=remains,
         ),
     )
 
 
+def _remains(
+    config: pytest.Config, state: State, watched: WatchedGuest, failure: BaseException
+) -> Path | None:
+    """Returns what is kept of the guest: as it is after a panic or a hang, as it was when it oopsed."""
+    from ..snapshot import discard, keep_guest
+
+    remains = watched.take_remains()
+    if isinstance(failure, (GuestHang, KernelPanic)) or (config.stash[SETTINGS].dump and remains is None):
+        discard(remains)
+        remains = None
+        if state.guests_to_keep > 0:
+            remains = keep_guest(watched.guest.machine, watched.kernel)
+    state.guests_to_keep -= remains is not None
+    return remains
+
+
 def _reproduction(item: pytest.Item) -> Reproduction:
-    from ..report.bundle import Reproduction
+    from ..report.bundle import AGAIN, Reproduction
 
     config = item.config
     worker = getattr(config, "workerinput", None)
     given: Sequence[str] = worker["mainargv"][1:] if worker else config.invocation_params.args
     paths = set(config.getoption("file_or_dir", default=None) or ())
     words = [str(word) for word in given if str(word) not in paths]
-    return Reproduction((sys.executable, "-m", "pytest", *options_again(words), item.nodeid), config.rootpath)
+    again = (*options_again(words), "--kh-bundles", AGAIN, item.nodeid)
+    return Reproduction((sys.executable, "-m", "pytest", *again), config.rootpath)
 
 
 def options_again(words: Sequence[str]) -> list[str]:

@@ -18,7 +18,8 @@ class Settings:
     test's end, so that what fires late does so in the test that caused it. standby: the next guest
     is made ready while a test runs. timeout: seconds that one thing asked
     of a guest may take, unless the test says otherwise. boot_timeout: seconds of a boot.
-    bundles: where failures leave their evidence, "" for pytest's cache directory. debug: a failing
+    bundles: where failures leave their evidence, "" for pytest's cache directory. dump: the guest's memory
+    and state are part of it whatever the failure. debug: a failing
     test's guest waits for gdb.
     given: the options that were set at all, as they were written.
     """
@@ -31,6 +32,7 @@ class Settings:
     timeout: float | None
     boot_timeout: float | None
     bundles: str
+    dump: bool
     debug: bool
     given: tuple[str, ...]
 
@@ -75,6 +77,7 @@ OPTIONS = (
     Option("boot-timeout", "limit of a boot", "SECONDS"),
     Option("debug", "a failing test's guest stands still and waits for gdb (with pytest -s)", shape="flag"),
     Option("bundles", "directory for what failed tests leave (default: in pytest's cache)", "DIR"),
+    Option("dump", "keep the guest of any failure, not of panics, hangs and oopses alone", shape="flag"),
 )
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -143,6 +146,7 @@ def read_settings(config: pytest.Config) -> Settings:
         timeout=number("timeout", float),
         boot_timeout=number("boot-timeout", float),
         bundles=str(values["bundles"]),
+        dump=bool(values["dump"]),
         debug=bool(values["debug"]),
         given=given,
     )

@@ -9,7 +9,7 @@ import pytest
 from ..errors import KmodHarnessError
 from .markers import expected_kinds
 from .reporting import failure_text
-from .state import CASE, STATE, Case, state_of
+from .state import CASE, RUNNING, STATE, Case, state_of
 
 #: What a phase may end with; not Ctrl-C, not pytest.exit().
 _FAILURES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
@@ -20,6 +20,7 @@ Phase = Generator[None, object, object]
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Phase:
     item.stash[CASE] = Case(expected_kinds(item))
+    item.config.stash[RUNNING] = item
     if STATE in item.config.stash:
         item.config.stash[STATE].begin_test()
     try:
@@ -80,6 +81,12 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
 
     state, case = state_of(item.config), item.stash[CASE]
     failure = conclude(state, case, phase, raised)
+    if case.late:
+        from .late import report_late
+
+        late, case.late = case.late, []
+        for finding in late:
+            failure = report_late(item, finding) or failure
     if failure is None:
         return
     if not isinstance(failure, pytest.skip.Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from .watched import Evidence, Finding, WatchedGuest
 
 
+#: Failures of one session that leave their guest's memory and state: 13 to 25 MB each of a small guest.
+_KEPT_GUESTS = 20
+
+
 class State:
     """The guests that the running test may use, and what is known against them.
 
@@ -22,8 +26,16 @@ class State:
     the test began. about: one line for each machine that was prepared. boots, restores: seconds of each.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        running: Callable[[], pytest.Item | None],
+        keeps_oops: Callable[[], bool],
+    ) -> None:
         self.clock = clock
+        #: the test that runs; whether an oops of it is to leave its guest's state
+        self._running = running
+        self._keeps_oops = keeps_oops
         self.in_use: list[WatchedGuest] = []
         self.findings: list[Finding] = []
         self.evidence: list[Evidence] = []
@@ -31,19 +43,21 @@ class State:
         self.boots: list[float] = []
         self.restores: list[float] = []
         self.was_used = False
+        #: how many failures may still leave their guest's memory and state
+        self.guests_to_keep = _KEPT_GUESTS
 
     def begin_test(self) -> None:
         self.evidence.clear()
         self.was_used = False
         for watched in self.in_use:
-            watched.begin_test()
+            watched.begin_test(self._running(), keeps_oops=self._keeps_oops())
 
     @contextlib.contextmanager
     def using(self, watched: WatchedGuest) -> Iterator[None]:
         """A block in which the guest is judged with every test that runs, at its end for the last time."""
         self.in_use.append(watched)
         self.was_used = True
-        watched.begin_test()
+        watched.begin_test(self._running(), keeps_oops=self._keeps_oops())
         try:
             yield
         except GuestHang:
@@ -53,9 +67,30 @@ class State:
             watched.broken = watched.is_damaged = True  # no time for cleaning up
             raise
         finally:
-            self.findings += watched.finish()
+            findings = watched.finish()
+            self.findings += findings
+            self._leave_bundle(findings)
             self.evidence.append(watched.evidence())
             self.in_use.remove(watched)
+            watched.end_test()
+            remains = watched.take_remains()
+            if remains is not None:
+                from ..snapshot import discard
+
+                discard(remains)
+
+    def _leave_bundle(self, findings: Sequence[Finding]) -> None:
+        """Keeps the evidence of what came when the guest was cleaned up, before it is gone."""
+        item = self._running()
+        if item is None:
+            return
+        case = item.stash[CASE]
+        own = (one for one in findings if one.culprit is None and one.kind not in case.expected)
+        failure = next(own, None)
+        if failure is not None:
+            from .bundles import leave_bundle
+
+            leave_bundle(item, self, case, failure.error)
 
     def judge(self, *, after_hang: bool) -> list[Finding]:
         """Returns what the log of every guest in use holds against it since the last call.
@@ -91,16 +126,30 @@ class Case:
         self.has_bundle = False
         self.outcomes: list[str] = []
         self.sections: list[tuple[str, str]] = []
+        #: what earlier tests did, and the kernel reported during this one
+        self.late: list[Finding] = []
 
 
 STATE = pytest.StashKey[State]()
 CASE = pytest.StashKey[Case]()
+#: of the configuration: the test that runs
+RUNNING = pytest.StashKey[pytest.Item]()
 
 
 def state_of(config: pytest.Config) -> State:
     """Returns the process's state, made when a fixture is first used."""
     if STATE not in config.stash:
         from ..machine import Clock
+        from ..oops_trap import KINDS_OF_OOPS
+        from .bundles import keeps_bundles
 
-        config.stash[STATE] = State(Clock())
+        def keeps_oops() -> bool:
+            item = running()
+            expected = item is not None and item.stash[CASE].expected & KINDS_OF_OOPS
+            return keeps_bundles(config) and not expected and config.stash[STATE].guests_to_keep > 0
+
+        def running() -> pytest.Item | None:
+            return config.stash.get(RUNNING, None)
+
+        config.stash[STATE] = State(Clock(), running, keeps_oops)
     return config.stash[STATE]

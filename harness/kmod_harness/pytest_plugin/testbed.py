@@ -178,8 +178,13 @@ class Pristine:
                 self.rest()
 
     def rest(self) -> None:
-        """Ends the guest that waits, and the shared one of an unrestored run; `guest` gives others."""
-        self._kept = self._source = None
+        """Ends the guest that waits, and the shared one of an unrestored run; `guest` gives others.
+
+        What the shared one's kernel has reported since its last test is judged with the test that ends.
+        """
+        kept, self._kept, self._source = self._kept, None, None
+        if kept is not None and not kept.broken:
+            self._testbed.state.findings += kept.judge()
         self._had_a_turn = False
         self._waiting.close()
 
@@ -198,10 +203,16 @@ class Pristine:
             source = self._source_of_guests(in_turn=True)
             self._kept = self._waiting.enter_context(self._testbed.new_guest(source=source))
             return self._kept
-        for finding in self._kept.judge(wait=False):
-            self.rest()
-            raise _retold(finding.error, "after the test before this one had ended")
-        return self._kept
+        findings = self._kept.judge(wait=False)
+        if not findings:
+            return self._kept
+        self.rest()
+        state = self._testbed.state
+        state.findings += [finding for finding in findings if finding.culprit is not None]
+        for finding in findings:
+            if finding.culprit is None:
+                raise finding.error
+        return self._sound_guest()
 
 
 def _retold(error: MachineFailure, when: str) -> MachineFailure:

@@ -33,6 +33,8 @@ def conclude(state: State, case: Case, phase: str, raised: BaseException | None)
     followed from it.
     """
     findings = state.judge(after_hang=isinstance(raised, GuestHang))
+    case.late += [finding for finding in findings if finding.culprit is not None]
+    findings = [finding for finding in findings if finding.culprit is None]
     case.came |= {finding.kind for finding in findings}
     failure = _failure(case, phase, raised, findings)
     if failure is not None:

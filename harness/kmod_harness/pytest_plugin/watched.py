@@ -8,6 +8,7 @@ import signal
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,8 @@ from ..guest import Guest, ProcessKilled
 from ..klog import KernelRecord, Splat, SplatKind, error_for
 from ..klog.ktap import TestStatus, ktap_results
 from ..kmod.elf import KernelModule
+from ..oops_trap import set_oops_trap
+from .blame import Use, user_of
 
 if TYPE_CHECKING:
     from ..kmod.symbolizer import Symbolizer
@@ -34,10 +37,14 @@ _ANSWER_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """Something the machine did: a splat (`kind` is its SplatKind) or its end or hang (`kind` "")."""
+    """Something the machine did: a splat (`kind` is its SplatKind) or its end or hang (`kind` "").
+
+    culprit: an earlier test that did it, None for the one that runs or where nothing tells.
+    """
 
     kind: str
     error: MachineFailure
+    culprit: pytest.Item | None = None
 
 
 @dataclass(frozen=True)
@@ -72,15 +79,66 @@ class WatchedGuest:
         self.kernel = kernel
         #: what a guest that hangs said when it was asked why
         self.interrogation = ""
+        #: its state where its kernel oopsed
+        self.remains: Path | None = None
+        self._has_trap = False
         self._settle = settle
         self.broken = False
         self.is_damaged = False
         self.hangs = False
         self._judged = guest.kernel_log.earlier
         self._test_began = 0
+        self._uses: list[Use] = []
+        self._is_in_test = False
+        #: what was loaded in earlier uses
+        self._files: dict[str, KernelModule] = {}
 
-    def begin_test(self) -> None:
+    def begin_test(self, item: pytest.Item | None = None, *, keeps_oops: bool = False) -> None:
+        """keeps_oops: an oops would be a failure, and leave the guest's state."""
         self._test_began = self.guest.kernel_log.mark()
+        if item is not None and not (self._uses and self._uses[-1].item is item):
+            self._note_use(item)
+        self._is_in_test = True
+        if keeps_oops != self._has_trap and not self.guest.machine.watch.has_ended:
+            self._has_trap = keeps_oops
+            # without it there is less evidence, and nothing else is wrong
+            with contextlib.suppress(MachineFailure):
+                self._set_trap() if keeps_oops else self.guest.machine.watch.set_trap(None)
+
+    def end_test(self) -> None:
+        """What the kernel reports from here on came between two tests."""
+        self._is_in_test = False
+        if self._uses:
+            self._end_use()
+
+    def _end_use(self) -> None:
+        loaded = self.guest.loaded_files
+        self._uses[-1].modules |= frozenset(loaded)
+        self._files |= loaded
+        loaded.clear()
+
+    def _note_use(self, item: pytest.Item) -> None:
+        if self._uses:
+            self._end_use()
+            # a guest that was sound a moment ago; without the number a task tells less
+            with contextlib.suppress(MachineFailure, OSError, ValueError):
+                first = 0 if self.broken else int(self.guest.read_text("/proc/loadavg").split()[-1]) + 1
+        else:
+            first = min(pid for _, pid in (*self.guest.spares, (0, self.guest.syscaller.pid)))
+        self._uses.append(Use(item, first))
+
+    def _set_trap(self) -> None:
+        def keep(directory: Path) -> None:
+            self.remains = directory
+
+        trap = set_oops_trap(self.guest.machine, self.kernel, self.guest.known_slide, keep)
+        if trap is not None:
+            trap.await_set()
+
+    def take_remains(self) -> Path | None:
+        """Returns what was kept where the kernel oopsed; whoever takes it discards it in the end."""
+        remains, self.remains = self.remains, None
+        return remains
 
     def end(self) -> None:
         """Kills QEMU; its owner still closes it."""
@@ -118,25 +176,43 @@ class WatchedGuest:
     def modules(self) -> tuple[KernelModule, ...]:
         """The modules it has had since the checkpoint, also those that are unloaded."""
         files = {file.name: file for file in self.guest.inherited}
-        return tuple({**files, **self.guest.loaded_files}.values())
+        return tuple({**files, **self._files, **self.guest.loaded_files}.values())
 
     def _findings(self, end: MachineFailure | None) -> list[Finding]:
-        records = self.guest.kernel_log.since(self._judged)
-        splats = self.guest.kernel_log.splats_since(self._judged)
+        judged = self._judged
+        records = self.guest.kernel_log.since(judged)
+        splats = self.guest.kernel_log.splats_since(judged)
         self._judged += len(records)
         lines = symbolizer_of(self.kernel, self.modules) if splats else None
-        findings = [Finding(splat.kind.value, _explain(splat, splats, records, lines)) for splat in splats]
+        findings = []
+        for splat in splats:
+            error = _explain(splat, splats, records, lines)
+            findings.append(self._attributed(splat, error, judged + splat.first_line))
         if isinstance(end, KernelPanic):
             if not any(finding.kind == SplatKind.PANIC for finding in findings):
                 findings.append(Finding(SplatKind.PANIC, end))
         elif end is not None:
             findings.append(Finding("", end))
+            if self._uses and not self._is_in_test:
+                _say_between(end, self._uses[-1])
         self.hangs = self.hangs or isinstance(end, GuestHang)
         self.broken = self.broken or bool(findings)
         self.is_damaged = self.is_damaged or any(
             not isinstance(finding.error, KernelWarning) for finding in findings
         )
         return [*findings, *_failed_cases(records)]
+
+    def _attributed(self, splat: Splat, error: MachineFailure, at: int) -> Finding:
+        """Returns the finding of a report at a place in the log, with the test that it is of."""
+        running = self._uses[-1] if self._uses and self._is_in_test else None
+        if running is not None:
+            running.modules |= frozenset(self.guest.loaded_files)
+        use = user_of(splat, self._uses)
+        ended = self._uses[:-1] if running is not None else self._uses
+        if use is None and ended and (running is None or at < self._test_began):
+            _say_between(error, ended[-1])
+        culprit = use.item if use is not None and use is not running else None
+        return Finding(splat.kind.value, error, culprit)
 
     def finish(self) -> list[Finding]:
         """Unloads what was loaded, ends processes, completes the log, judges: the end of a test.
@@ -198,6 +274,10 @@ class WatchedGuest:
         except MachineFailure as end:
             return end
         return None
+
+
+def _say_between(error: MachineFailure, before: Use) -> None:
+    error.message = f"{error.message}, between tests, after {before.item.nodeid} had ended"
 
 
 def symbolizer_of(kernel: Kernel, modules: Sequence[KernelModule]) -> Symbolizer | None:

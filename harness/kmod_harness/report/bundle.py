@@ -7,7 +7,9 @@ NAME.txt                transcripts: shell, agent, interrogation
 machine.json            QEMU's argument list, versions, hashes of what was booted
 kernel.config           the kernel's configuration, where it is known
 modules/*.ko            the modules, with their debug information
-reproduce.sh            the same again; its exit status is the verdict's
+memory.elf.zst          its memory, for `kmod-harness crash`, with vmcoreinfo
+state.zst, state.json   its state, for `kmod-harness debug --from`, with what it wrote to its disks
+reproduce.sh            the same again; its exit status is the verdict's, its evidence in `again`
 """
 
 from __future__ import annotations
@@ -28,19 +30,22 @@ from ..build.kernels import Kernel
 from ..errors import KmodHarnessError
 from ..kmod.elf import KernelModule
 from ..kmod.symbolizer import Symbolizer
-from .crash import MEMORY, VMCOREINFO
-from .memory import KeptMemory
 from .symbolized import symbolized
 
 #: A longer transcript is cut at its beginning: bytes.
 _MOST_BYTES = 1 << 22
 
 
+#: A word of a reproduction; no word that is given can hold a NUL.
+AGAIN = "\0again"
+
+
 @dataclass(frozen=True)
 class Reproduction:
     """The command that was given: its words, the directory it was given in, files it needs kept copies of.
 
-    copies: word -> the file to be copied and used in the word's place.
+    copies: word -> the file to be copied and used in the word's place. The word AGAIN stands for the place of
+    its own evidence: what was kept of the failure stays.
     """
 
     words: tuple[str, ...]
@@ -50,7 +55,10 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class Failure:
-    """What is known of a failure; `verdict` must be JSON's types."""
+    """What is known of a failure; `verdict` must be JSON's types.
+
+    remains: a directory of what was kept of the guest, whose files the bundle takes.
+    """
 
     verdict: Mapping[str, Any]
     kernel_log: bytes
@@ -60,7 +68,7 @@ class Failure:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernel: Kernel | None = None
     modules: Sequence[KernelModule] = ()
-    memory: KeptMemory | None = None
+    remains: Path | None = None
 
 
 def write_bundle(directory: Path, failure: Failure) -> Path:
@@ -100,10 +108,10 @@ def _fill(made: Path, failure: Failure) -> None:
     (made / "modules").mkdir()
     for module in failure.modules:
         (made / "modules" / f"{module.name}.ko").write_bytes(module.data)
-    if failure.memory is not None:
-        shutil.move(failure.memory.memory, made / MEMORY)
-        failure.memory.discard()
-        (made / VMCOREINFO).write_bytes(failure.memory.notes)
+    if failure.remains is not None:
+        for kept in sorted(failure.remains.iterdir()):
+            shutil.move(kept, made / kept.name)
+        failure.remains.rmdir()
     script = made / "reproduce.sh"
     script.write_text(reproduce_script(failure, _copy_files(made, failure.reproduction)))
     script.chmod(0o700)
@@ -112,8 +120,10 @@ def _fill(made: Path, failure: Failure) -> None:
 def reproduce_script(failure: Failure, kept: Mapping[str, str]) -> str:
     """Returns the script; `kept`: word -> path in the bundle, which stands for it."""
     wanted = failure.reproduction
+    places = {**kept, AGAIN: "again"}
     words = " ".join(
-        f'"$bundle"/{shlex.quote(kept[word])}' if word in kept else shlex.quote(word) for word in wanted.words
+        f'"$bundle"/{shlex.quote(places[word])}' if word in places else shlex.quote(word)
+        for word in wanted.words
     )
     outcome = failure.verdict.get("outcome", "failed")
     reason = " ".join(str(failure.verdict.get("reason", "")).split())

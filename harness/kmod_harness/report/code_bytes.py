@@ -1,9 +1,10 @@
-"""The `Code:` line of a report, disassembled (show_opcodes, arch/x86/kernel/dumpstack.c; capstone)."""
+"""The `Code:` line of a report, disassembled (show_opcodes, arch/x86/kernel/dumpstack.c)."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+
+from ..kmod.disassembly import Instruction, has_disassembler, instructions
 
 _BYTES = re.compile(r"(?:(?:<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}) ?){2,80}")
 #: The longest x86 instruction, in bytes: as far as the start of the first may be from the first byte.
@@ -20,17 +21,14 @@ def disassembled(data: bytes, fault: int) -> list[str]:
     """
     if not 0 <= fault < len(data):
         return []
-    try:
-        import capstone
-    except ImportError:
+    if not has_disassembler():
         return ["(pip install capstone disassembles the instructions here)"]
-    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    before: list[Any] = []
+    before: list[Instruction] = []
     for start in range(min(_LONGEST, fault + 1)):
-        before = list(engine.disasm(data[start:fault], start))
-        if sum(instruction.size for instruction in before) == fault - start:
+        before = list(instructions(data[start:fault], start))
+        if start == fault or (before and before[-1].end == fault):
             break
-    after = list(engine.disasm(data[fault:], fault))
+    after = list(instructions(data[fault:], fault))
     return [
         *(_line(" ", instruction, fault) for instruction in before[-_SHOWN:]),
         *(_line(">", instruction, fault) for instruction in after[:1]),
@@ -52,7 +50,5 @@ def parse_code(code: str) -> tuple[bytes, int]:
     return bytes(int(word.strip("<>()"), 16) for word in words), fault
 
 
-def _line(mark: str, instruction: Any, fault: int) -> str:
-    at = instruction.address - fault
-    text = f"{instruction.mnemonic} {instruction.op_str}".strip()
-    return f"{mark} {at:+4d}: {instruction.bytes.hex(' '):30} {text}"
+def _line(mark: str, instruction: Instruction, fault: int) -> str:
+    return f"{mark} {instruction.address - fault:+4d}: {instruction.data.hex(' '):30} {instruction.text}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import Any
 
 from ..errors import Misuse
 from ..kmod.elf import read_module
-from ..kmod.symbolizer import load_drgn
+from ..kmod.symbolizer import load_drgn, source_root
+from ..machine.packed import unpacked
 
 #: What a bundle calls them; see bundle.py.
-MEMORY, VMCOREINFO = "memory.elf", "vmcoreinfo"
+MEMORY, VMCOREINFO = "memory.elf.zst", "vmcoreinfo"
 #: Shown of one value; an object of the kernel's can have thousands of lines.
 _MOST_CHARACTERS = 160
 _MOST_FRAMES = 40
@@ -21,7 +24,7 @@ _MOST_FRAMES = 40
 
 @dataclass(frozen=True)
 class Dump:
-    """The files of a dump: RAM, its notes, the vmlinux it is of, modules with debug information."""
+    """The files of a dump: packed RAM, its notes, the vmlinux it is of, modules with debug information."""
 
     memory: Path
     vmcoreinfo: Path
@@ -29,14 +32,18 @@ class Dump:
     modules: tuple[Path, ...]
 
 
-def dump_in(bundle: Path) -> Dump:
-    """Returns the dump in a bundle. Raises Misuse: not a bundle, one without a dump, its vmlinux gone."""
+def dump_in(bundle: Path, kept: Path | None = None) -> Dump:
+    """Returns the dump in a bundle, or that of the same guest in the directory `kept`.
+
+    Raises Misuse: not a bundle, one without a dump, its vmlinux gone.
+    """
     if not (bundle / "verdict.json").is_file():
         raise Misuse(
             f"{bundle} is not a bundle: it has no verdict.json",
             advice="a failed run or test names its bundle in its report",
         )
-    if not (bundle / MEMORY).is_file():
+    directory = kept or bundle
+    if not (directory / MEMORY).is_file():
         raise Misuse(
             f"the bundle {bundle} holds no memory dump",
             advice="a panic or a hang leaves one; --dump asks for one of any failure",
@@ -47,19 +54,28 @@ def dump_in(bundle: Path) -> Dump:
             f"the vmlinux of this dump is not there: {vmlinux}",
             advice="kmod-harness kernel build makes it again, if the configuration is the same",
         )
-    return Dump(bundle / MEMORY, bundle / VMCOREINFO, vmlinux, tuple(sorted(bundle.glob("modules/*.ko"))))
+    modules = tuple(sorted(bundle.glob("modules/*.ko")))
+    return Dump(directory / MEMORY, directory / VMCOREINFO, vmlinux, modules)
 
 
-def open_dump(dump: Dump) -> Any:
-    """Returns a drgn.Program of the dump, with the symbols of vmlinux and of every module at its place.
+@contextlib.contextmanager
+def opened(dump: Dump) -> Iterator[Any]:
+    """Gives a drgn.Program of the dump, with the symbols of vmlinux and of every module at its place.
 
-    A module's init section is among them while the kernel has it. Raises MissingTool, Misuse (drgn
-    cannot read it; a vmlinux of another build).
+    A module's init section is among them while the kernel has it. The dump is unpacked for as long, with
+    its holes. Raises MissingTool, Unpackable, Misuse (drgn cannot read it; a vmlinux of another build).
     """
     drgn = load_drgn()
-    program = drgn.Program(vmcoreinfo=dump.vmcoreinfo.read_bytes())
+    with unpacked(dump.memory, Path(tempfile.gettempdir())) as memory:
+        program = drgn.Program(vmcoreinfo=dump.vmcoreinfo.read_bytes())
+        _read(program, memory.fileno(), dump)
+        yield program
+
+
+def _read(program: Any, memory: int, dump: Dump) -> None:
+    drgn = load_drgn()
     try:
-        program.set_core_dump(dump.memory)
+        program.set_core_dump(memory)
         files = {read_module(path).name: path for path in dump.modules}
         for module, _ in program.loaded_modules():
             if isinstance(module, drgn.MainModule):
@@ -69,7 +85,6 @@ def open_dump(dump: Dump) -> Any:
         _load_modules(program, files)
     except (ValueError, LookupError, OSError, drgn.FaultError) as error:
         raise Misuse(f"drgn cannot read {dump.memory}", evidence=str(error)) from error
-    return program
 
 
 def _load_modules(program: Any, files: dict[str, Path]) -> None:
@@ -124,7 +139,7 @@ def _thread(program: Any, pid: int | None) -> Any:
 
 
 def _stack(program: Any, task: Any) -> Iterator[str]:
-    root = _source_root(program)
+    root = source_root(program)
     for index, frame in enumerate(program.stack_trace(task)):
         if index == _MOST_FRAMES or not _in_kernel(frame):
             return
@@ -138,15 +153,6 @@ def _stack(program: Any, task: Any) -> Iterator[str]:
             value = frame[name]
             if not value.absent_:
                 yield f"       {name} = {_short(value)}"
-
-
-def _source_root(program: Any) -> str:
-    """Returns what the paths of the kernel's sources begin with, "" when it is not known."""
-    try:
-        path = program.source_location("start_kernel")[-1].filename
-    except LookupError:
-        return ""
-    return str(path).removesuffix("init/main.c") if path.endswith("init/main.c") else ""
 
 
 def _in_kernel(frame: Any) -> bool:

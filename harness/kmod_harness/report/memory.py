@@ -1,10 +1,8 @@
-"""A guest's memory kept for `crash`: the dump and its notes, in a directory that a bundle takes them from."""
+"""A guest's memory kept for `crash`: the dump and its notes, in a directory whose files a bundle takes."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..build.kernels import Kernel
@@ -13,33 +11,26 @@ from ..kmod.symbols import parse_system_map
 from ..machine.dump import dump_memory, vmcoreinfo
 from ..machine.kernel_identity import build_id_of, read_vmlinux_notes
 from ..machine.machine import Machine
+from .crash import MEMORY, VMCOREINFO
 
 
-@dataclass(frozen=True)
-class KeptMemory:
-    """A dump in a directory of its own, and its notes; it is moved into a bundle, or discarded."""
-
-    memory: Path
-    notes: bytes
-
-    def discard(self) -> None:
-        """Removes the dump where no bundle took it; does nothing after one did."""
-        shutil.rmtree(self.memory.parent, ignore_errors=True)
+def remains_directory() -> Path:
+    """Returns a new directory for what is kept of a guest; a bundle takes its files, or it is removed."""
+    # beside the bundles, so that one of them takes it by a rename
+    parent = bundle_root()
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=".guest-", dir=parent))
 
 
-def keep_memory(machine: Machine, kernel: Kernel) -> KeptMemory | None:
-    """Returns the dump of a machine that still has its QEMU; None for a kernel without vmlinux.
+def keep_memory(machine: Machine, kernel: Kernel, directory: Path) -> None:
+    """Dumps the memory of a machine that still has its QEMU; nothing for a kernel without vmlinux.
 
     Raises DumpFailed, UnmappedAddress, KernelNotFound, VmlinuxMismatch, OSError.
     """
     if kernel.vmlinux is None or kernel.system_map is None:
-        return None
+        return
     build_id = build_id_of(read_vmlinux_notes(kernel.vmlinux).data).hex()
     symbols = parse_system_map(kernel.system_map.read_text()).address_of
     notes = vmcoreinfo(machine, symbols, kernel.release, build_id)
-    # beside the bundles, so that one of them takes it by a rename
-    parent = bundle_root()
-    parent.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix=".memory-", dir=parent)) / "memory.elf"
-    dump_memory(machine, path)
-    return KeptMemory(path, notes)
+    dump_memory(machine, directory / MEMORY)
+    (directory / VMCOREINFO).write_bytes(notes)

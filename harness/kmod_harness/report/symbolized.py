@@ -20,10 +20,7 @@ class Lines:
 
     def __init__(self, symbolizer: Symbolizer) -> None:
         self._symbolizer = symbolizer
-        known = symbolizer.lines("start_kernel", 0)
-        self._roots = [f"{os.getcwd()}/"]
-        if known and known[-1].path.endswith("init/main.c"):
-            self._roots.insert(0, known[-1].path.removesuffix("init/main.c"))
+        self._roots = [root for root in (symbolizer.source_root(), f"{os.getcwd()}/") if root]
 
     def of(self, frame: Frame, *, returns: bool) -> tuple[SourceLine, ...]:
         """Returns the lines of a frame; `returns`: its offset is a return address."""

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .report import totals as totals
     from .verdict import ModuleNotExplained as ModuleNotExplained
     from .verdict import require_explained as require_explained
-    from .where import has_disassembler as has_disassembler
 
 _NAMES_BY_FILE = {
     "changes": ("CodeChange", "code_changes"),
@@ -34,7 +33,6 @@ _NAMES_BY_FILE = {
     "mechanism": ("NOT_DETERMINED", "Mechanism"),
     "report": ("Finding", "FindingKind", "ModuleReport", "Report", "SectionReport", "Totals", "totals"),
     "verdict": ("ModuleNotExplained", "require_explained"),
-    "where": ("has_disassembler",),
 }
 _FILE_OF = {name: file for file, names in _NAMES_BY_FILE.items() for name in names}
 

@@ -11,6 +11,7 @@ from ..errors import KmodHarnessError, Misuse
 from ..kmod.elf import KernelModule
 from ..kmod.layout import Region
 from ..kmod.relocation import BoundRelocation
+from ..kmod.symbolizer import Symbolizer
 from .blocks import Blocks
 from .comparison import Difference, compare
 from .image import SectionImage
@@ -62,11 +63,7 @@ def verify_one(
             continue
         report = _section_report(part, region, blocks, bound[part.section.index])
         sections.append(report)
-        for difference in report.unexplained:
-            finding = _finding(place.module, part, region, difference)
-            if len(findings) < _DETAILED:
-                finding = _detailed(finding, place.module, part, report)
-            findings.append(finding)
+        findings += _unexplained(place.module, part, report, _DETAILED - len(findings))
     return ModuleReport(
         file=place.module,
         address=next(iter(place.anchors.values())),
@@ -119,11 +116,22 @@ def _section_report(
     )
 
 
-def _finding(module: KernelModule, part: SectionImage, region: Region, difference: Difference) -> Finding:
-    """A difference that nothing explains."""
+def _unexplained(
+    module: KernelModule, part: SectionImage, report: SectionReport, detailed: int
+) -> Iterator[Finding]:
+    """The differences that nothing explains; the first ones `detailed`."""
+    symbolizer = Symbolizer(None, [module]) if report.unexplained else None
+    for number, difference in enumerate(report.unexplained):
+        finding = _finding(module, part, report.region, difference)
+        if symbolizer is not None and number < detailed:
+            finding = _detailed(finding, symbolizer, module, part, report)
+        yield finding
+
+
+def _finding(module: KernelModule, part: SectionImage, region: str, difference: Difference) -> Finding:
     count = f"{difference.size} byte{'s differ' if difference.size > 1 else ' differs'}"
     return Finding(
-        kind=_KINDS.get(region.name, FindingKind.READ_ONLY),
+        kind=_KINDS.get(region, FindingKind.READ_ONLY),
         text=f"{count} without an explanation",
         address=difference.address,
         section=part.section.name,
@@ -133,10 +141,12 @@ def _finding(module: KernelModule, part: SectionImage, region: Region, differenc
     )
 
 
-def _detailed(finding: Finding, module: KernelModule, part: SectionImage, report: SectionReport) -> Finding:
+def _detailed(
+    finding: Finding, symbolizer: Symbolizer, module: KernelModule, part: SectionImage, report: SectionReport
+) -> Finding:
     """The finding with its source line and, in code, both disassemblies."""
     offset = finding.address - part.address
-    finding = replace(finding, source=source_line(module, part.section, offset))
+    finding = replace(finding, source=source_line(symbolizer, module, part.section, offset))
     if finding.kind is not FindingKind.TEXT:
         return finding
     start = function_start(module, part.section, offset)

@@ -101,6 +101,7 @@ static long become(const struct program *program, int out, int err)
 
 	if (in < 0)
 		return in;
+	set_oom_score("0");
 	SYS3(__NR_dup3, in, 0, 0);
 	SYS3(__NR_dup3, out, 1, 0);
 	SYS3(__NR_dup3, err, 2, 0);

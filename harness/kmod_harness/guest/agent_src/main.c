@@ -151,6 +151,8 @@ static void ignore_sigpipe(void)
 void run_agent(void)
 {
 	ignore_sigpipe();
+	/* its death would be taken for the machine's */
+	set_oom_score("-1000");
 	for (;;) {
 		int port = open_port();
 

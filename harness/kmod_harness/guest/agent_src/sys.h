@@ -53,6 +53,8 @@ bool write_all(int fd, const void *data, unsigned long size);
 long fork_process(void);
 noreturn void exit_process(int status);
 void sleep_ms(long ms);
+/* What the kernel adds to a process's badness when memory is short: "-1000" spares it. */
+void set_oom_score(const char *adjustment);
 /* Anonymous memory, shared with children when @shared; 0 on failure. */
 void *map_memory(unsigned long size, bool shared);
 /* One line in the kernel's log, at level "warning". */

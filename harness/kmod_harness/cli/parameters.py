@@ -1,0 +1,49 @@
+"""Parameters of modules on a command line: the option, and what its words mean."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import Misuse
+
+if TYPE_CHECKING:
+    from ..kmod.elf import KernelModule
+
+
+def add_parameter_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --param, which `assign_parameters` reads."""
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="[MODULE.]NAME=VALUE",
+        help="a parameter of the last MODULE, or of the one named; repeatable",
+    )
+
+
+def assign_parameters(texts: Sequence[str], modules: Sequence[KernelModule]) -> dict[str, dict[str, str]]:
+    """Returns module name -> parameters, from `NAME=VALUE` and `MODULE.NAME=VALUE`.
+
+    The form with a dot is the kernel's own (Documentation/admin-guide/kernel-parameters.rst);
+    without it the last module is meant. Raises Misuse.
+    """
+    by_name = {module.name: module for module in modules}
+    assigned: dict[str, dict[str, str]] = {}
+    for text in texts:
+        left, equals, value = text.partition("=")
+        module, dot, name = left.rpartition(".")
+        if not equals or not name:
+            raise Misuse(f"--param takes NAME=VALUE or MODULE.NAME=VALUE, not {text!r}")
+        if not modules:
+            raise Misuse(f"--param {text}: no module is given")
+        module = module.replace("-", "_") if dot else modules[-1].name
+        if module not in by_name:
+            raise Misuse(
+                f"--param {text}: no module {module} is given", evidence=f"given: {', '.join(by_name)}"
+            )
+        if '"' in value or "\0" in value:
+            raise Misuse(f'--param {text}: the kernel has no way to pass a " or NUL')
+        assigned.setdefault(module, {})[name] = value
+    return assigned

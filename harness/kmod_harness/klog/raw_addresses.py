@@ -1,0 +1,28 @@
+"""Code that the kernel has no name for any more, since its module is gone: `0xffffffffc00882ea`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from .records import KernelRecord
+
+#: As %pS writes what kallsyms does not know (kernel/kallsyms.c, sprint_symbol: 0x%lx), in the kernel's half;
+#: not where the `Code:` line says which bytes it could not read.
+_RAW = re.compile(r"(?<!bytes at )\b0x(?P<address>ffff[0-9a-f]{12})\b")
+
+
+def with_names(records: Iterable[KernelRecord], name_of: Callable[[int], str]) -> Iterator[KernelRecord]:
+    """Yields the records, with a name for each raw address that `name_of` has one for ("": it has none)."""
+
+    def named(match: re.Match[str]) -> str:
+        return name_of(int(match["address"], 16)) or match[0]
+
+    for record in records:
+        if "0xffff" not in record.text:
+            yield record
+            continue
+        text = _RAW.sub(named, record.text)
+        prefix = record.raw.removesuffix(record.text)
+        yield replace(record, text=text, raw=prefix + text)

@@ -1,0 +1,42 @@
+"""x86-64 code as text, by capstone, which need not be installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """text: mnemonic and operands, Intel syntax."""
+
+    address: int
+    data: bytes
+    text: str
+
+    @property
+    def end(self) -> int:
+        """The address behind its last byte."""
+        return self.address + len(self.data)
+
+
+def has_disassembler() -> bool:
+    """True when capstone is installed."""
+    return find_spec("capstone") is not None
+
+
+def instructions(code: bytes, address: int, *, past_data: bool = False) -> Iterator[Instruction]:
+    """Yields the instructions of `code`, the first at its first byte; none without capstone.
+
+    address: of the first byte. Ends at bytes that are no instruction, unless `past_data`:
+    those are yielded as `.byte`, and it goes on behind them.
+    """
+    if not has_disassembler():
+        return
+    import capstone
+
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine.skipdata = past_data
+    for at, length, name, operands in engine.disasm_lite(code, address):
+        yield Instruction(at, code[at - address : at - address + length], f"{name} {operands}".rstrip())

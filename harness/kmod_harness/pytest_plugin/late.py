@@ -1,0 +1,42 @@
+"""What an earlier test did and the kernel told of later, reported as that test's."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..errors import KmodHarnessError
+from .bundles import leave_bundle
+from .state import CASE, state_of
+from .verdict import outcome_of_error
+from .watched import Finding
+
+
+def report_late(during: pytest.Item, finding: Finding) -> KmodHarnessError | None:
+    """Reports a splat as an error of the test that did it, which has ended; None when that was possible.
+
+    xdist takes reports of the running test alone: there it is this test's, the culprit named. One of a
+    kind that the culprit expected is no error.
+    """
+    culprit, error = finding.culprit, finding.error
+    assert culprit is not None
+    if finding.kind in culprit.stash[CASE].expected:
+        return None
+    if hasattr(during.config, "workerinput"):
+        error.message = f"{error.message}, which {culprit.nodeid} did, after it had ended"
+        return error
+    error.message = f"{error.message}, after the test had ended, during {during.nodeid}"
+    case = culprit.stash[CASE]
+    leave_bundle(culprit, state_of(culprit.config), case, error)
+    outcome = [("kh_outcome", outcome_of_error(error).value)]
+    report = pytest.TestReport(
+        culprit.nodeid,
+        culprit.location,
+        dict.fromkeys(culprit.keywords, 1),
+        "failed",
+        f"{type(error).__name__}: {error}",
+        "teardown",
+        sections=case.sections,
+        user_properties=outcome,
+    )
+    culprit.ihook.pytest_runtest_logreport(report=report)
+    return None
