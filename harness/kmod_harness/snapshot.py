@@ -65,6 +65,7 @@ def keep_state(machine: Machine, kernel: Kernel, directory: Path) -> None:
         if not about["obstacle"]:
             with GuestMemory(machine), tempfile.TemporaryFile(dir=directory) as stream:
                 machine.migration.save_all(stream.fileno())
+                stream.seek(0)
                 pack(stream, directory / STATE)
                 save_disks(machine, directory)
                 about |= _about(machine, kernel)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* No crime against the kernel, but trouble: a failed init, a device, a thread or a timer left behind. */
+/* No crime against the kernel, but trouble: a failed init; devices, threads, timers left behind. */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -75,7 +75,7 @@ static void faulty_late(struct timer_list *timer)
 	kfree(timer);
 }
 
-/* On the heap, as a driver's is that belongs to a device: the module's own data would be missed first. */
+/* On the heap, as a driver's for its device: the module's own data would be missed first. */
 static noinline int faulty_forgotten_timer(void)
 {
 	struct timer_list *timer = kzalloc(sizeof(*timer), GFP_KERNEL);

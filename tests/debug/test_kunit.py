@@ -10,7 +10,14 @@ from fault_table import KernelUnderProof, run
 from kmod_harness import Guest
 from kmod_harness.klog.ktap import TestStatus
 
-NAMES = ("sum_is_a_sum_of_all", "nothing_is_counted_without_calls", "bytes_come_with_calls")
+#: In their order; the last but one has nothing to look at where nobody opened the device before.
+NAMES = (
+    "sum_is_a_sum_of_all",
+    "nothing_is_counted_without_calls",
+    "bytes_come_with_calls",
+    "begins_with_nothing_opened",
+)
+STATUSES = (TestStatus.PASSED, TestStatus.PASSED, TestStatus.SKIPPED, TestStatus.PASSED)
 
 
 @pytest.fixture
@@ -29,19 +36,22 @@ def test_a_run_counts_each_case(proof: KernelUnderProof) -> None:
     status, found, _ = run(proof, *_modules(proof))
     assert (status, found["outcome"]) == (0, "passed")
     assert [(case["name"], case["status"]) for case in found["ktap"]] == [
-        *((f"chardev/{name}", "passed") for name in NAMES),
-        ("chardev/fails_on_request", "skipped"),
+        (f"chardev/{name}", status.value) for name, status in zip(NAMES, STATUSES, strict=True)
     ]
 
 
 def test_a_case_that_fails_fails_the_run(proof: KernelUnderProof) -> None:
     """Although the module loads, and nothing else is wrong."""
-    status, _, said = run(proof, *_modules(proof), "--param", "fail=1")
+    chardev, suite = _modules(proof)
+    command = "echo x >/dev/chardev0; insmod chardev_kunit.ko; rmmod chardev_kunit"
+
+    status, _, said = run(proof, "--push", suite, chardev, "--", "sh", "-c", command)
+
     assert status == 1
     last = said.splitlines()[-1]
-    assert "failed: KUnit: chardev/fails_on_request failed" in last
+    assert "failed: KUnit: chardev/begins_with_nothing_opened failed" in last
     assert "KUnit: 3 passed, 1 failed" in last
-    assert "fails_on_request: EXPECTATION FAILED at" in said
+    assert "begins_with_nothing_opened: EXPECTATION FAILED at" in said
 
 
 def test_a_test_reads_the_cases_from_the_log(proof: KernelUnderProof, guest: Guest) -> None:
@@ -49,5 +59,5 @@ def test_a_test_reads_the_cases_from_the_log(proof: KernelUnderProof, guest: Gue
         guest.load(path)
     guest.kernel_log.sync(guest.syscaller)
     cases = guest.kernel_log.ktap()
-    assert [case.status for case in cases] == [*[TestStatus.PASSED] * 3, TestStatus.SKIPPED]
-    assert cases[-1].reason == "fail=1 was not given"
+    assert [case.status for case in cases] == list(STATUSES)
+    assert cases[2].reason == "nobody has opened it yet"

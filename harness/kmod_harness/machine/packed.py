@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import zstandard
 
@@ -17,38 +17,35 @@ _THREADS = 2
 #: Bytes looked at together for a hole: a page.
 _BLOCK = 1 << 12
 _CHUNK = 1 << 20
-#: The longest head of a frame (RFC 8878, 3.1.1.1).
-_HEAD_BYTES = 18
+#: Zeros become ten thousand times as many bytes.
+_PACKED_CHUNK = 1 << 10
 
 
 class Unpackable(MachineFailure):
     """A packed file is cut or changed."""
 
 
-def pack(source: BinaryIO, path: Path) -> None:
-    """Writes a file's bytes from its beginning on, compressed, to a new file. Raises OSError."""
-    # told in the file's head, so that a cut one is known for it
-    size = source.seek(0, os.SEEK_END)
-    source.seek(0)
+class Readable(Protocol):
+    """All that is needed of a file to read from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def pack(source: Readable, path: Path) -> None:
+    """Writes what is left of a file, compressed, to a new one. Raises OSError, and what reading raises."""
     with path.open("wb") as packed:
-        zstandard.ZstdCompressor(level=_LEVEL, threads=_THREADS).copy_stream(source, packed, size=size)
+        compressor = zstandard.ZstdCompressor(level=_LEVEL, threads=_THREADS)
+        compressor.copy_stream(source, packed, read_size=_CHUNK)  # type: ignore[arg-type]
 
 
 def unpacked(path: Path, directory: Path) -> BinaryIO:
     """Returns an unlinked file in `directory` with what `pack` was given, zero pages as holes.
 
-    Its name is /proc/self/fd/NUMBER. Raises Unpackable, OSError.
+    Raises Unpackable, OSError.
     """
     sparse = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
     try:
-        with path.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as reader:
-            size = 0
-            while chunk := _whole(reader):
-                _write_with_holes(sparse.fileno(), chunk, size)
-                size += len(chunk)
-        if size != zstandard.frame_content_size(_head(path)):
-            raise zstandard.ZstdError(f"it ends after {size} bytes")
-        os.ftruncate(sparse.fileno(), size)
+        _unpack(path, sparse.fileno())
     except zstandard.ZstdError as error:
         sparse.close()
         raise Unpackable(f"{path} is damaged", evidence=str(error)) from error
@@ -58,18 +55,20 @@ def unpacked(path: Path, directory: Path) -> BinaryIO:
     return sparse
 
 
-def _head(path: Path) -> bytes:
+def _unpack(path: Path, target: int) -> None:
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    size, waiting = 0, b""
     with path.open("rb") as packed:
-        return packed.read(_HEAD_BYTES)
-
-
-def _whole(reader: BinaryIO) -> bytes:
-    """Returns the next _CHUNK bytes, fewer only at the end."""
-    parts, size = [], 0
-    while size < _CHUNK and (part := reader.read(_CHUNK - size)):
-        parts.append(part)
-        size += len(part)
-    return b"".join(parts)
+        while not decompressor.eof:
+            data = packed.read(_PACKED_CHUNK)
+            if not data:
+                raise zstandard.ZstdError("it ends too early")
+            waiting += decompressor.decompress(data)
+            whole = len(waiting) - len(waiting) % _BLOCK
+            _write_with_holes(target, waiting[:whole], size)
+            size, waiting = size + whole, waiting[whole:]
+    _write_with_holes(target, waiting, size)
+    os.ftruncate(target, size + len(waiting))
 
 
 def _write_with_holes(target: int, chunk: bytes, start: int) -> None:
