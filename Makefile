@@ -34,10 +34,10 @@ CHARDEV        = $(filter %/chardev.ko,$(file <$(MODULES_STAMP)))
 ROOTFS_STAMP  := $(if $(filter embedded buildroot buildroot-ext4,$(ROOTFS)),$(STAMPS)/rootfs-$(ROOTFS))
 
 # What `make test-debug` runs: all that a kernel's detectors watch. Not what compares addresses and bytes
-# with predictions for a kernel without them, nor what is about QEMU and files alone.
+# with predictions for a kernel without them, nor what is about QEMU, files or speed alone.
 DEBUG_CONFIG := kernel-config/debug.config
 DEBUG_SUITE  := $(addprefix tests/guest/test_,$(addsuffix .py,\
-                agent_calls agent_programs channels_shell chardev faulty module_load plugin_fixtures))
+                agent_programs channels_shell chardev faulty module_load plugin_fixtures))
 
 # These stamps begin with the path of what was made: gone, from the cache say, it is made again.
 # KERNEL_SRC= may have changed since the last time: the harness looks.

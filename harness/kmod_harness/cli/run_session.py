@@ -214,13 +214,19 @@ def _drive(
     if unloaded and ready:
         names = [row.file.name for row in record.modules]
         _attempt(record, lambda: check_nothing_left(guest, names, appeared), "judge")
-        if names:
+        if names and not _has_misbehaved(guest, request):
             _attempt(record, guest.scan_kmemleak, "judge")
     if unloaded and request.settle:
         unloaded = _attempt(record, lambda: guest.machine.settle(request.settle), "judge")
     if unloaded or _answers(guest, record):
         # its own process: one that hangs in an unload must not hold up the log
         _attempt(record, lambda: guest.kernel_log.sync(guest.process()), "judge")
+
+
+def _has_misbehaved(guest: Guest, request: RunRequest) -> bool:
+    """True when the kernel has reported what nobody expected: what leaks then may be for that reason."""
+    splats = guest.kernel_log.splats_since(guest.kernel_log.earlier)
+    return any(splat.kind not in request.expected for splat in splats)
 
 
 def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:
