@@ -6,7 +6,7 @@ import itertools
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kmod_harness.kmod.elf import KernelModule, read_module
@@ -167,5 +167,6 @@ def test_code_bytes_are_decoded_from_an_instructions_start() -> None:
 
 
 @given(st.text(alphabet="0123456789abcdef <>()xCode:", max_size=200))
+@example("<00>00")  # a line that lost its blanks
 def test_no_code_line_raises(code: str) -> None:
     assert isinstance(disassembled(*parse_code(code)), list)

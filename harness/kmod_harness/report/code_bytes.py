@@ -6,6 +6,7 @@ import re
 
 from ..kmod.disassembly import Instruction, has_disassembler, instructions
 
+_BYTE = re.compile(r"<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}")
 _BYTES = re.compile(r"(?:(?:<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}) ?){2,80}")
 #: The longest x86 instruction, in bytes: as far as the start of the first may be from the first byte.
 _LONGEST = 15
@@ -43,7 +44,7 @@ def parse_code(code: str) -> tuple[bytes, int]:
     (b'H\\x89\\x0f\\x0b\\xc3', 2)
     """
     match = _BYTES.search(code[:400])
-    words = match[0].split() if match else []
+    words = _BYTE.findall(match[0]) if match else []
     fault = next((index for index, word in enumerate(words) if word[0] in "<("), None)
     if fault is None:
         return b"", 0
