@@ -6,7 +6,8 @@ limit() {
 }
 if [ "$2" = impatient ]; then
 	limit 1 /proc/sys/kernel/watchdog_thresh
-	limit 2 /proc/sys/kernel/hung_task_timeout_secs
+	# behind the RCU stall: who waits for its grace period hangs for that reason
+	limit 5 /proc/sys/kernel/hung_task_timeout_secs
 	limit 1 /proc/sys/kernel/hung_task_check_interval_secs
 	limit 3 /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
 	limit 2 /sys/module/workqueue/parameters/watchdog_thresh

@@ -369,3 +369,21 @@ def test_what_lockdep_says_of_the_printing_of_a_report_comes_behind_that_report(
 """
     kinds = [splat.kind for splat in find_splats(parse_console(log))]
     assert kinds == [SplatKind.SLAB_CORRUPTION, SplatKind.LOCKDEP]
+
+
+def test_the_stack_of_an_out_of_memory_kill_stands_above_it() -> None:
+    """The line that kills is the report's last; what follows may be the next one."""
+    log = "".join(
+        f"<4>[    4.1] {task} invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n"
+        f"<4>[    4.2] CPU: 0 PID: {pid} Comm: {task} Not tainted 6.1.192 #1\n"
+        "<4>[    4.3] Call Trace:\n<4>[    4.3]  <TASK>\n<4>[    4.3]  dump_header+0x4a/0x1f0\n"
+        f"<4>[    4.3]  out_of_memory+0x2a/0x60\n<4>[    4.3]  {taker}+0x35/0x79 [mine]\n"
+        "<4>[    4.3]  </TASK>\n<4>[    4.4] Mem-Info:\n<4>[    4.4] active_anon:13 inactive_anon:400\n"
+        f"<3>[    4.5] Out of memory: Killed process {pid} (sh) total-vm:2260kB, anon-rss:68kB\n"
+        for task, pid, taker in (("first", 40, "mine_write"), ("second", 41, "mine_poll"))
+    )
+    splats = find_splats(parse_console(log))
+    assert [(s.kind, s.title, s.task, s.pid) for s in splats] == [
+        (SplatKind.OUT_OF_MEMORY, "out of memory in mine_write", "first", 40),
+        (SplatKind.OUT_OF_MEMORY, "out of memory in mine_poll", "second", 41),
+    ]

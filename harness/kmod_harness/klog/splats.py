@@ -21,6 +21,10 @@ _PANIC_LINES = 60
 #: Lines above the header that may belong to it: a cut line, a rule of `=`, NX and KASAN notes.
 _LEAD_LINES = 4
 
+#: Lines of an out of memory report: a stack, the state of memory, every task (dump_header, mm/oom_kill.c).
+_OOM_LINES = 400
+_OOM_BEGINS = " invoked oom-killer: "
+
 _CUT = "------------[ cut here ]------------"
 _LEAD = re.compile(
     r"={20,}|\s*$|kernel tried to execute NX|unable to execute userspace|kasan: |"
@@ -158,7 +162,8 @@ def _blocks(texts: Sequence[str]) -> list[_Block]:
                 continue
             if block:
                 floor = block.last + 1
-            first = _lead(texts, index, floor)
+            is_oom = header.kind is SplatKind.OUT_OF_MEMORY
+            first = _invoked(texts, index, floor) if is_oom else _lead(texts, index, floor)
             if block and first <= block.last:
                 block.last = first - 1
             block = _Block(header, first, index, index)
@@ -173,7 +178,7 @@ def _blocks(texts: Sequence[str]) -> list[_Block]:
 
 def _extend(block: _Block, index: int, text: str) -> bool:
     """Takes the line into the block if it looks like a report's; False when the block is over."""
-    if text.startswith(_CUT):
+    if text.startswith(_CUT) or block.header.kind is SplatKind.OUT_OF_MEMORY:
         return False
     if _END.search(text[:200]):
         block.last = index
@@ -216,6 +221,12 @@ def _lead(texts: Sequence[str], index: int, floor: int) -> int:
     return first
 
 
+def _invoked(texts: Sequence[str], index: int, floor: int) -> int:
+    """The line that begins the report of an out of memory kill, which is its end; `index` without one."""
+    window = range(index - 1, max(index - 1 - _OOM_LINES, floor - 1), -1)
+    return next((above for above in window if _OOM_BEGINS in texts[above][:200]), index)
+
+
 def _is_its_message(texts: Sequence[str], block: _Block, index: int, header: Header) -> bool:
     """Whether the open block is only the message that WARN() prints between the cut and its header."""
     return (
@@ -248,6 +259,8 @@ def _splat(
     lines = texts[block.first : block.last + 1]
     below = [*texts[block.at + 1 : block.last + 1], *(texts[panic.at : panic.last + 1] if panic else ())]
     header = block.header
+    if header.kind is SplatKind.OUT_OF_MEMORY:
+        below = [*texts[block.first : block.at], *below]
     is_lockdep = header.kind is SplatKind.LOCKDEP
     frames = tuple(frames_of(present_stack(header.label, below) if is_lockdep else _traced(below)))
     position = position_of(below)
