@@ -44,6 +44,8 @@ static noinline int faulty_block(void)
  */
 static noinline int faulty_rcu_stall(void)
 {
+	/* One under way may still have the time limit that was set when it began. */
+	synchronize_rcu();
 	start_poll_synchronize_rcu();
 	rcu_read_lock();
 	for (;;) {
