@@ -4,45 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-import subprocess
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from cli_process import PATIENCE, kmod_harness, read_until, start
+from cli_process import kmod_harness
+from gdb_process import gdb, skip_without_vmlinux, waiting_guest
 
-from kmod_harness.build.kernels import resolve_kernel
 from kmod_harness.debug.session import Stops, gdb_commands
-from kmod_harness.spec import Spec
 
 
 @pytest.fixture(autouse=True)
 def vmlinux(pytestconfig: pytest.Config) -> None:
-    kernel = pytestconfig.getoption("kh_kernel") or pytestconfig.getini("kh_kernel") or "minimal"
-    if resolve_kernel(Spec(kernel=kernel)).vmlinux is None:
-        pytest.skip("this kernel comes without vmlinux: gdb has no symbols")
-
-
-@contextlib.contextmanager
-def waiting_guest(*arguments: object) -> Iterator[Sequence[str]]:
-    """A `kmod-harness debug` without a terminal; gives the words of the gdb command line it prints."""
-    process = start("debug", *arguments)
-    try:
-        assert process.stdout is not None
-        yield shlex.split(read_until(process.stdout, "gdb -q"))
-    finally:
-        process.terminate()
-        process.communicate(timeout=PATIENCE)
-
-
-def gdb(command: Sequence[str], *commands: str) -> str:
-    """What gdb prints in batch mode after the prepared commands."""
-    more = [word for one in commands for word in ("-ex", one)]
-    done = subprocess.run(
-        [*command, "-batch", *more], capture_output=True, text=True, timeout=PATIENCE, check=True
-    )
-    return done.stdout
+    skip_without_vmlinux(pytestconfig)
 
 
 def test_gdb_stops_on_the_first_instruction_of_init_and_in_a_function_called_later(chardev_ko: Path) -> None:

@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shlex
 import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from cli_process import PATIENCE, kmod_harness, read_until, start
-
-from kmod_harness.build.kernels import resolve_kernel
-from kmod_harness.spec import Spec
+from cli_process import kmod_harness
+from gdb_process import gdb, skip_without_vmlinux, waiting_guest
 
 WRITE = ("--", "sh", "-c", "echo before > /dev/vda; sync; echo x > /dev/faulty")
 
 
 @pytest.fixture(autouse=True)
 def vmlinux(pytestconfig: pytest.Config) -> None:
-    kernel = pytestconfig.getoption("kh_kernel") or pytestconfig.getini("kh_kernel") or "minimal"
-    if resolve_kernel(Spec(kernel=kernel)).vmlinux is None:
-        pytest.skip("this kernel comes without vmlinux: no place to stop at, and gdb has no symbols")
-
-
-@contextlib.contextmanager
-def guest_of(bundle: Path) -> Iterator[Sequence[str]]:
-    """A `kmod-harness debug --from` without a terminal; gives the words of gdb's command line."""
-    process = start("debug", "--from", bundle)
-    try:
-        assert process.stdout is not None
-        yield shlex.split(read_until(process.stdout, "gdb -q"))
-    finally:
-        process.terminate()
-        process.communicate(timeout=PATIENCE)
-
-
-def gdb(command: Sequence[str], *commands: str) -> str:
-    """What gdb prints in batch mode after the prepared commands."""
-    more = [word for one in commands for word in ("-ex", one)]
-    done = subprocess.run(
-        [*command, "-batch", *more], capture_output=True, text=True, timeout=PATIENCE, check=True
-    )
-    return done.stdout
+    skip_without_vmlinux(pytestconfig)
 
 
 def test_an_oops_in_a_write_is_looked_at_where_it_happened(faulty_ko: Path, tmp_path: Path) -> None:
@@ -56,7 +27,7 @@ def test_an_oops_in_a_write_is_looked_at_where_it_happened(faulty_ko: Path, tmp_
     assert done.returncode == 3, done.stderr
 
     # when: it is loaded again
-    with guest_of(bundle) as command:
+    with waiting_guest("--from", bundle) as command:
         told = gdb(command, "bt", "frame function faulty_gp_fault", "info locals", "frame function vfs_write")
 
     # then: the stack from the oops through the module to the system call, with its values
@@ -82,7 +53,7 @@ def test_a_panicked_guest_is_looked_at_in_its_panic(faulty_ko: Path, tmp_path: P
     bundle = tmp_path / "bundle"
     assert kmod_harness("run", faulty_ko, "--param", "fault=panic", "--bundle", bundle).returncode == 4
 
-    with guest_of(bundle) as command:
+    with waiting_guest("--from", bundle) as command:
         told = gdb(command, "bt", "frame function faulty_init", "p in_init", "info symbol faulty_panic")
 
     places = [

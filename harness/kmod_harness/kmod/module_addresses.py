@@ -14,6 +14,7 @@ class _Function(NamedTuple):
     start: int
     end: int
     name: str
+    module: str
 
 
 class ModuleAddresses:
@@ -40,15 +41,14 @@ class ModuleAddresses:
         if at < 0 or address >= self._known[at].end:
             return ""
         found = self._known[at]
-        function, _, module = found.name.rpartition(" ")
-        return f"{function}+{address - found.start:#x}/{found.end - found.start:#x} {module}"
+        return f"{found.name}+{address - found.start:#x}/{found.end - found.start:#x} [{found.module}]"
 
     def _functions(self) -> list[_Function]:
         """Every function's place, sorted; one that lies where a later module lay is left out."""
         taken: list[_Function] = []
         for module, symbols, sections in reversed(self._lives):
             mine = sorted(
-                _Function(start, start + symbol.size, f"{symbol.name} [{module}]")
+                _Function(start, start + symbol.size, symbol.name, module)
                 for symbol in symbols
                 if symbol.kind == "FUNC" and symbol.size and symbol.section in sections
                 for start in [sections[symbol.section or ""] + symbol.value]

@@ -121,8 +121,10 @@ class WatchedGuest:
         if self._uses:
             self._end_use()
             # a guest that was sound a moment ago; without the number a task tells less
-            with contextlib.suppress(MachineFailure, OSError, ValueError):
-                first = 0 if self.broken else int(self.guest.read_text("/proc/loadavg").split()[-1]) + 1
+            first = 0
+            if not self.broken:
+                with contextlib.suppress(MachineFailure, OSError, ValueError):
+                    first = int(self.guest.read_text("/proc/loadavg").split()[-1]) + 1
         else:
             first = min(pid for _, pid in (*self.guest.spares, (0, self.guest.syscaller.pid)))
         self._uses.append(Use(item, first))
