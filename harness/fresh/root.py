@@ -18,7 +18,7 @@ from .host import CannotRun, Host
 KEPT_SECONDS = 7 * 24 * 3600.0
 #: The user with sudo.
 USER = "dev"
-_CERTIFICATES = "/etc/ssl/host-certificates.crt"
+_CERTIFICATES = "/etc/host-certificates.crt"
 #: As root of a user namespace whoever is not root; ids beyond one's own come from /etc/subuid.
 _USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--map-auto")
 _NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child")
@@ -169,7 +169,7 @@ def _writable(root: Root) -> Iterator[None]:
     if os.geteuid() == 0:
         yield
         return
-    directories = [str(root.path / name) for name in ("etc", "etc/apt", "etc/apt/apt.conf.d", "etc/ssl")]
+    directories = [str(root.path / name) for name in ("etc", "etc/apt", "etc/apt/apt.conf.d")]
     _as_root_there(["chmod", "a+w", *directories])
     _as_root_there(
         [
