@@ -89,7 +89,7 @@ endif
 rootfs: $(VENV_STAMP) $(ROOTFS_STAMP)  ## the root file system, kept in the cache (ROOTFS=buildroot: 3 minutes)
 
 ##@ Check it
-.PHONY: test test-debug nightly soak bench lint format
+.PHONY: test test-debug nightly soak bench lint format fresh
 
 test: $(PACKAGES).test ready  ## unit, plugin and guest tests; JUnit XML in build/test/
 	@mkdir -p build/test
@@ -122,6 +122,11 @@ lint: $(PACKAGES).lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch
 	$(VENV)/lint-imports
 	scripts/checkpatch.sh "$$($(HARNESS) kernel dir $(KERNEL))"
 	shellcheck scripts/*.sh .ci/run
+
+# As nobody's machine: neither .venv nor the cache of this one takes part.
+fresh: $(STAMPS)/packages-fresh  ## the README's commands in empty Debian roots: SUITE=, AS=, COMMANDS=, CACHE=keep
+	@PYTHONPATH=harness $(shell scripts/find-python.sh) -m fresh --suite "$(SUITE)" --user "$(AS)" \
+	  --commands "$(COMMANDS)"$(if $(filter keep,$(CACHE)), --keep-kernels)
 
 format: $(VENV_STAMP)  ## the Python sources, by ruff
 	$(VENV)/ruff check --fix-only .
