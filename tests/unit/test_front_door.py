@@ -113,7 +113,7 @@ def test_a_second_demo_only_boots_and_is_quick_about_it(checkout: Checkout) -> N
 
 def test_debians_kernel_needs_neither_a_source_nor_a_compilers_tools(checkout: Checkout) -> None:
     calls = checkout.calls_of("demo", "KERNEL=debian")
-    assert calls[0] == "install-packages run fetch"
+    assert calls[0] == "install-packages run fetch debian"
     assert "kmod-harness kernel build debian" in calls
 
 
