@@ -33,6 +33,8 @@ esac
 """
 )
 
+pytestmark = pytest.mark.needs("make")
+
 
 @dataclass(frozen=True)
 class Checkout:
