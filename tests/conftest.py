@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,11 @@ from needs.looking import kernel_of
 # an example's 200 ms of wall clock say how busy the machine is; what must be fast is timed by processor time
 settings.register_profile("kmod-harness", deadline=None)
 settings.load_profile("kmod-harness")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control starts `make test &` so, and every program that a test starts would
+    # ignore what the test sends it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["pytester", "needs.hooks"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -67,13 +66,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a suite that a shell without job control started by `&` ignores SIGINT, and its children would
-        preexec_fn=_hear_sigint,
     )
-
-
-def _hear_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def read_until(stream: Any, text: str) -> str:
