@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
+from fake_programs import make_programs
 
 from kmod_harness.build import resources
 from kmod_harness.build.cache import Cache
@@ -44,10 +46,21 @@ modules:
 \t@for c in $(M)/*.c; do cp $$c $${c%.c}.ko; echo $${c%.c}.ko >>$(M)/modules.order; done
 """
 
+pytestmark = pytest.mark.needs("gcc", "make")
+
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
+
+
+@pytest.fixture(autouse=True)
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel asks for is there; it is not looked for on the machine that runs the tests."""
+    programs = make_programs(tmp_path / "bin", "ld", "flex", "bison", "bc")
+    (programs / "gelf.h").touch()
+    monkeypatch.setenv("C_INCLUDE_PATH", str(programs))
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
 
 
 @pytest.fixture
