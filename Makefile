@@ -41,7 +41,6 @@ PROMISED     := KH_INSTALLED="$(subst ., ,$(GROUPS)) test"
 
 # What `make test-debug` runs: all that a kernel's detectors watch. Not what compares addresses and bytes
 # with predictions for a kernel without them, nor what is about QEMU, files or speed alone.
-DEBUG_CONFIG := kernel-config/debug.config
 DEBUG_SUITE  := $(addprefix tests/guest/test_,$(addsuffix .py,\
                 agent_programs channels_shell chardev faulty module_load plugin_fixtures))
 
@@ -106,9 +105,9 @@ test: $(PACKAGES).test ready  ## unit, plugin and guest tests; JUnit XML in buil
 # The kernel takes about twice as long to build as minimal, once. 512 MiB: KASAN's shadow and quarantine.
 test-debug: $(PACKAGES).test ready  ## guest tests and the proof of each detector, on a kernel that has them all
 	@mkdir -p build/test
-	$(HARNESS) kernel build minimal --kconfig $(DEBUG_CONFIG)
-	$(HARNESS) modules --kconfig $(DEBUG_CONFIG)
-	$(PROMISED) $(VENV)/python -m pytest tests/debug $(DEBUG_SUITE) --kh-kconfig=$(DEBUG_CONFIG) --kh-memory=512M \
+	$(HARNESS) kernel build minimal --kconfig debug
+	$(HARNESS) modules --kconfig debug
+	$(PROMISED) $(VENV)/python -m pytest tests/debug $(DEBUG_SUITE) --kh-kconfig=debug --kh-memory=512M \
 	  --kh-boot-timeout=200 --junitxml=build/test/debug.xml $(ARGS)
 
 nightly: $(PACKAGES).test ready  ## guest tests over kernels, CPUs, KASLR, images; each detector; to build/nightly/

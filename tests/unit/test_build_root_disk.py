@@ -51,7 +51,7 @@ def test_a_kernel_without_says_which_one_has_it(tmp_path: Path) -> None:
         require_driver(kernel(tmp_path, "# CONFIG_EXT4_FS is not set\n"), tmp_path / "rootfs.ext4")
 
     assert "has no ext4" in error.value.message
-    assert "--kconfig kernel-config/ext4.config" in error.value.advice
+    assert "--kconfig ext4" in error.value.advice
 
 
 def test_a_kernel_whose_configuration_nobody_knows_may_try(tmp_path: Path) -> None:

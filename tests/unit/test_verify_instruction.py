@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-
+import capstone
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -77,7 +76,6 @@ OPCODE = st.integers(0, 255).filter(
 def test_capstone_agrees_wherever_it_knows_the_instruction(
     prefix: bytes, rex: bytes, table: bytes, opcode: int, rest: bytes
 ) -> None:
-    capstone = importlib.import_module("capstone")
     code = (prefix + rex + table + bytes((opcode,)) + rest)[:LONGEST]
     known = next(capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64).disasm_lite(code, 0, 1), None)
     assume(known is not None)

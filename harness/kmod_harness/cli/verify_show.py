@@ -59,11 +59,6 @@ def troubles(record: VerifyRecord) -> Iterator[str]:
     if record.report is not None:
         for limit in record.report.all_limits:
             yield f"not verified: {limit}"
-        if any(module.findings for module in record.report.modules):
-            from ..kmod.disassembly import has_disassembler
-
-            if not has_disassembler():
-                yield "note: no disassembly: capstone is not installed (pip install 'kmod-harness[explain]')"
 
 
 def last_line(record: VerifyRecord, outcome: Outcome) -> str:
