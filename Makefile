@@ -24,7 +24,7 @@ HARNESS     := $(VENV)/kmod-harness
 KNOWN_KERNEL := $(filter minimal debian,$(KERNEL))
 # Groups of scripts/debian-packages.txt; one stamp for all, so that one message names all that is missing.
 GROUPS       := run.fetch$(if $(filter minimal,$(KERNEL)),.kernel$(if $(KERNEL_SRC),,.source))$(if \
-                $(BUILDROOT)$(filter buildroot%,$(ROOTFS)),.buildroot)
+                $(filter debian,$(KERNEL)),.debian)$(if $(BUILDROOT)$(filter buildroot%,$(ROOTFS)),.buildroot)
 PACKAGES     := $(STAMPS)/packages-$(GROUPS)
 VENV_STAMP    := .venv/.made
 KERNEL_STAMP  := $(if $(KNOWN_KERNEL),$(STAMPS)/kernel-$(KERNEL)$(if $(KERNEL_SRC),-from-elsewhere))

@@ -15,7 +15,8 @@ cat <<'END'
 Variables
   KERNEL=    minimal (default; compiled here once, about 5 minutes), debian (prebuilt: no compile),
              host (the running one), or a path: a bzImage or a kernel build directory
-  KERNEL_SRC=  directory or tarball that `minimal` is built from (default: Debian's linux-source-6.1)
+  KERNEL_SRC=  directory or tarball that `minimal` is built from (default: the running
+               Debian's package linux-source)
   ROOTFS=    embedded (default), buildroot, buildroot-ext4 (for a kernel with ext4), or a path: a cpio
              archive or an ext4 image
   BUILDROOT=  Buildroot tree or git repository for ROOTFS=buildroot (default: the pinned release, cloned)

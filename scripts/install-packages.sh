@@ -28,14 +28,19 @@ in_words() { # in_words CHECK: what a person would look for
 	esac
 }
 
-known_to_apt() { # known_to_apt PACKAGE...: prints those that apt could download
+known_to_apt() { # known_to_apt PACKAGE...: prints those that apt could install, under this or another name
 	LC_ALL=C apt-cache policy "$@" 2>/dev/null | awk '
 		/^[^ ].*:$/ { name = substr($1, 1, length($1) - 1) }
 		$1 == "Candidate:" && $2 != "(none)" { print name }'
+	# apt-cache(8), showpkg: what provides a name that no package has itself
+	LC_ALL=C apt-cache showpkg "$@" 2>/dev/null | awk '
+		$1 == "Package:" { name = $2; provided = 0 }
+		provided && NF { print name; provided = 0 }
+		$1 " " $2 == "Reverse Provides:" { provided = 1 }'
 }
 
 unknown_to_apt() { # unknown_to_apt PACKAGE...
-	comm -23 <(printf '%s\n' "$@" | sort -u) <(known_to_apt "$@" | sort)
+	comm -23 <(printf '%s\n' "$@" | sort -u) <(known_to_apt "$@" | sort -u)
 }
 
 decline() { # decline REASON
@@ -116,7 +121,7 @@ if [ -n "$unknown" ]; then
 	unknown=$(unknown_to_apt "${wanted[@]}")
 	if [ -n "$unknown" ]; then
 		echo "apt knows no package ${unknown//$'\n'/ }, after apt-get update too" >&2
-		echo "-> Debian 12 has them; elsewhere use KERNEL_SRC=, KERNEL= and ROOTFS= (make help)" >&2
+		echo "-> Debian 12 and 13 have them; elsewhere use KERNEL_SRC=, KERNEL= and ROOTFS= (make help)" >&2
 		exit 2
 	fi
 fi

@@ -2,6 +2,7 @@
 /* What C leaves undefined and the kernel's compiler flags do not define; it does no harm here. */
 
 #include <linux/compiler.h>
+#include <linux/errno.h>
 #include <linux/kernel.h>
 
 #include "faulty.h"

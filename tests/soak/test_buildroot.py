@@ -87,7 +87,7 @@ def test_all_that_the_mode_online_downloads_has_a_hash(tmp_path: Path, defconfig
     files = {name for name in done.stdout.split() if not name.startswith("file://")}
     assert any(name.endswith(".tar.bz2") for name in files)
     # Debian's kernel has its hash from the harness (buildroot_linux.py)
-    assert files - {"linux-source-6.1.tar.xz"} <= set(expected_hashes(run.tree.directory))
+    assert files - {"linux-source.tar.xz"} <= set(expected_hashes(run.tree.directory))
 
 
 @pytest.mark.parametrize(("format", "kernel"), [("cpio", "minimal"), ("ext4", "debian")])

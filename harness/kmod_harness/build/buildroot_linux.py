@@ -10,10 +10,11 @@ from ..errors import Misuse
 from .cache import Cache, digest_of, file_digest
 from .debian import candidate_version, installed_version, unpack_packages
 from .kernels import resolve_kernel
-from .source import PACKAGE
+from .source import debian_source_package
 
 _KIND = "buildroot-linux"
-_TARBALL = Path("usr/src") / f"{PACKAGE}.tar.xz"
+#: Its name in the defconfig, whichever release it holds.
+_TARBALL = "linux-source.tar.xz"
 
 
 def linux_inputs(cache: Cache) -> Path:
@@ -29,19 +30,21 @@ def linux_inputs(cache: Cache) -> Path:
     if kernel.config is None:
         raise Misuse("the minimal kernel has no configuration", advice="kmod-harness kernel build minimal")
     config = kernel.config
-    version = installed_version(PACKAGE) or candidate_version(PACKAGE)
+    package = debian_source_package(cache)
+    version = installed_version(package) or candidate_version(package)
 
     def build(entry: Path) -> dict[str, object]:
-        tarball = Path("/") / _TARBALL
+        installed = Path(f"/usr/src/{package}.tar.xz")
+        tarball = entry / _TARBALL
         with tempfile.TemporaryDirectory(prefix=".package-", dir=entry) as scratch:
-            if not tarball.is_file():
-                unpack_packages([PACKAGE], Path(scratch))
-                tarball = Path(scratch) / _TARBALL
-            shutil.copyfile(tarball, entry / tarball.name)
+            if not installed.is_file():
+                unpack_packages([package], Path(scratch))
+                installed = Path(scratch) / installed.relative_to("/")
+            shutil.copyfile(installed, tarball)
         shutil.copyfile(config, entry / "config")
-        sha256 = file_digest(entry / tarball.name)
+        sha256 = file_digest(tarball)
         (entry / "patches/linux").mkdir(parents=True)
         (entry / "patches/linux/linux.hash").write_text(f"sha256  {sha256}  {tarball.name}\n")
-        return {"source": f"{PACKAGE} {version}", "sha256": sha256}
+        return {"source": f"{package} {version}", "sha256": sha256}
 
-    return cache.entry(_KIND, digest_of(version, config.read_bytes()), build)
+    return cache.entry(_KIND, digest_of(package, version, config.read_bytes()), build)

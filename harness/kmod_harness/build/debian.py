@@ -11,6 +11,9 @@ from pathlib import Path
 
 from ..errors import BuildFailed, MissingTool
 
+#: Its time changes with every `apt-get update`: only then can apt know newer packages.
+APT_LISTS = Path("/var/lib/apt/lists")
+
 #: What apt-get says when its lists are missing, old or know nothing of the package.
 _STALE_LISTS = (
     "Unable to locate package",
@@ -39,7 +42,8 @@ def installed_version(package: str) -> str:
 def candidate_version(package: str) -> str:
     """Returns the version apt would download (about a second); raises MissingTool when it knows none."""
     text = run_apt(["apt-cache", "policy", package], package)
-    match = re.search(r"^ +Candidate: (\S+)", text, re.MULTILINE)
+    # apt takes a name that it does not know for a regular expression, and answers for what matches
+    match = re.search(rf"^{re.escape(package)}:\n(?: .*\n)*? +Candidate: (\S+)", text, re.MULTILINE)
     if match is None or match[1] == "(none)":
         raise _unknown(package, text)
     return match[1]
@@ -75,6 +79,8 @@ def unpack_packages(packages: Sequence[str], destination: Path) -> dict[str, str
             # deb(5): NAME_VERSION_ARCH.deb, where the version's colon is written as %3a
             name, version, _ = archive.name.split("_", 2)
             versions[name] = version.replace("%3a", ":")
+        if set(versions) != set(packages):
+            raise _unknown(" ".join(packages), f"apt-get downloaded {' '.join(versions)}")
     return versions
 
 

@@ -8,14 +8,12 @@ from pathlib import Path
 
 from ..errors import BuildFailed
 from .cache import Cache, digest_of
-from .debian import candidate_version, dependencies, unpack_packages
+from .debian import APT_LISTS, candidate_version, dependencies, unpack_packages
 
 #: The smallest of Debian's kernels: drivers of virtual machines only.
 METAPACKAGE = "linux-image-cloud-amd64"
 _KIND = "debian-kernel"
 _POINTER = "debian-kernel"
-#: Its time changes with every `apt-get update`: only then can there be a newer kernel.
-_APT_LISTS = Path("/var/lib/apt/lists")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def download_debian_kernel(cache: Cache) -> DebianKernel:
 
     Raises MissingTool when apt is missing or knows no such kernel.
     """
-    lists = str(_APT_LISTS.stat().st_mtime_ns) if _APT_LISTS.is_dir() else ""
+    lists = str(APT_LISTS.stat().st_mtime_ns) if APT_LISTS.is_dir() else ""
     known = downloaded_debian_kernel(cache)
     if known is not None and cache.pointer(_POINTER).partition(" ")[2] == lists:
         return known

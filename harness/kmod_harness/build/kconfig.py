@@ -6,8 +6,8 @@ The kernel writes its symbols with `CONFIG_` in front, Buildroot with `BR2_`: `p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from functools import cache
 
 #: How an absent symbol, `CONFIG_X=n` and `# CONFIG_X is not set` are all written here.
@@ -51,6 +51,14 @@ class Dropped:
         return f"{self.request.fragment}:{self.request.line}: asked for {self.request}, but {outcome}"
 
 
+@dataclass(frozen=True)
+class Renaming:
+    """A symbol's name in older and in newer kernels; newer is "" where it is gone."""
+
+    older: str
+    newer: str
+
+
 def setting(symbol: str, value: str, prefix: str = KERNEL) -> str:
     """Returns the line of a .config that gives a symbol this value."""
     return f"# {prefix}{symbol} is not set" if value == NOT_SET else f"{prefix}{symbol}={value}"
@@ -79,6 +87,43 @@ def parse_config(text: str, prefix: str = KERNEL) -> dict[str, str]:
     """Returns the symbols of a .config and their values."""
     lines = (_setting_of(line.strip(), prefix) for line in text.splitlines())
     return dict(found for found in lines if found is not None)
+
+
+def parse_renamings(text: str) -> tuple[Renaming, ...]:
+    """Returns the renamings of a table: `OLDER NEWER`, or `OLDER -` for a symbol that is gone."""
+    lines = (line.partition("#")[0].split() for line in text.splitlines())
+    return tuple(Renaming(words[0], words[1].removeprefix("-")) for words in lines if words)
+
+
+def concerning(renamings: Iterable[Renaming], requests: Iterable[Request]) -> tuple[Renaming, ...]:
+    """Returns the renamings of symbols that are asked for, by either name."""
+    asked = {request.symbol for request in requests}
+    return tuple(item for item in renamings if item.older in asked or item.newer in asked)
+
+
+def as_called_in(
+    defined: Set[str], requests: Iterable[Request], renamings: Iterable[Renaming]
+) -> tuple[Request, ...]:
+    """Returns the requests by the names that a kernel which defines these symbols has for them.
+
+    One for a symbol that is gone from this kernel by a renaming's word is left out; one for a symbol that
+    no renaming knows stays as it is.
+    """
+    others = {}
+    for item in renamings:
+        others[item.older] = item.newer
+        if item.newer:
+            others[item.newer] = item.older
+    called = []
+    for request in requests:
+        other = others.get(request.symbol)
+        if request.symbol in defined or other is None:
+            called.append(request)
+        elif other in defined:
+            called.append(replace(request, symbol=other))
+        elif other:
+            called.append(request)
+    return tuple(called)
 
 
 def merge(base: str, requests: Iterable[Request], prefix: str = KERNEL) -> str:

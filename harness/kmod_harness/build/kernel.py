@@ -15,6 +15,7 @@ from . import kconfig
 from .cache import Cache, digest_of
 from .compiler import COMPILER, compiler_version
 from .kbuild import Progress, jobs, require_tools, run_make
+from .resources import data_directory
 from .source import KernelSource, kernel_source
 
 _KIND = "kernel"
@@ -73,7 +74,15 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: C
     """
     read = _read_fragments(fragments)
     tree = kernel_source(source, cache)
-    key = digest_of(_RECIPE, tree.identity, compiler_version(), *(fragment.settings for fragment in read))
+    requests = [request for fragment in read for request in fragment.requests]
+    renamings = kconfig.concerning(_renamings(), requests)
+    key = digest_of(
+        _RECIPE,
+        tree.identity,
+        compiler_version(),
+        *(fragment.settings for fragment in read),
+        *(f"{item.older} is {item.newer}" for item in renamings),
+    )
     log = cache.log_path(_KIND, key)
 
     def build(entry: Path) -> dict[str, object]:
@@ -82,8 +91,7 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: C
         log.write_bytes(b"")
         build_dir = entry / "build"
         build_dir.mkdir()
-        requests = [request for fragment in read for request in fragment.requests]
-        configure(tree, requests, build_dir, log)
+        configure(tree, requests, build_dir, log, renamings)
         compiled = _compile(tree, build_dir, log)
         _discard_products(build_dir)
         (entry / "compile.log").write_bytes(log.read_bytes())
@@ -105,13 +113,19 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: C
 
 
 def configure(
-    tree: KernelSource, requests: Sequence[kconfig.Request], build_dir: Path, log: Path
+    tree: KernelSource,
+    requests: Sequence[kconfig.Request],
+    build_dir: Path,
+    log: Path,
+    renamings: Sequence[kconfig.Renaming] = (),
 ) -> dict[str, str]:
     """Writes `build_dir/.config` (tinyconfig, requests over it) and returns its symbols.
 
-    Raises BuildFailed naming every request that Kconfig did not honour, and what came out.
+    What is asked by a name of another release is asked by this kernel's own. Raises BuildFailed naming every request that Kconfig did not honour, and what came out.
     """
     require_tools(_TOOLS)
+    defined = _defined_symbols(tree.directory)
+    requests = kconfig.as_called_in(defined, requests, renamings)
     options = _options(tree, build_dir)
     run_make([*options, "tinyconfig"], log=log, what="the kernel's tinyconfig")
     config = build_dir / ".config"
@@ -120,7 +134,6 @@ def configure(
     resolved = kconfig.parse_config(config.read_text())
     lost = kconfig.dropped(requests, resolved)
     if lost:
-        defined = _defined_symbols(tree.directory)
         raise BuildFailed(
             f"{len(lost)} of {len(requests)} requested symbols did not survive Kconfig",
             evidence="\n".join(
@@ -174,6 +187,11 @@ def _read_fragments(paths: Sequence[Path]) -> tuple[_Fragment, ...]:
         except kconfig.KconfigError as error:
             raise Misuse(str(error)) from None
     return tuple(fragments)
+
+
+def _renamings() -> tuple[kconfig.Renaming, ...]:
+    table = data_directory("kernel-config") / "renamed-symbols.txt"
+    return kconfig.parse_renamings(table.read_text())
 
 
 def _pointer(fragments: Sequence[_Fragment]) -> str:

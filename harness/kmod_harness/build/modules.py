@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
 from ..errors import BuildFailed, Misuse
 from .cache import digest_of, write_atomically
-from .kbuild import jobs, run_make
+from .kbuild import jobs, require_tools, run_make
 from .kernels import Kernel
 
 _STAMP = ".built-from"
@@ -62,6 +63,7 @@ def build_modules_in_place(directory: Path, kernel: Kernel, log: Path) -> tuple[
 
 def _run_kbuild(directory: Path, build_dir: Path, log: Path, *options: str) -> tuple[Path, ...]:
     directory = directory.absolute()
+    _require_pahole(build_dir)
     if any(character.isspace() or character == ":" for character in str(directory)):
         raise Misuse(f"kbuild cannot build in a path with spaces or colons: {directory}")
     run_make(
@@ -78,6 +80,14 @@ def _run_kbuild(directory: Path, build_dir: Path, log: Path, *options: str) -> t
             advice="its Makefile or Kbuild names modules as `obj-m := NAME.o`",
         )
     return built
+
+
+def _require_pahole(build_dir: Path) -> None:
+    """Where the headers carry a vmlinux, kbuild writes BTF with pahole (6.12 scripts/Makefile.modfinal)."""
+    with contextlib.suppress(OSError):
+        config = (build_dir / "include/config/auto.conf").read_text()
+        if "CONFIG_DEBUG_INFO_BTF_MODULES=y" in config and (build_dir / "vmlinux").is_file():
+            require_tools({"pahole": "pahole"})
 
 
 def _already_built(out_dir: Path, stamp: str) -> tuple[Path, ...]:

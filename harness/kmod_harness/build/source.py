@@ -11,11 +11,12 @@ from pathlib import Path
 
 from ..errors import BuildFailed, Misuse
 from .cache import Cache, digest_of, file_digest
-from .debian import candidate_version, installed_version, unpack_packages
+from .debian import APT_LISTS, candidate_version, dependencies, installed_version, unpack_packages
 
-PACKAGE = "linux-source-6.1"
-_TARBALL = Path(f"/usr/src/{PACKAGE}.tar.xz")
+#: Depends on the source of the running suite's kernel: linux-source-6.1 on Debian 12, 6.12 on Debian 13.
+METAPACKAGE = "linux-source"
 _KIND = "source"
+_POINTER = "debian-source"
 
 #: Not unpacked: what no x86 build reads. Kconfig and Makefile of every architecture stay, since Kconfig
 #: parses some of them whatever ARCH is (crypto/Kconfig of 6.1), and so does Documentation/Kconfig.
@@ -52,21 +53,40 @@ def kernel_source(source: str | Path, cache: Cache) -> KernelSource:
     return _unpacked(cache, path, f"{path.name} sha256 {file_digest(path)}")
 
 
+def debian_source_package(cache: Cache) -> str:
+    """Returns the name of the running suite's package with the kernel's source, as `linux-source-6.12`.
+
+    Asks apt (a second) once for each state of its lists. Raises MissingTool when apt is not here or its
+    lists know no such package.
+    """
+    lists = str(APT_LISTS.stat().st_mtime_ns) if APT_LISTS.is_dir() else ""
+    name, _, known_lists = cache.pointer(_POINTER).partition(" ")
+    if name and known_lists == lists:
+        return name
+    named = [name for name in dependencies(METAPACKAGE) if name.startswith(f"{METAPACKAGE}-")]
+    if not named:
+        raise BuildFailed(f"Debian's package {METAPACKAGE} names no kernel source")
+    cache.point(_POINTER, f"{named[0]} {lists}")
+    return named[0]
+
+
 def _debian_source(cache: Cache) -> KernelSource:
-    version = installed_version(PACKAGE)
-    if version and _TARBALL.is_file():
-        return _unpacked(cache, _TARBALL, f"{PACKAGE} {version}")
+    package = debian_source_package(cache)
+    tarball = Path(f"/usr/src/{package}.tar.xz")
+    version = installed_version(package)
+    if version and tarball.is_file():
+        return _unpacked(cache, tarball, f"{package} {version}")
     # Not installed (any more): a tree that is here already serves, else it is downloaded.
     for entry in reversed(cache.entries(_KIND)):
         identity = str(entry.manifest.get("identity", ""))
-        if identity.startswith(f"{PACKAGE} "):
+        if identity.startswith(f"{package} "):
             return KernelSource(entry.path / "linux", identity, entry.name)
-    identity = f"{PACKAGE} {candidate_version(PACKAGE)}"
+    identity = f"{package} {candidate_version(package)}"
 
     def build(entry: Path) -> dict[str, object]:
         with tempfile.TemporaryDirectory(prefix=".package-", dir=entry) as scratch:
-            unpack_packages([PACKAGE], Path(scratch))
-            _unpack(Path(scratch) / _TARBALL.relative_to("/"), entry / "linux")
+            unpack_packages([package], Path(scratch))
+            _unpack(Path(scratch) / tarball.relative_to("/"), entry / "linux")
         return {"identity": identity}
 
     return _entry(cache, identity, build)
