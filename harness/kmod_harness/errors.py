@@ -16,6 +16,7 @@ class ExitStatus(IntEnum):
 
     PASSED = 0
     FAILED = 1
+    #: the request or this machine is not as it has to be, or the harness has a fault: nothing was tested
     USAGE = 2
     SPLAT = 3
     PANIC = 4
@@ -69,6 +70,12 @@ class ModuleFileError(Misuse):
 
 class ModuleMismatch(Misuse):
     """The module was built for another kernel: vermagic or symbols differ."""
+
+
+class InternalError(KmodHarnessError):
+    """A fault of the harness itself: it says nothing of what was tested, and so never has status 1."""
+
+    exit_status = ExitStatus.USAGE
 
 
 class MachineFailure(KmodHarnessError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from strangers import RunSuite, SuiteRun, run_pytest
 
+from needs.looking import chosen
+
 
 @pytest.fixture(scope="session")
 def kernel_option(pytestconfig: pytest.Config) -> list[str]:
     """The kernel of this run, as an option for the runs inside it."""
-    kernel = pytestconfig.getoption("kh_kernel") or pytestconfig.getini("kh_kernel")
-    return [f"--kh-kernel={kernel}"] if kernel else []
+    return [f"--kh-kernel={name}" for name in chosen(pytestconfig, "kernel")]
 
 
 @pytest.fixture(scope="session")

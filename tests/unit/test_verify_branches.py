@@ -66,7 +66,7 @@ def its_module(site: int, thunk: int) -> tuple[Image, bytes]:
 
 def its_kernel(now: bytes, page: bytes, site: int = TEXT) -> object:
     return kernel(
-        INDIRECT_THUNK_ITS,
+        INDIRECT_THUNK_ITS[6, 1],
         memory={site: now, ITS_PAGE: page},
         symbols={"__x86_indirect_thunk_array": THUNKS},
     )

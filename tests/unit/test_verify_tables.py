@@ -40,7 +40,7 @@ def test_an_exception_table_is_sorted_by_instruction_and_means_the_same(
         struct.pack("<iiI", at - 12 * n, fixup - 12 * n - 4, n) for n, (at, fixup) in enumerate(entries)
     )
     it = image({"__ex_table": (TABLES, data)})
-    tables.sort_exception_table(it)
+    tables.sort_exception_table(it, (6, 1))
     found = [
         (
             address - TABLES + struct.unpack("<iiI", entry)[0],
@@ -62,8 +62,8 @@ def orc(entries: list[tuple[int, bytes]]) -> Image:
     )
 
 
-def orc_found(it: Image) -> list[tuple[int, bytes]]:
-    tables.sort_orc_tables(it)
+def orc_found(it: Image, release: tuple[int, int] = (6, 1)) -> list[tuple[int, bytes]]:
+    tables.sort_orc_tables(it, release)
     places = [
         address - TABLES + struct.unpack("<i", data)[0] for address, data in it.words(".orc_unwind_ip", 4)
     ]
@@ -218,11 +218,11 @@ def test_sections_elsewhere_than_predicted_are_named() -> None:
 
 
 def test_features_that_are_none_are_refused() -> None:
-    state = KernelState(lambda address, size: bytes(size), {"boot_cpu_data": KERNEL})
+    state = KernelState(lambda address, size: bytes(size), {"boot_cpu_data": KERNEL}, (6, 1))
     with pytest.raises(FeaturesUnreadable):
         state.has(3)
 
 
 def test_a_symbol_that_is_hidden_is_named() -> None:
     with pytest.raises(SymbolHidden, match="pv_ops"):
-        KernelState(lambda address, size: b"", {"pv_ops": 0}).symbol("pv_ops")
+        KernelState(lambda address, size: b"", {"pv_ops": 0}, (6, 1)).symbol("pv_ops")

@@ -15,8 +15,8 @@ TEXT = 0xFFFFFFFFC0100000
 TABLES = 0xFFFFFFFFC0200000
 KERNEL = 0xFFFFFFFF81000000
 BOOT_CPU_DATA = KERNEL + 0x10000
-#: x86_capability in boot_cpu_data, of a kernel with the VMX words (arch/x86/include/asm/processor.h, 6.1).
-CAPABILITIES = BOOT_CPU_DATA + 40
+#: x86_capability in boot_cpu_data, of a kernel with the VMX words (arch/x86/include/asm/processor.h).
+CAPABILITIES = {(6, 1): BOOT_CPU_DATA + 40, (6, 12): BOOT_CPU_DATA + 48}
 
 
 _WRITABLE = ("__jump_table", "__bug_table", ".static_call_sites", ".data", ".data..ro_after_init")
@@ -57,13 +57,19 @@ def image(parts: Mapping[str, tuple[int, bytes]], symbols: tuple[Symbol, ...] = 
 
 
 def kernel(
-    *features: int, memory: Mapping[int, bytes] | None = None, symbols: Mapping[str, int] | None = None
+    *features: int,
+    memory: Mapping[int, bytes] | None = None,
+    symbols: Mapping[str, int] | None = None,
+    release: tuple[int, int] = (6, 1),
 ) -> KernelState:
     """A kernel whose boot CPU has these features, with some memory and some symbols."""
     words = [0] * CAPABILITY_WORDS
     for bit in (FPU, LONG_MODE, ALWAYS, *features):
         words[bit // 32] |= 1 << bit % 32
-    content = {CAPABILITIES: b"".join(word.to_bytes(4, "little") for word in words), **(memory or {})}
+    content = {
+        CAPABILITIES[release]: b"".join(word.to_bytes(4, "little") for word in words),
+        **(memory or {}),
+    }
 
     def read(address: int, size: int) -> bytes:
         for start, data in content.items():
@@ -73,7 +79,7 @@ def kernel(
 
         raise UnmappedAddress(address)
 
-    return KernelState(read, {"boot_cpu_data": BOOT_CPU_DATA, **(symbols or {})})
+    return KernelState(read, {"boot_cpu_data": BOOT_CPU_DATA, **(symbols or {})}, release)
 
 
 def relative(address: int, target: int, size: int = 4) -> bytes:

@@ -39,15 +39,16 @@ def resolve_kernel(
     *,
     module_release: str = "",
     build: bool = False,
-    source: str | Path = "",
+    source: str | Path | None = None,
     cache: Cache | None = None,
 ) -> Kernel:
     """Returns the kernel a spec names; with `build=True` builds or downloads it when it is missing.
 
     `spec.kernel` "" means the known kernel whose release is `module_release` (a module's
-    vermagic), else `minimal`. `source` is the tree or tarball to build from (default:
-    Debian's). Raises Misuse when a path is wrong or a kernel was not built, with the command
-    that builds it; BuildFailed when building fails.
+    vermagic), else `minimal`. `source` is the tree or tarball to build from, "" Debian's; None
+    takes what was built last, from whatever source, else builds Debian's. Raises Misuse when a
+    path is wrong or a kernel was not built, with the command that builds it; BuildFailed when
+    building fails.
     """
     cache = cache or default_cache()
     name = spec.kernel
@@ -97,15 +98,14 @@ def _built(cache: Cache) -> tuple[Kernel, ...]:
     return tuple(_in_build_dir(entry.path / "build") for entry in entries)
 
 
-def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path, cache: Cache) -> Kernel:
+def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path | None, cache: Cache) -> Kernel:
     from .kernel import build_kernel, built_kernel
     from .resources import kconfig_fragment, minimal_config
 
     fragments = (minimal_config(), *map(kconfig_fragment, kconfig))
-    if build:
-        build_dir: Path | None = build_kernel(fragments, source=source, cache=cache)
-    else:
-        build_dir = built_kernel(fragments, cache=cache)
+    build_dir = built_kernel(fragments, cache=cache) if source is None or not build else None
+    if build_dir is None and build:
+        build_dir = build_kernel(fragments, source=source or "", cache=cache)
     if build_dir is None:
         options = "".join(f" --kconfig {fragment}" for fragment in kconfig)
         raise Misuse(

@@ -12,6 +12,7 @@ from ..guest.process import check
 from ..guest.protocol import Call
 from ..guest.syscalls import NUMBERS
 from ..kmod.elf import KernelModule
+from ..kmod.for_gdb import without_section_addresses
 from ..kmod.layout import Layout
 from ..machine.gdb_stub import Gdb
 from ..machine.memory import GuestMemory
@@ -28,6 +29,7 @@ from .stack_scan import TextNames, scan_stack
 _SAVED_IP, _SAVED_SP = 40, 16
 #: Where any open of a character device passes, and one that every kernel has (fs/char_dev.c, 6.1).
 _ANY_OPEN = ("chrdev_open", "/dev/null")
+_ADDRESS_MASK = (1 << 64) - 1
 #: TASK_COMM_LEN
 _COMM = 16
 
@@ -169,7 +171,7 @@ class _Watch:
             self.init_address = self.address_of("init_module")
         # gdb takes no compressed module, and this directory is private and goes with the machine
         path = self._guest.machine.directory / f"{plan.file.name}.ko"
-        path.write_bytes(plan.data)
+        path.write_bytes(without_section_addresses(plan.data))
         allocated = {section.name for section in plan.file.sections if section.allocated and section.size}
         placed = [f" -s {name} {at:#x}" for name, at in self._sections.items() if name in allocated]
         self._debugger.ask(f"add-symbol-file {path}{''.join(placed)}")
@@ -249,7 +251,8 @@ class _Watch:
         if not self._kernel.has_debug_info or offset is None:
             # stacks are aligned to their size (THREAD_ALIGN, include/linux/thread_info.h, 6.1)
             return 0, "", registers.rsp & -self._kernel.stack_size
-        current = _word(memory, registers.gs_base + offset)
+        # both may be addresses, whose sum wraps
+        current = _word(memory, (registers.gs_base + offset) & _ADDRESS_MASK)
         fields = self._task_offsets()
         comm = memory.read_virtual(current + fields["comm"], _COMM).split(b"\0")[0]
         pid = _word(memory, current + fields["pid"]) & 0xFFFFFFFF

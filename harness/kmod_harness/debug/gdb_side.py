@@ -19,6 +19,10 @@ def sections(module):
     table = module["sect_attrs"]
     if not table:
         return
+    names = {field.name for field in table.dereference().type.fields()}
+    if "nsections" not in names:  # after 6.12: bin_attribute alone, the list of them ends with a null
+        yield from listed_sections(table["grp"]["bin_attrs"])
+        return
     for index in range(int(table["nsections"])):
         entry = table["attrs"][index]
         fields = {field.name for field in entry.type.fields()}
@@ -26,6 +30,14 @@ def sections(module):
             yield entry["battr"]["attr"]["name"].string(), int(entry["address"])
         else:  # before 5.9
             yield entry["name"].string(), int(entry["address"])
+
+
+def listed_sections(attributes):
+    """Yields (section, address) of an array of pointers to `struct bin_attribute`."""
+    while attributes.dereference():
+        attribute = attributes.dereference().dereference()
+        yield attribute["attr"]["name"].string(), int(attribute["private"])
+        attributes += 1
 
 
 def add_symbols(module):

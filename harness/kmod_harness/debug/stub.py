@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..build.kernels import Kernel
 from ..kmod.elf import KernelModule
+from ..kmod.for_gdb import file_for_gdb
 from ..kmod.symbols import parse_system_map
 from ..machine.machine import Machine
 from ..machine.memory import GuestMemory
@@ -16,12 +17,13 @@ from .session import Stops, gdb_commands
 def open_stub(machine: Machine, kernel: Kernel, modules: Sequence[KernelModule], stops: Stops) -> Path:
     """Stops the machine, opens QEMU's gdb stub, and returns a file for `gdb -x`.
 
-    Both lie in the machine's private directory. Raises KernelNotFound, QemuDied.
+    All of it, with copies of modules that gdb cannot read as they are, lies in the machine's private
+    directory. Raises KernelNotFound, QemuDied.
     """
     slide = _slide(machine, kernel)
     machine.qmp("stop")
     machine.monitor(f"gdbserver unix:{machine.ends.gdb_socket},server=on,wait=off")
-    files = {module.name: module.path.absolute() for module in modules}
+    files = {module.name: file_for_gdb(module, machine.directory / "modules") for module in modules}
     commands = gdb_commands(kernel.vmlinux, slide, machine.ends.gdb_socket, files, stops)
     script = machine.directory / "gdb.commands"
     script.write_text("".join(f"{command}\n" for command in commands))

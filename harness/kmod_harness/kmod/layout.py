@@ -112,12 +112,20 @@ class Layout:
 
 def release_of(module: KernelModule) -> tuple[int, int]:
     """The release the module was built for, as (6, 1). Raises UnsupportedRelease when it names none."""
-    match = re.match(r"(\d+)\.(\d+)", module.release)
-    if match is None:
+    try:
+        return release_pair(module.release)
+    except UnsupportedRelease:
         raise UnsupportedRelease(
             f"{module.name} does not say which kernel it was built for",
             evidence=f"vermagic: {module.vermagic!r}",
-        )
+        ) from None
+
+
+def release_pair(release: str) -> tuple[int, int]:
+    """(6, 12) for `6.12.118-cloud`. Raises UnsupportedRelease for what does not begin like that."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    if match is None:
+        raise UnsupportedRelease(f"{release!r} is no release of a kernel")
     return int(match[1]), int(match[2])
 
 

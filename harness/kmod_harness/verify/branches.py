@@ -1,6 +1,7 @@
 """Branches the kernel rewrites in a new module: paravirt, retpolines, returns, ENDBR, lock prefixes.
 
-arch/x86/kernel/alternative.c, 6.1.192, in the order of module_finalize (arch/x86/kernel/module.c).
+arch/x86/kernel/alternative.c, 6.1.192 and 6.12.118, in the order of module_finalize
+(arch/x86/kernel/module.c).
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 from .alternatives import NOPS, nops, optimise_nops
 from .image import Image
 from .its import ItsThunks, wants_its_thunk
-from .kernel_state import RETHUNK, RETPOLINE, RETPOLINE_LFENCE, KernelState
+from .kernel_state import RETHUNK, RETPOLINE, RETPOLINE_LFENCE, KernelState, NotReplayed
 from .mechanism import Mechanism
+from .moved_code import with_joined_nops
 
 CALL, JMP, JMP8, RET, INT3 = 0xE8, 0xE9, 0xEB, 0xC3, 0xCC
 #: Behind every static call trampoline, and nowhere else (arch/x86/kernel/static_call.c, 6.1).
@@ -59,7 +61,10 @@ def apply_paravirt(image: Image, kernel: KernelState) -> None:
 def apply_retpolines(image: Image, kernel: KernelState) -> None:
     """A call of a retpoline thunk becomes the indirect call itself where the CPU needs no retpoline."""
     sites = list(relative_sites(image, ".retpoline_sites"))
-    if not sites or (kernel.has(RETPOLINE) and not kernel.has(RETPOLINE_LFENCE)):
+    if not sites:
+        return
+    if kernel.has(RETPOLINE) and not kernel.has(RETPOLINE_LFENCE):
+        kernel.refuse_call_depth()
         return
     thunks = kernel.symbol("__x86_indirect_thunk_array")
     its = ItsThunks(kernel)
@@ -73,11 +78,15 @@ def apply_retpolines(image: Image, kernel: KernelState) -> None:
         patched = _inlined(site, code, register, kernel, its)
         if len(patched) == len(code):
             mechanism = Mechanism.ITS_THUNK if its.last_site == site else Mechanism.RETPOLINE
-            image.write(site, optimise_nops(patched, len(patched)), mechanism)
+            image.write(site, _with_long_nops(patched, kernel), mechanism)
     image.objections += [
         f"the page of ITS thunks at {page:#x} holds something else than this module's thunks"
         for page in its.strange_pages()
     ]
+
+
+def _with_long_nops(code: bytes, kernel: KernelState) -> bytes:
+    return with_joined_nops(code) if kernel.release >= (6, 12) else optimise_nops(code, len(code))
 
 
 def _branch_at(image: Image, site: int) -> bytes:
@@ -156,14 +165,31 @@ def apply_endbr_seal(image: Image, kernel: KernelState) -> None:
 
 
 def apply_smp_locks(image: Image, kernel: KernelState) -> None:
-    """Booted with one CPU, LOCK prefixes in `.text` become DS prefixes (alternatives_smp_unlock)."""
+    """Booted with one CPU, LOCK prefixes become DS prefixes (alternatives_smp_unlock).
+
+    In 6.1 those of `.text`, in 6.12 those of the whole block that it lies in.
+    """
     sites = list(relative_sites(image, ".smp_locks"))
     text = image.section(".text")
     if not sites or text is None or kernel.read(kernel.symbol("uniproc_patched"), 1) == b"\0":
         return
     for site in sites:
-        if text.address <= site < text.end and image.read(site, 1) == b"\xf0":
+        part = image.at(site)
+        within = part is text or (part is not None and kernel.release >= (6, 4) and part.block == text.block)
+        if within and image.read(site, 1) == b"\xf0":
             image.write(site, b"\x3e", Mechanism.SMP_LOCK)
+
+
+def apply_cfi(image: Image, kernel: KernelState) -> None:
+    """What clang writes before functions is rewritten by 6.2 and later (apply_fineibt): not replayed."""
+    if image.section(".cfi_sites") is not None:
+        raise NotReplayed("the module was built by clang with kCFI, whose rewriting is not replayed")
+
+
+def apply_call_thunks(image: Image, kernel: KernelState) -> None:
+    """Where calls are counted, each leads to the code before its function (callthunks_patch_module_calls)."""
+    if image.section(".call_sites") is not None:
+        kernel.refuse_call_depth()
 
 
 def apply_fentry(image: Image, kernel: KernelState) -> None:

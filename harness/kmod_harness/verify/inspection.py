@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from ..build.kconfig import parse_config
 from ..build.kernels import Kernel
-from ..errors import KmodHarnessError, Misuse
+from ..errors import KmodHarnessError
 from ..guest import Guest
 from ..kmod.addresses import MODULES_BASE_FIXED, MODULES_END
 from ..kmod.elf import KernelModule
-from ..kmod.layout import release_of
+from ..kmod.layout import release_pair
 from ..kmod.symbols import Kallsyms, SystemMap
 from ..machine.kernel_memory import LINKED_TEXT, KernelNotFound
 from ..machine.memory import GuestMemory
@@ -36,13 +36,6 @@ from .surroundings import (
     sections_shown,
 )
 
-#: The release whose self-patching code is replayed here.
-REPLAYED_RELEASE = (6, 1)
-
-
-class OtherPatchingCode(Misuse):
-    """The kernel is of a release whose self-patching code is not replayed here."""
-
 
 def verify_modules(
     guest: Guest, kernel: Kernel, targets: Sequence[KernelModule], known: Sequence[KernelModule] = ()
@@ -58,14 +51,13 @@ def verify_modules(
     options = kernel_options(kernel)
     system_map, limits = _system_map(guest, kernel)
     kallsyms = None if system_map is not None else _kallsyms(guest)
+    release = release_pair(kernel.release)
     shown = {module.name: sections_shown(guest, module) for module in targets}
     with GuestMemory(guest.machine) as memory:
-        around = _surroundings(memory, system_map, kallsyms, options, (*known, *targets))
+        around = _surroundings(memory, system_map, kallsyms, options, (*known, *targets), release)
         _require_present(targets, around)
         modules = tuple(verify_one(around, module.name, *shown[module.name]) for module in targets)
     limits = (*limits, *around.symbols.limits)
-    if any(module.findings for module in modules):
-        limits += _release_limits(targets)
     return Report(modules, around.slide, around.symbols.source, limits, time.monotonic() - started)
 
 
@@ -111,6 +103,7 @@ def _surroundings(
     kallsyms: Kallsyms | None,
     options: KernelOptions,
     modules: Sequence[KernelModule],
+    release: tuple[int, int],
 ) -> Surroundings:
     linked = system_map.address_of.get("_text", LINKED_TEXT) if system_map is not None else LINKED_TEXT
     slide = memory.slide(linked)
@@ -125,7 +118,7 @@ def _surroundings(
     )
     return Surroundings(
         memory=memory,
-        kernel=KernelState(cache.read, symbols.addresses, options.vmx_names),
+        kernel=KernelState(cache.read, symbols.addresses, release, options.vmx_names),
         symbols=symbols,
         places=places,
         resolve=resolve_with(symbols, places, other_exports(kallsyms, places)),
@@ -154,15 +147,3 @@ def _require_present(targets: Sequence[KernelModule], around: Surroundings) -> N
                 evidence=f"modules found there: {', '.join(around.places) or 'none'}",
                 advice="it was not loaded, or hides itself",
             )
-
-
-def _release_limits(targets: Sequence[KernelModule]) -> tuple[KmodHarnessError, ...]:
-    others = sorted({module.release for module in targets if release_of(module) != REPLAYED_RELEASE})
-    if not others:
-        return ()
-    return (
-        OtherPatchingCode(
-            f"what is unexplained may be the own code of {', '.join(others)}",
-            evidence="replayed is the patching code of Linux 6.1",
-        ),
-    )

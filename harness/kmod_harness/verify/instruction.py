@@ -60,6 +60,33 @@ def instruction_length(code: bytes) -> int:
     return length
 
 
+def opcode_at(code: bytes) -> int:
+    """Returns where the opcode of a whole instruction, or its VEX or EVEX prefix, begins."""
+    at = 0
+    while code[at] in _PREFIXES:
+        at += 1
+    return at + (0x40 <= code[at] <= 0x4F)
+
+
+def rip_displacement_at(code: bytes) -> int | None:
+    """Returns where a whole instruction holds an address counted from its own end, None when it has none."""
+    at = _modrm_at(code)
+    return at + 1 if at is not None and code[at] >> 6 == 0 and code[at] & 7 == 5 else None
+
+
+def _modrm_at(code: bytes) -> int | None:
+    at = opcode_at(code)
+    opcode = code[at]
+    if opcode in (0xC5, 0xC4, 0x62):
+        at += {0xC5: 2, 0xC4: 3, 0x62: 4}[opcode]
+        return at + 1 if code[at] != 0x77 else None
+    if opcode == 0x0F:
+        if code[at + 1] in (0x38, 0x3A):
+            return at + 3
+        return at + 2 if code[at + 1] not in _NO_MODRM_0F else None
+    return at + 1 if opcode in _MODRM else None
+
+
 def _length(code: bytes) -> int:
     at = 0
     narrow = short_address = False

@@ -1,11 +1,12 @@
 """Thunks against Indirect Target Selection: where the kernel puts them for a module, and what they hold.
 
-arch/x86/kernel/alternative.c, 6.1.192: its_allocate_thunk, its_init_thunk, cpu_wants_indirect_its_thunk_at.
+arch/x86/kernel/alternative.c, 6.1.192 and 6.12.118: its_allocate_thunk, its_init_thunk,
+cpu_wants_indirect_its_thunk_at.
 """
 
 from __future__ import annotations
 
-from .kernel_state import INDIRECT_THUNK_ITS, KernelState
+from .kernel_state import KernelState
 
 _PAGE = 4096
 _INT3 = 0xCC
@@ -14,7 +15,7 @@ _FIRST = 32
 
 def wants_its_thunk(kernel: KernelState, address: int, register: int) -> bool:
     """Whether an indirect branch at `address` would end in the lower half of a cache line, on such a CPU."""
-    return kernel.has(INDIRECT_THUNK_ITS) and not (address + 1 + register // 8) & 0x20
+    return kernel.needs_its_thunks and not (address + 1 + register // 8) & 0x20
 
 
 class ItsThunks:

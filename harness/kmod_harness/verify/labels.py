@@ -1,6 +1,7 @@
 """Code that follows a key: jump labels by static keys, static calls by the function a key holds now.
 
-kernel/jump_label.c, kernel/static_call_inline.c, arch/x86/kernel/{jump_label,static_call}.c, 6.1.192.
+kernel/jump_label.c, kernel/static_call_inline.c, arch/x86/kernel/{jump_label,static_call}.c, 6.1.192 and
+6.12.118.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class CallSite:
 def apply_static_calls(image: Image, kernel: KernelState) -> None:
     """Sorts `.static_call_sites` and makes each place call what its key holds now."""
     sites = static_call_sites(image, kernel)
-    sites = kernel_sort(sites, lambda a, b: (a.key > b.key) - (a.key < b.key))
+    if sites:
+        kernel.refuse_call_depth()
+    sites = kernel_sort(sites, lambda a, b: (a.key > b.key) - (a.key < b.key), kernel.release)
     table = image.section(".static_call_sites")
     for number, site in enumerate(sites):
         assert table is not None
@@ -156,8 +159,7 @@ def _transform(image: Image, kernel: KernelState, address: int, function: int, *
     now = image.read(address, 6)
     if tail and len(now) == 6 and is_jcc32(now):
         if not function:
-            thunk = "__x86_return_thunk" if kernel.has(RETHUNK) else "__static_call_return"
-            function = kernel.symbol(thunk)
+            function = _return(kernel)
         code = now[:2] + branch(0, address + 1, function)[1:]
     elif tail:
         code = branch(JMP, address, function) if function else return_code(kernel, address)
@@ -168,6 +170,15 @@ def _transform(image: Image, kernel: KernelState, address: int, function: int, *
     else:
         code = branch(CALL, address, function)
     image.write(address, code, Mechanism.STATIC_CALL)
+
+
+def _return(kernel: KernelState) -> int:
+    """Where a conditional tail call of nothing leads: on 6.12 to the thunk that this CPU needs."""
+    if not kernel.has(RETHUNK):
+        return kernel.symbol("__static_call_return")
+    if kernel.release >= (6, 12):
+        return kernel.word(kernel.symbol("x86_return_thunk"))
+    return kernel.symbol("__x86_return_thunk")
 
 
 def _signed(value: int, bits: int) -> int:

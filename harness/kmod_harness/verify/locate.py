@@ -6,7 +6,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 
 from ..kmod.elf import KernelModule
-from ..kmod.layout import Layout
+from ..kmod.layout import MEMORY_TYPES_SINCE, Layout
+from .memory_types import block_bases
 
 Read = Callable[[int, int], bytes]
 
@@ -62,13 +63,15 @@ def _is_struct(start: bytes) -> bool:
 def anchors_of(module: KernelModule, layout: Layout, place: int, read: Read) -> dict[str, int]:
     """Block -> address, from `place`, its `struct module`: what is known without asking the guest.
 
-    core: the struct is a section of it. init, freed long ago: the struct still holds the
-    address of the init function.
+    core (from 6.4 on, data): the struct is a section of it; from 6.4 on it holds where the other blocks
+    are. init, freed long ago: the struct still holds the address of the init function.
     """
     this = layout.place(_THIS_MODULE)
     if this is None:
         return {}
     found = {this.block: place - this.offset}
+    if layout.release >= MEMORY_TYPES_SINCE:
+        found |= block_bases(read(place, this.section.size), layout, found[this.block])
     init = _pointer_to(module, "init_module")
     if init is not None:
         offset, section, value = init

@@ -29,6 +29,7 @@ class Mechanism(StrEnum):
     RO_AFTER_INIT = "written during init"
     DATA = "run-time data"
     HIDDEN_SYMBOL = "relocation against a hidden symbol"
+    NOT_REPLAYED = "patching code that is not replayed"
 
 
 #: Those whose bytes are not reproduced: for each what is checked instead.
@@ -39,6 +40,7 @@ NOT_DETERMINED = {
     Mechanism.RO_AFTER_INIT: "not reproduced: init's own; sealed since",
     Mechanism.DATA: "not reproduced: the work of running code",
     Mechanism.HIDDEN_SYMBOL: "not reproduced: an address it depends on is hidden",
+    Mechanism.NOT_REPLAYED: "not reproduced: a place that the module's own tables give the kernel to patch",
 }
 
 _NUMBERED = tuple(Mechanism)

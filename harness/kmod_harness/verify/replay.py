@@ -8,58 +8,95 @@ from dataclasses import dataclass
 from ..kmod.relocation import LinkedModule
 from . import alternatives, branches, labels, tables
 from .image import Freedom, Image
-from .kernel_state import FeaturesUnreadable, KernelState, SymbolHidden
+from .kernel_state import REPLAYED_RELEASES, FeaturesUnreadable, KernelState, NotReplayed, SymbolHidden
 from .mechanism import Mechanism
 
 Step = Callable[[Image, KernelState], None]
+Places = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class _Code:
-    """A step that rewrites code: what it needs the kernel's memory for, and where it writes."""
+    """A step that rewrites code: what it needs the kernel's memory for, and where it writes, by release."""
 
     what: str
     apply: Step
-    sites: Callable[[Image], list[tuple[int, int]]]
+    sites: Callable[[Image, tuple[int, int]], Places]
 
 
-def _at_offsets(table: str, size: int) -> Callable[[Image], list[tuple[int, int]]]:
-    return lambda image: [(site, size) for site in branches.relative_sites(image, table)]
+def _at_offsets(table: str, size: int) -> Callable[[Image, tuple[int, int]], Places]:
+    return lambda image, _: [(site, size) for site in branches.relative_sites(image, table)]
+
+
+def _on_any(sites: Callable[[Image], Places]) -> Callable[[Image, tuple[int, int]], Places]:
+    return lambda image, _: sites(image)
 
 
 #: module_finalize (arch/x86/kernel/module.c), then load_module's ftrace_module_init and the notifiers of
-#: MODULE_STATE_COMING (kernel/module/main.c), 6.1.192; each with the bytes it may touch.
+#: MODULE_STATE_COMING (kernel/module/main.c), 6.1.192 and 6.12.118; each with the bytes it may touch. What a
+#: release has no table for does nothing there.
 _CODE = (
-    _Code("paravirt sites", branches.apply_paravirt, branches.paravirt_sites),
+    _Code("paravirt sites", branches.apply_paravirt, _on_any(branches.paravirt_sites)),
+    _Code("CFI sites", branches.apply_cfi, _at_offsets(".cfi_sites", 20)),
     _Code("retpolines", branches.apply_retpolines, _at_offsets(".retpoline_sites", 6)),
     _Code("return sites", branches.apply_returns, _at_offsets(".return_sites", 5)),
     _Code("alternatives", alternatives.apply_alternatives, alternatives.sites),
+    _Code("call sites", branches.apply_call_thunks, _at_offsets(".call_sites", 5)),
     _Code("ENDBR seals", branches.apply_endbr_seal, _at_offsets(".ibt_endbr_seal", 4)),
     _Code("SMP locks", branches.apply_smp_locks, _at_offsets(".smp_locks", 1)),
-    _Code("fentry sites", branches.apply_fentry, branches.fentry_sites),
-    _Code("jump labels", labels.apply_jump_labels, labels.jump_label_sites),
-    _Code("static calls", labels.apply_static_calls, labels.static_call_places),
+    _Code("fentry sites", branches.apply_fentry, _on_any(branches.fentry_sites)),
+    _Code("jump labels", labels.apply_jump_labels, _on_any(labels.jump_label_sites)),
+    _Code("static calls", labels.apply_static_calls, _on_any(labels.static_call_places)),
 )
 
 
 def replay(linked: LinkedModule, kernel: KernelState) -> tuple[Image, tuple[str, ...]]:
     """Returns what memory must hold, and what could not be replayed, in words.
 
-    Where a kernel symbol is hidden, the places that step may have written are allowed to differ.
+    Where a kernel symbol is hidden, or what the patching code does is not known, the places that it may
+    have written are allowed to differ.
     """
     image = Image(linked)
+    if kernel.release in REPLAYED_RELEASES:
+        unknown = _replay_known(image, kernel)
+    else:
+        unknown = _allow_all(image, kernel.release)
+    tables.allow_bug_flags(image, linked)
+    tables.allow_written_data(image, linked)
+    return image, unknown
+
+
+def _replay_known(image: Image, kernel: KernelState) -> tuple[str, ...]:
     unknown: list[str] = []
-    tables.sort_exception_table(image)
-    tables.sort_orc_tables(image)
+    tables.sort_exception_table(image, kernel.release)
+    tables.sort_orc_tables(image, kernel.release)
     for step in _CODE:
         try:
             step.apply(image, kernel)
-        except (SymbolHidden, FeaturesUnreadable) as hidden:
-            places = step.sites(image)
-            unknown.append(f"{step.what} ({len(places)}): {hidden.message}")
-            for start, size in places:
-                image.allow(Freedom(start, size, Mechanism.HIDDEN_SYMBOL))
+        except (SymbolHidden, FeaturesUnreadable, NotReplayed) as why:
+            places = step.sites(image, kernel.release)
+            unknown.append(f"{step.what} ({len(places)}): {why.message}")
+            mechanism = Mechanism.NOT_REPLAYED if isinstance(why, NotReplayed) else Mechanism.HIDDEN_SYMBOL
+            _allow(image, places, mechanism)
     tables.sort_mcount_table(image)
-    tables.allow_bug_flags(image, linked)
-    tables.allow_written_data(image, linked)
-    return image, tuple(unknown)
+    return tuple(unknown)
+
+
+def _allow_all(image: Image, release: tuple[int, int]) -> tuple[str, ...]:
+    """Of a release that is not replayed: every place that a table names, and the tables themselves."""
+    replayed = " and ".join(f"{major}.{minor}" for major, minor in REPLAYED_RELEASES)
+    unknown = [
+        f"the patching code of Linux {release[0]}.{release[1]} is not replayed here, that of {replayed} is"
+    ]
+    for step in _CODE:
+        places = step.sites(image, release)
+        if places:
+            unknown.append(f"{step.what}: {len(places)}")
+            _allow(image, places, Mechanism.NOT_REPLAYED)
+    tables.allow_tables(image, Mechanism.NOT_REPLAYED)
+    return tuple(unknown)
+
+
+def _allow(image: Image, places: Places, mechanism: Mechanism) -> None:
+    for start, size in places:
+        image.allow(Freedom(start, size, mechanism))

@@ -1,6 +1,7 @@
 """Tables the kernel sorts in place, and the fields of a module that it or the module writes later.
 
-kernel/extable.c and lib/extable.c, arch/x86/kernel/unwind_orc.c, kernel/trace/ftrace.c, lib/bug.c, 6.1.192.
+kernel/extable.c and lib/extable.c, arch/x86/kernel/unwind_orc.c, kernel/trace/ftrace.c, lib/bug.c,
+6.1.192 and 6.12.118.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ _SORTED = frozenset(
 _NAME_OFFSET = 24  # `name` in `struct module`, behind the state and a list_head (include/linux/module.h, 6.1)
 
 
-def sort_exception_table(image: Image) -> None:
+def sort_exception_table(image: Image, release: tuple[int, int]) -> None:
     """`__ex_table` by the address of the instruction."""
     entries = []
     for address, data in image.words("__ex_table", _EXCEPTION.size):
         instruction, fixup, extra = _EXCEPTION.unpack(data)
         entries.append((address + instruction, address + 4 + fixup, extra))
-    ordered = kernel_sort(entries, lambda a, b: (a[0] > b[0]) - (a[0] < b[0]))
+    ordered = kernel_sort(entries, lambda a, b: (a[0] > b[0]) - (a[0] < b[0]), release)
     table = image.section("__ex_table")
     for number, (instruction, fixup, extra) in enumerate(ordered):
         assert table is not None
@@ -55,26 +56,33 @@ def sort_mcount_table(image: Image) -> None:
 class _Orc(NamedTuple):
     address: int
     entry: bytes
-
-    @property
-    def is_weak(self) -> bool:
-        """A section terminator that yields to a real entry: no stack register, and not the end."""
-        return not self.entry[4] & 0xF and not self.entry[5] >> 2 & 1
+    is_weak: bool
 
 
-def sort_orc_tables(image: Image) -> None:
+#: The first release whose `struct orc_entry` names its type (arch/x86/include/asm/orc_types.h, 6.12.118).
+_ORC_TYPES_SINCE = (6, 4)
+
+
+def _is_weak(entry: bytes, release: tuple[int, int]) -> bool:
+    """A section terminator, which yields to a real entry: of undefined type, up to 6.3 without a stack."""
+    if release >= _ORC_TYPES_SINCE:
+        return not entry[5] & 7
+    return not entry[4] & 0xF and not entry[5] >> 2 & 1
+
+
+def sort_orc_tables(image: Image, release: tuple[int, int]) -> None:
     """`.orc_unwind_ip` by address, `.orc_unwind` alongside."""
     addresses, table = image.section(".orc_unwind_ip"), image.section(".orc_unwind")
     if addresses is None or table is None:
         return
     offsets = [item for (item,) in struct.iter_unpack("<i", bytes(addresses.data))]
     places = range(addresses.address, addresses.address + 4 * len(offsets), 4)
-    data = bytes(table.data)
+    parts = [bytes(table.data[at : at + _ORC_SIZE]) for at in range(0, len(table.data), _ORC_SIZE)]
     entries = [
-        _Orc(place + offset, data[at : at + _ORC_SIZE])
-        for place, offset, at in zip(places, offsets, range(0, len(data), _ORC_SIZE), strict=False)
+        _Orc(place + offset, entry, _is_weak(entry, release))
+        for place, offset, entry in zip(places, offsets, parts, strict=False)
     ]
-    ordered = _sorted_orc(entries)
+    ordered = _sorted_orc(entries, release)
     packed = struct.pack(
         f"<{len(ordered)}i", *(orc.address - place for orc, place in zip(ordered, places, strict=False))
     )
@@ -82,7 +90,7 @@ def sort_orc_tables(image: Image) -> None:
     image.write(table.address, b"".join(orc.entry for orc in ordered), Mechanism.ORC)
 
 
-def _sorted_orc(entries: list[_Orc]) -> list[_Orc]:
+def _sorted_orc(entries: list[_Orc], release: tuple[int, int]) -> list[_Orc]:
     """As orc_sort_cmp orders them: at one address a weak entry goes left.
 
     That leaves one order, which any sort finds, unless an address has two real
@@ -91,7 +99,7 @@ def _sorted_orc(entries: list[_Orc]) -> list[_Orc]:
     ordered = sorted(entries, key=lambda orc: (orc.address, not orc.is_weak))
     for _, group in groupby(ordered, key=lambda orc: (orc.address, orc.is_weak)):
         if len(set(group)) > 1:
-            return kernel_sort(entries, _compare_orc)
+            return kernel_sort(entries, _compare_orc, release)
     return ordered
 
 
@@ -114,6 +122,13 @@ def allow_bug_flags(image: Image, linked: LinkedModule) -> None:
         if flags & _ONCE:
             done = struct.pack("<H", flags | _DONE)
             image.allow(Freedom(address + at, 2, Mechanism.BUG_FLAG, done.__eq__))
+
+
+def allow_tables(image: Image, mechanism: Mechanism) -> None:
+    """Lets every table hold anything that is sorted in place, or written back to."""
+    for part in image.sections:
+        if part.section.name in (*_SORTED, ".altinstructions"):
+            image.allow(Freedom(part.address, len(part.linked), mechanism))
 
 
 def allow_unknown(image: Image, unknown: Sequence[Freedom]) -> None:
