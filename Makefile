@@ -95,7 +95,7 @@ endif
 rootfs: $(VENV_STAMP) $(ROOTFS_STAMP)  ## the root file system, kept in the cache (ROOTFS=buildroot: 3 minutes)
 
 ##@ Check it
-.PHONY: test test-debug nightly soak bench lint format fresh
+.PHONY: test test-debug readme nightly soak bench lint format fresh
 
 test: $(PACKAGES).test ready  ## unit, plugin and guest tests; JUnit XML in build/test/
 	@mkdir -p build/test
@@ -109,6 +109,11 @@ test-debug: $(PACKAGES).test ready  ## guest tests and the proof of each detecto
 	$(HARNESS) modules --kconfig debug
 	$(PROMISED) $(VENV)/python -m pytest tests/debug $(DEBUG_SUITE) --kh-kconfig=debug --kh-memory=512M \
 	  --kh-boot-timeout=200 --junitxml=build/test/debug.xml $(ARGS)
+
+# Minutes: pip fills two environments, and all that boots is booted. A debug kernel takes part if there is one.
+readme: $(PACKAGES).explain ready  ## the README's every command, in a clean copy and in a stranger's repository
+	@mkdir -p build/test
+	$(VENV)/python -m pytest tests/readme --timeout=1200 --junitxml=build/test/readme.xml $(ARGS)
 
 nightly: $(PACKAGES).test ready  ## guest tests over kernels, CPUs, KASLR, images; each detector; to build/nightly/
 	export $(PROMISED); $(HARNESS) nightly --out build/nightly $(ARGS); status=$$?; \
