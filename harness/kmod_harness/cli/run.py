@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ExitStatus, KmodHarnessError
+from ..errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 from .machine_options import add_machine_options, positive_seconds
 from .parameters import add_parameter_option
 
@@ -37,8 +37,6 @@ examples:
   kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
   kmod-harness run faulty.ko --param fault=oops --expect-splat oops
 """
-#: What `git bisect run` takes for "this commit cannot be tested" (git-bisect(1)).
-_BISECT_SKIP = 125
 _UNTESTABLE = (ExitStatus.USAGE, ExitStatus.BOOT_FAILED, ExitStatus.QEMU_DIED, ExitStatus.NOTHING_TESTED)
 
 
@@ -177,14 +175,14 @@ def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -
 
 def exit_status_for(status: int, *, bisect: bool) -> int:
     """Returns the exit status, for `git bisect run` when asked to."""
-    return _BISECT_SKIP if bisect and status in _UNTESTABLE else int(status)
+    return BISECT_SKIP if bisect and status in _UNTESTABLE else int(status)
 
 
 def _finish(
     record: RunRecord, verdict: Verdict, json_wanted: bool, bisect: bool, expected: list[str], report: Any
 ) -> int:
     from .run_record import as_json
-    from .streams import drop_output
+    from .streams import OutputLost, drop_output
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=bisect)
     try:
@@ -195,9 +193,8 @@ def _finish(
     except BrokenPipeError:
         # whoever read stdout has gone: the verdict stands
         drop_output()
-    except OSError as error:
-        drop_output()
-        print(f"kmod-harness: stdout cannot be written: {error.strerror}", file=sys.stderr)
+    except OutputLost as error:
+        print(f"kmod-harness: {error}", file=sys.stderr)
         # what failed has failed; what passed could not be told
         status = status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
     if report is not None:

@@ -18,7 +18,7 @@ _ADVICE = {
     errno.ENOSPC: f"make room there; {_PLACES}",
     errno.EDQUOT: f"make room there; {_PLACES}",
     errno.EFBIG: "ulimit -f unlimited",
-    errno.EMFILE: "ulimit -n 256: a guest takes 30 descriptors",
+    errno.EMFILE: "ulimit -n 256: a run takes about 30 descriptors",
     errno.ENFILE: "too many files are open on this machine: end what holds them",
     errno.EAGAIN: "ulimit -u 4096: this user may start no more processes",
     errno.ENOMEM: "end what uses this machine's memory, or raise ulimit -v",
