@@ -33,9 +33,14 @@ MODULES_STAMP := $(STAMPS)/modules-$(subst /,_,$(KERNEL))
 CHARDEV        = $(filter %/chardev.ko,$(file <$(MODULES_STAMP)))
 ROOTFS_STAMP  := $(if $(filter embedded buildroot buildroot-ext4,$(ROOTFS)),$(STAMPS)/rootfs-$(ROOTFS))
 
+# For pytest: the machine that was asked for. And what make has installed, so that a test whose need is among
+# it fails where by hand it is skipped: a line is missing in scripts/debian-packages.txt (tests/needs).
+TEST_MACHINE := $(if $(filter-out minimal,$(KERNEL)),--kh-kernel=$(KERNEL)) $(if \
+                $(filter-out embedded,$(ROOTFS)),--kh-rootfs=$(ROOTFS))
+PROMISED     := KH_INSTALLED="$(subst ., ,$(GROUPS)) test"
+
 # What `make test-debug` runs: all that a kernel's detectors watch. Not what compares addresses and bytes
 # with predictions for a kernel without them, nor what is about QEMU, files or speed alone.
-DEBUG_CONFIG := kernel-config/debug.config
 DEBUG_SUITE  := $(addprefix tests/guest/test_,$(addsuffix .py,\
                 agent_programs channels_shell chardev faulty module_load plugin_fixtures))
 
@@ -90,28 +95,34 @@ endif
 rootfs: $(VENV_STAMP) $(ROOTFS_STAMP)  ## the root file system, kept in the cache (ROOTFS=buildroot: 3 minutes)
 
 ##@ Check it
-.PHONY: test test-debug nightly soak bench lint format
+.PHONY: test test-debug readme nightly soak bench lint format fresh
 
 test: $(PACKAGES).test ready  ## unit, plugin and guest tests; JUnit XML in build/test/
 	@mkdir -p build/test
-	$(VENV)/python -m pytest $(wildcard tests/unit tests/plugin tests/guest) --junitxml=build/test/junit.xml $(ARGS)
+	$(PROMISED) $(VENV)/python -m pytest $(wildcard tests/unit tests/plugin tests/guest) $(TEST_MACHINE) \
+	  --junitxml=build/test/junit.xml $(ARGS)
 
 # The kernel takes about twice as long to build as minimal, once. 512 MiB: KASAN's shadow and quarantine.
 test-debug: $(PACKAGES).test ready  ## guest tests and the proof of each detector, on a kernel that has them all
 	@mkdir -p build/test
-	$(HARNESS) kernel build minimal --kconfig $(DEBUG_CONFIG)
-	$(HARNESS) modules --kconfig $(DEBUG_CONFIG)
-	$(VENV)/python -m pytest tests/debug $(DEBUG_SUITE) --kh-kconfig=$(DEBUG_CONFIG) --kh-memory=512M \
+	$(HARNESS) kernel build minimal --kconfig debug
+	$(HARNESS) modules --kconfig debug
+	$(PROMISED) $(VENV)/python -m pytest tests/debug $(DEBUG_SUITE) --kh-kconfig=debug --kh-memory=512M \
 	  --kh-boot-timeout=200 --junitxml=build/test/debug.xml $(ARGS)
 
+# Minutes: pip fills two environments, and all that boots is booted. A debug kernel takes part if there is one.
+readme: $(PACKAGES).explain ready  ## the README's every command, in a clean copy and in a stranger's repository
+	@mkdir -p build/test
+	$(VENV)/python -m pytest tests/readme --timeout=1200 --junitxml=build/test/readme.xml $(ARGS)
+
 nightly: $(PACKAGES).test ready  ## guest tests over kernels, CPUs, KASLR, images; each detector; to build/nightly/
-	$(HARNESS) nightly --out build/nightly $(ARGS); status=$$?; \
+	export $(PROMISED); $(HARNESS) nightly --out build/nightly $(ARGS); status=$$?; \
 	  scripts/detector-kernels.sh $(HARNESS) build/nightly || failed=1; \
 	  scripts/image-suites.sh $(HARNESS) build/nightly "$(BUILDROOT)" || failed=1; \
 	  test -z "$$failed" && exit $$status
 
 soak: $(PACKAGES).test ready  ## long tests: processes killed at random, floods
-	$(VENV)/python -m pytest tests/soak --junitxml=build/test/soak.xml $(ARGS)
+	$(PROMISED) $(VENV)/python -m pytest tests/soak $(TEST_MACHINE) --junitxml=build/test/soak.xml $(ARGS)
 
 bench: ready  ## how fast: boots against the bare QEMU, calls a second
 	$(VENV)/python tests/bench/bench.py --kernel $(KERNEL) $(ARGS)
@@ -123,6 +134,11 @@ lint: $(PACKAGES).lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch
 	$(VENV)/lint-imports
 	scripts/checkpatch.sh "$$($(HARNESS) kernel dir $(KERNEL))"
 	shellcheck scripts/*.sh .ci/run
+
+# As nobody's machine: neither .venv nor the cache of this one takes part.
+fresh: $(STAMPS)/packages-fresh  ## the README's commands in empty Debian roots: SUITE=, AS=, COMMANDS=, CACHE=keep
+	@PYTHONPATH=harness $(shell scripts/find-python.sh) -m fresh --suite "$(SUITE)" --user "$(AS)" \
+	  --commands "$(COMMANDS)"$(if $(filter keep,$(CACHE)), --keep-kernels)
 
 format: $(VENV_STAMP)  ## the Python sources, by ruff
 	$(VENV)/ruff check --fix-only .

@@ -9,13 +9,12 @@ harness=$1 out=$2
 mkdir -p "$out"
 failed=0
 for name in kasan lockdep kmemleak kcsan ubsan; do
-	fragment=kernel-config/$name.config
 	echo "== $name"
 	rm -f build/test/faults.md
-	"$harness" kernel build minimal --kconfig "$fragment" &&
-		"$harness" modules --kconfig "$fragment" &&
+	"$harness" kernel build minimal --kconfig "$name" &&
+		"$harness" modules --kconfig "$name" &&
 		"$(dirname "$harness")/python" -m pytest tests/debug/test_faults.py -k other \
-			--kh-kconfig="$fragment" --kh-memory=512M --junitxml="$out/$name.xml" || failed=1
+			--kh-kconfig="$name" --kh-memory=512M --junitxml="$out/$name.xml" || failed=1
 	cp build/test/faults.md "$out/$name-faults.md" || failed=1
 done
 exit "$failed"

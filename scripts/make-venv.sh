@@ -11,5 +11,5 @@ if ! .venv/bin/python -c 'import sys, pathlib; assert pathlib.Path(sys.prefix).s
 	echo "making .venv with $("$python" --version)"
 	"$python" -m venv .venv
 fi
-echo "installing the harness with all extras, test and lint tools into .venv"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[explain,test,lint]'
+echo "installing the harness, test and lint tools into .venv"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from kmod_harness.build.kernels import Kernel
+from kmod_harness.cli.modules import sample_directory
+from needs.looking import kernel_of
+
 # an example's 200 ms of wall clock say how busy the machine is; what must be fast is timed by processor time
 settings.register_profile("kmod-harness", deadline=None)
 settings.load_profile("kmod-harness")
 
-pytest_plugins = ["pytester"]
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control starts `make test &` so, and every program that a test starts would
+    # ignore what the test sends it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+pytest_plugins = ["pytester", "needs.hooks"]
+
+
+@pytest.fixture(scope="session")
+def run_kernel(pytestconfig: pytest.Config) -> Kernel:
+    """The kernel of this run, as the options name it."""
+    return kernel_of(pytestconfig)
 
 
 @pytest.fixture(scope="session")
 def sample_modules(pytestconfig: pytest.Config) -> Path:
     """Where `make modules` builds them for the kernel of this run (--kh-kernel, --kh-kconfig)."""
-    from kmod_harness.build.kernels import resolve_kernel
-    from kmod_harness.cli.modules import sample_directory
-    from kmod_harness.spec import Spec
-
-    kernel = pytestconfig.getoption("kh_kernel") or pytestconfig.getini("kh_kernel")
-    kconfig = pytestconfig.getoption("kh_kconfig") or pytestconfig.getini("kh_kconfig")
-    return sample_directory(resolve_kernel(Spec(kernel=kernel or "minimal", kconfig=tuple(kconfig))))
+    return sample_directory(kernel_of(pytestconfig))
 
 
 def _module(directory: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .build.cache import Cache, default_cache, digest_of
+from .build.cache import Cache, CacheUnusable, default_cache, digest_of
 from .errors import MachineFailure, QemuDied
 from .guest import Guest, Process
 from .guest.protocol import CHUNK
@@ -57,18 +57,26 @@ def template_of(prepared: Prepared, boot_timeout: float | None = None) -> Templa
         entry = cache.entry(
             _KIND, key, lambda directory: _make(prepared, directory, disk_digest, boot_timeout)
         )
+    except CacheUnusable as error:
+        raise TemplateUnusable(f"it could not be saved: {error.message}") from error
     except (OSError, QemuDied) as error:
         # a full disk kills QEMU by SIGBUS in its RAM file; a cold boot needs no such file
         raise TemplateUnusable(f"it could not be saved: {error}") from error
     except NeverSaved as reason:
-        cache.point(f"no-template-{key}", str(reason))
+        cache.note(f"no-template-{key}", str(reason))
         raise
     return _open(prepared, disk_digest, cache, key, entry)
 
 
 def discard(template: Template) -> None:
     """Removes a template that did not load from the cache; the next one is made anew."""
-    default_cache().remove(_KIND, template.directory.name)
+    _drop(default_cache(), template.directory.name)
+
+
+def _drop(cache: Cache, key: str) -> None:
+    """Removes a template where that can be; a read-only cache keeps it, and the boot is cold each time."""
+    with contextlib.suppress(CacheUnusable):
+        cache.remove(_KIND, key)
 
 
 def _make(
@@ -158,7 +166,7 @@ def _open(prepared: Prepared, disk_digest: str, cache: Cache, key: str, entry: P
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         sound = False
     if not sound:
-        cache.remove(_KIND, key)
+        _drop(cache, key)
         raise TemplateDamaged("the saved guest was damaged or changed; it was discarded")
     return Template(entry, earlier, saved_disks(prepared.disks, entry), disk_digest)
 

@@ -16,6 +16,7 @@ class ExitStatus(IntEnum):
 
     PASSED = 0
     FAILED = 1
+    #: the request or this machine is not as it has to be, or the harness has a fault: nothing was tested
     USAGE = 2
     SPLAT = 3
     PANIC = 4
@@ -23,6 +24,10 @@ class ExitStatus(IntEnum):
     BOOT_FAILED = 6
     QEMU_DIED = 7
     NOTHING_TESTED = 8
+
+
+#: What `git bisect run` takes for "this commit cannot be tested" (git-bisect(1)).
+BISECT_SKIP = 125
 
 
 class KmodHarnessError(Exception):
@@ -69,6 +74,12 @@ class ModuleFileError(Misuse):
 
 class ModuleMismatch(Misuse):
     """The module was built for another kernel: vermagic or symbols differ."""
+
+
+class InternalError(KmodHarnessError):
+    """A fault of the harness itself: it says nothing of what was tested, and so never has status 1."""
+
+    exit_status = ExitStatus.USAGE
 
 
 class MachineFailure(KmodHarnessError):

@@ -51,7 +51,7 @@ class Prepared:
 
 
 def prepare(
-    spec: Spec, *, module_release: str = "", build: bool = False, kernel_source: str = ""
+    spec: Spec, *, module_release: str = "", build: bool = False, kernel_source: str | None = None
 ) -> Prepared:
     """Returns what `boot` needs.
 

@@ -120,6 +120,9 @@ def restore(
     # what it remembers of its disks, in its page cache for one, must still be so
     if digest_of_disks(template.disks) != template.disk_digest:
         raise TemplateUnusable("the file of a disk was changed after the guest was saved")
+    if not os.access(template.ram, os.W_OK):
+        # QEMU opens it for writing, though it maps it privately (QEMU system/physmem.c: file_ram_open)
+        raise TemplateUnusable("the saved guest is in a cache that cannot be written")
     with contextlib.ExitStack() as undo:
         try:
             ram = RamFile(template.ram, shared=False)

@@ -20,12 +20,12 @@ NAMES = (
 STATUSES = (TestStatus.PASSED, TestStatus.PASSED, TestStatus.SKIPPED, TestStatus.PASSED)
 
 
+pytestmark = pytest.mark.needs("KUnit")
+
+
 @pytest.fixture
 def proof(kernels: dict[str, KernelUnderProof]) -> KernelUnderProof:
-    found = next((proof for proof in kernels.values() if proof.config.get("KUNIT") == "y"), None)
-    if found is None:
-        pytest.skip("no kernel with CONFIG_KUNIT was given (--kh-kconfig)")
-    return found
+    return next(proof for proof in kernels.values() if proof.config.get("KUNIT") == "y")
 
 
 def _modules(proof: KernelUnderProof) -> tuple[Path, Path]:

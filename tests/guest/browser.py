@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -183,14 +182,12 @@ def overflowing(browser: Browser) -> list[str]:
 @contextlib.contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:
     """Gives a browser with a fresh profile in that directory, and ends it."""
-    program = shutil.which("chromium")
-    assert program, "chromium is missing: `make test` installs it on Debian (scripts/debian-packages.txt)"
     commands, to_browser = os.pipe()
     from_browser, answers = os.pipe()
     # sh puts the two pipes where Chromium looks for them
     place = 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1'
     process = subprocess.Popen(
-        ["/bin/sh", "-c", place, "sh", program, *_FLAGS, f"--user-data-dir={profile}"],
+        ["/bin/sh", "-c", place, "sh", "chromium", *_FLAGS, f"--user-data-dir={profile}"],
         stdin=commands,
         stdout=answers,
         stderr=subprocess.DEVNULL,

@@ -5,26 +5,41 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 COMMAND = (sys.executable, "-m", "kmod_harness.cli.main")
 #: Seconds no run of these tests comes near: a hung one ends with a failure, not with the suite.
 PATIENCE = 60
-#: Commands that boot what --rootfs names.
-_BOOTING = ("boot", "debug", "explain", "run", "verify")
-#: The image of this run (--kh-rootfs), "" for the default one; set by conftest.py.
-rootfs = ""
+#: Commands that boot what --kernel and --rootfs name.
+_BOOTING = ("boot", "debug", "demo", "explain", "run", "verify")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the options of this run of pytest name: words of a command line, () for the default."""
+
+    kernel: tuple[str, ...] = ()
+    rootfs: tuple[str, ...] = ()
+
+
+#: Set by conftest.py.
+machine = Machine()
 
 
 def command_line(*arguments: str | Path) -> list[str]:
-    """Returns the words of a command line; one that leaves its machine open gets the image of this run."""
+    """Returns the words of a command line; one that leaves its machine open gets the machine of this run.
+
+    A module says itself which kernel it is for, and a kept guest which machine it was.
+    """
     words = list(map(str, arguments))
-    if rootfs and words[0] in _BOOTING and "--kernel" not in words and "--rootfs" not in words:
-        words[1:1] = ["--rootfs", rootfs]
+    ours = words[: words.index("--")] if "--" in words else words
+    if words[0] in _BOOTING and not {"--kernel", "--rootfs", "--from"} & set(ours):
+        kernel = () if any(word.endswith(".ko") for word in ours) else machine.kernel
+        words[1:1] = [*kernel, *machine.rootfs]
     return [*COMMAND, *words]
 
 
@@ -51,13 +66,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a suite that a shell without job control started by `&` ignores SIGINT, and its children would
-        preexec_fn=_hear_sigint,
     )
-
-
-def _hear_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def read_until(stream: Any, text: str) -> str:

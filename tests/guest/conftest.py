@@ -1,12 +1,18 @@
-"""The command line under the image of this run, as the fixtures are."""
+"""The command line at the machine of this run, as the fixtures are."""
 
 from __future__ import annotations
 
 import cli_process
 import pytest
 
+from needs.looking import chosen
+
 
 @pytest.fixture(scope="session", autouse=True)
-def command_lines_boot_the_image_of_this_run(pytestconfig: pytest.Config) -> None:
-    """What --kh-rootfs names, for the runs of `kmod-harness` that say nothing of their machine."""
-    cli_process.rootfs = pytestconfig.getoption("kh_rootfs") or pytestconfig.getini("kh_rootfs") or ""
+def command_lines_boot_the_machine_of_this_run(pytestconfig: pytest.Config) -> None:
+    """What the --kh options name, for the runs of `kmod-harness` that say nothing of their machine."""
+
+    def words(name: str) -> tuple[str, ...]:
+        return tuple(word for value in chosen(pytestconfig, name) for word in (f"--{name}", value))
+
+    cli_process.machine = cli_process.Machine((*words("kernel"), *words("kconfig")), words("rootfs"))

@@ -7,18 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 
-import pytest
 from cli_process import PATIENCE, read_until, start
-
-from kmod_harness.build.kernels import resolve_kernel
-from kmod_harness.spec import Spec
-
-
-def skip_without_vmlinux(config: pytest.Config) -> None:
-    """Skips a test under a kernel that comes without vmlinux: gdb would have no symbols."""
-    kernel = config.getoption("kh_kernel") or config.getini("kh_kernel") or "minimal"
-    if resolve_kernel(Spec(kernel=kernel)).vmlinux is None:
-        pytest.skip("this kernel comes without vmlinux: gdb has no symbols")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from kmod_harness.claims.bench import subject
 from kmod_harness.claims.catalogue import CLAIMS, outcomes
 from kmod_harness.pytest_plugin.testbed import Testbed
 
-pytestmark = pytest.mark.skipif(shutil.which("gdb") is None, reason="the stacks are read through gdb")
+pytestmark = pytest.mark.needs("gdb")
 
 
 @pytest.fixture(scope="module")

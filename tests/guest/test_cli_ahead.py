@@ -14,6 +14,7 @@ from cli_process import kmod_harness
 
 from kmod_harness import Prepared, Spec, prepare
 from kmod_harness.boot_template import template_of
+from kmod_harness.build.kernels import Kernel
 from kmod_harness.cli.ahead import Ahead
 from kmod_harness.machine.rundir import base_directory
 
@@ -29,8 +30,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def prepared() -> Prepared:
-    return prepare(Spec(kernel="minimal", ssh=False))
+def prepared(run_kernel: Kernel) -> Prepared:
+    return prepare(Spec(kernel=run_kernel.name, ssh=False))
 
 
 def slot_of(words: list[str]) -> Path:
@@ -46,8 +47,10 @@ def test_nothing_is_started_for_a_command_line_that_was_never_run(here: Path, pr
         assert ahead.take(prepared, template_of(prepared)) is None
 
 
-def test_what_a_run_led_to_is_on_its_way_the_next_time(here: Path, prepared: Prepared) -> None:
-    words = ["run", "--kernel", "minimal", "--", "true"]
+def test_what_a_run_led_to_is_on_its_way_the_next_time(
+    here: Path, prepared: Prepared, run_kernel: Kernel
+) -> None:
+    words = ["run", "--kernel", run_kernel.name, "--", "true"]
     assert kmod_harness(*words).returncode == 0
 
     with Ahead([*words[:-1], "false"]) as ahead:
@@ -61,8 +64,8 @@ def test_what_a_run_led_to_is_on_its_way_the_next_time(here: Path, prepared: Pre
     assert run_directories() == []
 
 
-def test_a_guess_that_is_not_taken_leaves_nothing(here: Path) -> None:
-    words = ["run", "--kernel", "minimal", "--", "true"]
+def test_a_guess_that_is_not_taken_leaves_nothing(here: Path, run_kernel: Kernel) -> None:
+    words = ["run", "--kernel", run_kernel.name, "--", "true"]
     assert kmod_harness(*words).returncode == 0
 
     with Ahead(words) as ahead:
@@ -75,8 +78,8 @@ def test_a_guess_that_is_not_taken_leaves_nothing(here: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["memory", "process"])
-def test_a_wrong_guess_changes_nothing_of_the_run(here: Path, wrong: str) -> None:
-    words = ["run", "--kernel", "minimal", "--json", "--", "sh", "-c", "grep MemTotal /proc/meminfo"]
+def test_a_wrong_guess_changes_nothing_of_the_run(here: Path, wrong: str, run_kernel: Kernel) -> None:
+    words = ["run", "--kernel", run_kernel.name, "--json", "--", "sh", "-c", "grep MemTotal /proc/meminfo"]
     first = json.loads(kmod_harness(*words).stdout)
     slot = slot_of(words)
     kept = json.loads(slot.read_text())
@@ -95,11 +98,11 @@ def test_a_wrong_guess_changes_nothing_of_the_run(here: Path, wrong: str) -> Non
 
 
 def test_a_refused_module_boots_nothing_that_can_be_seen(
-    here: Path, machine_spec: Spec, chardev_ko: Path
+    here: Path, run_kernel: Kernel, chardev_ko: Path
 ) -> None:
     module = here / "chardev.ko"
     shutil.copy(chardev_ko, module)
-    words = ["run", "--json", "--kernel", prepare(machine_spec).kernel.name, module.name]
+    words = ["run", "--json", "--kernel", run_kernel.name, module.name]
     assert kmod_harness(*words).returncode == 0
     # with MODVERSIONS the release is not compared
     module.write_bytes(module.read_bytes().replace(b" mod_unload ", b" mod_unlaod "))

@@ -50,7 +50,7 @@ def test_a_qemu_that_is_killed_ends_the_run_at_once(chardev_ko: Path) -> None:
 
 
 def test_a_reader_that_goes_away_changes_no_verdict() -> None:
-    process = start("run", "--kernel", "minimal", "--", "seq", "100000")
+    process = start("run", "--", "seq", "100000")
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None

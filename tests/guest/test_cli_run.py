@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from cli_process import kmod_harness, run_json
 
+from kmod_harness.build.kernels import Kernel
+
 BOOT_KEYS = ("prepare", "boot", "push", "load", "command", "unload", "judge", "total")
 
 
@@ -117,7 +119,7 @@ def test_after_a_command_that_overran_its_time_the_module_is_still_unloaded(char
 
 
 def test_a_skipped_command_tested_nothing_and_bisect_skips_the_commit() -> None:
-    status, found = run_json("--kernel", "minimal", "--bisect", "--", "sh", "-c", "exit 4")
+    status, found = run_json("--bisect", "--", "sh", "-c", "exit 4")
     assert (status, found["outcome"]) == (125, "nothing-tested")
 
 
@@ -130,7 +132,7 @@ def test_a_skipped_command_tested_nothing_and_bisect_skips_the_commit() -> None:
     ],
 )
 def test_a_guest_that_never_gets_ready_is_a_failed_boot(options: tuple[str, ...], reason: str) -> None:
-    status, found = run_json("--kernel", "minimal", *options, "--", "true")
+    status, found = run_json(*options, "--", "true")
     assert (status, found["outcome"]) == (6, "boot-failed")
     assert reason in found["reason"]
     assert found["error"]["evidence"]
@@ -147,17 +149,17 @@ def foreign_ko(chardev_ko: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-def test_a_module_for_another_kernel_is_refused_before_the_boot(foreign_ko: Path) -> None:
-    status, found = run_json("--kernel", "minimal", foreign_ko)
+def test_a_module_for_another_kernel_is_refused_before_the_boot(foreign_ko: Path, run_kernel: Kernel) -> None:
+    status, found = run_json("--kernel", run_kernel.name, foreign_ko)
     assert (status, found["outcome"], found["timings"]["boot"]) == (2, "setup-error", None)
     evidence: Any = found["error"]["evidence"]
     assert "'9." in evidence
     assert f"'{found['kernel']['release']} " in evidence
-    assert "make -C $(kmod-harness kernel dir minimal) M=$PWD" in found["error"]["advice"]
+    assert f"make -C $(kmod-harness kernel dir {run_kernel.name}) M=$PWD" in found["error"]["advice"]
 
 
-def test_force_shows_the_kernels_own_answer(foreign_ko: Path) -> None:
-    status, found = run_json("--kernel", "minimal", foreign_ko, "--force")
+def test_force_shows_the_kernels_own_answer(foreign_ko: Path, run_kernel: Kernel) -> None:
+    status, found = run_json("--kernel", run_kernel.name, foreign_ko, "--force")
     assert (status, found["outcome"]) == (1, "failed")
     assert found["error"]["errno"] == errno.ENOEXEC
     assert "version magic '9." in found["error"]["evidence"]
@@ -184,6 +186,6 @@ def test_a_script_without_its_interpreter_is_refused_before_the_boot(tmp_path: P
     script = tmp_path / "test.sh"
     script.write_text("#!/bin/bash\n")
     script.chmod(0o755)
-    status, found = run_json("--kernel", "minimal", "--", script)
+    status, found = run_json("--", script)
     assert (status, found["timings"]["boot"]) == (2, None)
     assert "lacks: /bin/bash" in found["error"]["message"]

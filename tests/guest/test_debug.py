@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 from cli_process import kmod_harness
-from gdb_process import gdb, skip_without_vmlinux, waiting_guest
+from gdb_process import gdb, waiting_guest
 
 from kmod_harness.debug.session import Stops, gdb_commands
 
-
-@pytest.fixture(autouse=True)
-def vmlinux(pytestconfig: pytest.Config) -> None:
-    skip_without_vmlinux(pytestconfig)
+pytestmark = pytest.mark.needs("gdb", "vmlinux")
 
 
 def test_gdb_stops_on_the_first_instruction_of_init_and_in_a_function_called_later(chardev_ko: Path) -> None:

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 from cli_process import kmod_harness
-from gdb_process import gdb, skip_without_vmlinux, waiting_guest
+from gdb_process import gdb, waiting_guest
 
 WRITE = ("--", "sh", "-c", "echo before > /dev/vda; sync; echo x > /dev/faulty")
 
 
-@pytest.fixture(autouse=True)
-def vmlinux(pytestconfig: pytest.Config) -> None:
-    skip_without_vmlinux(pytestconfig)
+pytestmark = pytest.mark.needs("gdb", "vmlinux")
 
 
 def test_an_oops_in_a_write_is_looked_at_where_it_happened(faulty_ko: Path, tmp_path: Path) -> None:

@@ -9,21 +9,20 @@ from pathlib import Path
 
 import pytest
 from browser import chromium, overflowing
-from cli_process import COMMAND
+from cli_process import command_line
 
-from kmod_harness import Spec, prepare
+from kmod_harness.build.kernels import Kernel
 from kmod_harness.claims import Verdict
 from kmod_harness.claims.catalogue import CLAIMS
 
 
 @pytest.fixture(scope="module")
 def explained(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[subprocess.CompletedProcess[str], Path]:
     """The sample driver explained on the kernel of this run."""
-    kernel = pytestconfig.getoption("kh_kernel") or pytestconfig.getini("kh_kernel") or "minimal"
     out = tmp_path_factory.mktemp("explain")
-    words = [*COMMAND, "explain", "--kernel", kernel, "-o", str(out)]
+    words = command_line("explain", "-o", out)
     done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
     return done, out / "index.html"
 
@@ -57,8 +56,9 @@ def test_the_page_holds_what_was_measured(
     assert {"vmlinux", "chardev"} <= {row["image"] for row in listed}
 
 
+@pytest.mark.needs("gdb")
 def test_the_way_of_open_ends_in_the_modules_source(
-    machine_spec: Spec,
+    run_kernel: Kernel,
     explained: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
     page = explained[1].read_text()
@@ -67,11 +67,12 @@ def test_the_way_of_open_ends_in_the_modules_source(
     way = page.split('<section id="open"', 1)[1].split("</ol>", 1)[0]
     functions = re.findall(r'<span class="function">(?:<code>)?([^<]+)', way)
     assert functions[-2:] == ["chrdev_open", "chardev_open"]
-    if prepare(machine_spec).kernel.vmlinux is None:
-        pytest.skip("source lines need vmlinux, which this kernel comes without")
-    assert "chardev/fops.c:" in way and "fs/char_dev.c:" in way
+    # source lines need vmlinux
+    if run_kernel.vmlinux is not None:
+        assert "chardev/fops.c:" in way and "fs/char_dev.c:" in way
 
 
+@pytest.mark.needs("chromium")
 def test_in_a_browser_nothing_complains_and_nothing_overflows(
     explained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from kmod_harness.kmod.elf import read_module
 from kmod_harness.machine.memory import GuestMemory
 from kmod_harness.start import boot
 from kmod_harness.verify import FindingKind, Mechanism, ModuleNotExplained, totals, verify_modules
-from kmod_harness.verify.kernel_symbols import KernelFilesMismatch, read_system_map
+from kmod_harness.verify.kernel_symbols import KernelFilesMismatch
 
 POISON = 0xFF
 
@@ -112,14 +112,13 @@ def test_written_data_is_no_finding(guest, chardev_ko, explained):
     assert totals(report.modules).explained[Mechanism.DATA] > 0
 
 
+@pytest.mark.needs("function tracer")
 def test_a_tracer_that_runs_is_named(guest, chardev_ko, explained):
     loaded = guest.load(chardev_ko)
     tracing = "/sys/kernel/tracing"
     guest.make_directories(tracing)
     if not guest.exists(f"{tracing}/available_tracers"):
         guest.run(["mount", "-t", "tracefs", "nodev", tracing]).check()
-    if "function" not in guest.read_text(f"{tracing}/available_tracers").split():
-        pytest.skip("the kernel has no function tracer")
     guest.write_file(f"{tracing}/set_ftrace_filter", b"chardev_read\n")
     guest.write_file(f"{tracing}/current_tracer", b"function\n")
     report = explained(loaded)
@@ -166,10 +165,9 @@ def test_a_file_that_is_not_what_was_loaded_is_found_out(guest, chardev_ko, tmp_
         explained(loaded)
 
 
+@pytest.mark.needs("System.map")
 def test_a_system_map_of_another_kernel_is_told_and_not_used(guest, chardev_ko, machine, tmp_path: Path):
     kernel = machine.prepared.kernel
-    if read_system_map(kernel) is None:
-        pytest.skip("this kernel comes without a System.map")
     lines = kernel.system_map.read_text().splitlines()
     other = tmp_path / "System.map"
     shifted = (
@@ -191,6 +189,6 @@ def test_a_guest_that_dies_ends_the_verifying_with_its_own_error(machine, charde
 
 
 def test_a_module_that_is_not_there_is_a_usage_error():
-    done = kmod_harness("verify", "--kernel", "minimal", "no_such_module")
+    done = kmod_harness("verify", "no_such_module")
     assert done.returncode == 2
     assert "no_such_module" in done.stderr

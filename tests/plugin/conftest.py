@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from strangers import RunSuite, SuiteRun, run_pytest
+
+from needs.looking import chosen
 
 
 @pytest.fixture(scope="session")
 def kernel_option(pytestconfig: pytest.Config) -> list[str]:
-    """The kernel of this run, as an option for the runs inside it."""
-    kernel = pytestconfig.getoption("kh_kernel") or pytestconfig.getini("kh_kernel")
-    return [f"--kh-kernel={kernel}"] if kernel else []
+    """The kernel of this run, as an option for the runs inside it, which have other working directories."""
+    names = chosen(pytestconfig, "kernel")
+    return [f"--kh-kernel={Path(name).absolute() if '/' in name else name}" for name in names]
 
 
 @pytest.fixture(scope="session")

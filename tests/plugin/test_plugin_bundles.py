@@ -10,8 +10,7 @@ import pytest
 from cli_process import kmod_harness
 from strangers import RunSuite
 
-from kmod_harness import Spec
-from kmod_harness.build.kernels import resolve_kernel
+from kmod_harness.build.kernels import Kernel
 from kmod_harness.pytest_plugin.bundles import options_again
 
 SUITE = """
@@ -37,9 +36,8 @@ def test_passes(guest):
 
 
 def test_each_failed_test_leaves_one_directory_that_tells_and_reproduces(
-    run_suite: RunSuite, kernel_option: list[str], faulty_ko: Path, tmp_path: Path
+    run_suite: RunSuite, run_kernel: Kernel, faulty_ko: Path, tmp_path: Path
 ) -> None:
-    kernel_name = "".join(kernel_option).partition("=")[2] or "minimal"
     # given: a suite with an oops, a panic, a hang, an oops after the test itself, and a test that passes
     bundles = tmp_path / "evidence"
     run = run_suite({"test_driver.py": SUITE.format(faulty=str(faulty_ko))}, f"--kh-bundles={bundles}")
@@ -62,7 +60,7 @@ def test_each_failed_test_leaves_one_directory_that_tells_and_reproduces(
     assert "finit_module(result 0, b'fault=oops when=write" in (oops / "agent.txt").read_text()
     states = {name: (bundles / name / "state.zst").exists() for name in names}
     dumps = {name: (bundles / name / "memory.elf.zst").exists() for name in names}
-    if resolve_kernel(Spec(kernel=kernel_name)).vmlinux is not None:
+    if run_kernel.vmlinux is not None:
         assert list(states.values()) == [True] * 4
         assert list(dumps.values()) == [True, False, True, False]
         crash = kmod_harness("crash", oops)

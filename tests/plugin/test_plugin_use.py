@@ -48,15 +48,16 @@ def test_a_suite_without_guests_pays_nothing(run_suite: RunSuite) -> None:
     assert run.tests["test_without_a_guest"].outcome == ""
 
 
-def test_importing_the_plugin_takes_under_ten_milliseconds(tmp_path: Path) -> None:
-    code = "import pytest, time; t = time.process_time(); import kmod_harness.pytest_plugin;"
-    code += "print(time.process_time() - t)"
+def test_importing_the_plugin_takes_a_fifth_of_what_pytest_takes_at_most(tmp_path: Path) -> None:
+    # a ratio: processors shared with others are slower for both
+    code = "import time; a = time.process_time(); import pytest; b = time.process_time();"
+    code += "import kmod_harness.pytest_plugin; print((time.process_time() - b) / (b - a))"
     compiled_once = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
     runs = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=compiled_once)
         for _ in range(5)
     ]
-    assert min(float(run.stdout) for run in runs) < 0.010, [run.stdout for run in runs]
+    assert min(float(run.stdout) for run in runs) < 0.2, [run.stdout for run in runs]
 
 
 def test_fixture_beats_command_line_beats_ini_beats_default(run_suite: RunSuite) -> None:

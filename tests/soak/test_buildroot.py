@@ -33,7 +33,7 @@ DEFCONFIGS = sorted(path.name for path in (EXTERNAL / "configs").glob("*_defconf
 BUILDROOT = os.environ.get("BUILDROOT", "")
 
 pytestmark = [
-    pytest.mark.skipif(not BUILDROOT, reason="needs a Buildroot tree: BUILDROOT= names none"),
+    pytest.mark.needs("a Buildroot tree"),
     pytest.mark.timeout(7200),
 ]
 
@@ -214,8 +214,8 @@ def test_a_symbol_that_buildroot_does_not_know_is_named(tmp_path: Path) -> None:
     assert "asked for BR2_PACKAGE_NO_SUCH_THING=y, but it is not set" in error.value.evidence
 
 
+@pytest.mark.needs("python-magic")
 def test_buildroot_s_own_reviewers_find_nothing() -> None:
-    pytest.importorskip("magic", reason="check-package needs python-magic")
     tree = buildroot_tree(BUILDROOT, default_cache(), say).directory
     names = [str(path.relative_to(EXTERNAL)) for path in EXTERNAL.rglob("*") if path.is_file()]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from kmod_harness.build.initrd import module_files
 from kmod_harness.checkpoint import save_checkpoint
 from kmod_harness.kmod import read_module
 from kmod_harness.standby import GuestSource
+from needs.looking import path_of
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("disk") / "root.ext4"
     with path.open("wb") as file:
         file.truncate(64 << 20)
-    subprocess.run(["mkfs.ext4", "-q", str(path)], check=True)
+    subprocess.run([str(path_of("mke2fs")), "-q", "-t", "ext4", str(path)], check=True)
     return path
 
 
@@ -46,7 +46,7 @@ def load_ext4(prepared: Prepared, guest: Guest) -> None:
     load("ext4")
 
 
-@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="e2fsprogs is not installed")
+@pytest.mark.needs("mke2fs")
 def test_a_mounted_file_system_branches_with_its_guest(
     prepared: Prepared, disk: Path, tmp_path: Path
 ) -> None:

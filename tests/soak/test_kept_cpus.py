@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from cli_process import kmod_harness
-from test_debug_from import gdb, guest_of
+from gdb_process import gdb, waiting_guest
 
 
+@pytest.mark.needs("gdb", "vmlinux")
 @pytest.mark.parametrize("cpu", [0, 1])
 def test_of_two_cpus_the_failing_one_is_chosen(faulty_ko: Path, tmp_path: Path, cpu: int) -> None:
     # given: an oops on a certain CPU, by a program that is bound to it
@@ -17,7 +18,7 @@ def test_of_two_cpus_the_failing_one_is_chosen(faulty_ko: Path, tmp_path: Path, 
     bound = ("taskset", str(1 << cpu), "sh", "-c", "echo x > /dev/faulty")
     assert kmod_harness("run", faulty_ko, *faults, "--bundle", bundle, "--", *bound).returncode == 3
 
-    with guest_of(bundle) as command:
+    with waiting_guest("--from", bundle) as command:
         told = gdb(command, "thread", "bt")
 
     # gdb counts from 1

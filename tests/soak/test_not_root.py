@@ -42,7 +42,7 @@ def home() -> Iterator[Path]:
         yield Path(directory)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="to become another user takes root")
+@pytest.mark.needs("root")
 def test_another_user_runs_the_same(home: Path) -> None:
     prepared = prepare(Spec(kernel="minimal"))
     (home / "disk.img").write_bytes(bytes(1 << 20))

@@ -133,7 +133,8 @@ def test_a_layer_of_a_disk_that_changed_is_noticed(
     assert works(machine)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk is made by mounting a small tmpfs: root only")
+# a full disk is made by mounting a small tmpfs
+@pytest.mark.needs("root")
 @pytest.mark.parametrize("size", ["20m", "50m"])
 def test_a_full_disk_costs_the_checkpoint_alone(prepared: Prepared, tmp_path: Path, size: str) -> None:
     """Full in the middle of the guest's stream, or of the RAM file that is made of it."""
@@ -147,7 +148,8 @@ def test_a_full_disk_costs_the_checkpoint_alone(prepared: Prepared, tmp_path: Pa
         assert guest.run(["echo", "works"]).text == "works\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk is made by mounting a small tmpfs: root only")
+# a full disk is made by mounting a small tmpfs
+@pytest.mark.needs("root")
 def test_a_full_disk_ends_in_a_cold_boot(prepared: Prepared, empty_cache: Path) -> None:
     small = empty_cache / "kmod-harness"
     small.mkdir()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from fake_programs import make_programs
+
 from kmod_harness.build.buildroot_tree import RELEASE
 
 MAKEFILE = """\
@@ -25,6 +27,8 @@ FAILS = (
     "echo 'libbb.c:1:1: error: no'; echo \"make[1]: *** [package/pkg-generic.mk:273: "
     '/o/build/busybox-1.37.0/.stamp_built] Error 2"; exit 2'
 )
+#: What Buildroot asks for and this one does not run.
+NEVER_RUN = ("bc", "bzip2", "cpio", "file", "patch", "perl", "rsync", "unzip", "wget", "which")
 HASHES = {
     "busybox": "busybox-1.37.0.tar.bz2",
     "dropbear": "dropbear-2025.89.tar.bz2",
@@ -36,7 +40,7 @@ HASHES = {
 def make_buildroot(
     directory: Path, *, release: str = RELEASE, recipe: str = IMAGES, dropped: str = "NOTHING"
 ) -> Path:
-    """Returns a tree with a repository of its own; `dropped` is a text whose lines its Kconfig loses."""
+    """Returns a tree as a release's tarball holds it; `dropped` is a text whose lines its Kconfig loses."""
     for name in ("package", "support/kconfig", "utils", "configs", "boot"):
         (directory / name).mkdir(parents=True)
     (directory / "Config.in").write_text(
@@ -50,10 +54,24 @@ def make_buildroot(
         (directory / f"package/{package}/{package}.hash").write_text(
             f"# by hand\nsha256  {'a' * 64}  {name}\n"
         )
+    return directory
+
+
+def make_repository(directory: Path) -> Path:
+    """Returns the same tree as a repository of its own, which has one commit."""
+    make_buildroot(directory)
     git(directory, "init", "-q")
     git(directory, "add", ".")
     git(directory, "commit", "-qm", "a release")
     return directory
+
+
+def make_machine(directory: Path) -> Path:
+    """Returns a piece of PATH: NEVER_RUN, and a git that finds no repository."""
+    make_programs(
+        directory, *["bc", "bzip2", "cpio", "file", "patch", "perl", "rsync", "unzip", "wget", "which"]
+    )
+    return make_programs(directory, "git", does="exit 128")
 
 
 def git(directory: Path, *arguments: str) -> str:

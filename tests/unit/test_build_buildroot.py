@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from fake_buildroot import FAILS, IMAGES, make_buildroot
+from fake_buildroot import FAILS, IMAGES, make_buildroot, make_machine
+from fake_programs import make_programs
 
 from kmod_harness.build import buildroot, buildroot_sources
 from kmod_harness.build.buildroot import (
@@ -18,16 +20,25 @@ from kmod_harness.build.buildroot import (
 )
 from kmod_harness.build.buildroot_debian import DebianInputs
 from kmod_harness.build.buildroot_defconfig import find_defconfig, fragments_of, read_requests
-from kmod_harness.build.buildroot_run import ENVIRONMENT
+from kmod_harness.build.buildroot_run import ENVIRONMENT, BuildrootRun
+from kmod_harness.build.buildroot_tree import buildroot_tree
 from kmod_harness.build.cache import Cache
 from kmod_harness.build.kconfig import BUILDROOT, merge, parse_config
 from kmod_harness.build.resources import data_directory
-from kmod_harness.errors import BuildFailed, Misuse
+from kmod_harness.errors import BuildFailed, MissingTool, Misuse
+
+pytestmark = pytest.mark.needs("gcc", "make")
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
+
+
+@pytest.fixture(autouse=True)
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Buildroot asks for is there; it is not looked for on the machine that runs the tests."""
+    monkeypatch.setenv("PATH", f"{make_machine(tmp_path / 'bin')}:{os.environ['PATH']}")
 
 
 def build(tree: Path, cache: Cache, *, defconfig: str = DEFCONFIG, output: Path | None = None) -> Path:
@@ -63,15 +74,10 @@ def test_an_image_lies_where_the_harness_looks(tmp_path: Path, cache: Cache) -> 
 
 def test_the_manifest_tells_what_the_image_was_made_from(tmp_path: Path, cache: Cache) -> None:
     tree = make_buildroot(tmp_path / "buildroot")
-    (tree / "Config.in").write_text((tree / "Config.in").read_text() + "# mine\n")
-    (tree / "package/new.mk").write_text("")
 
     told = manifest(build(tree, cache), cache)
 
-    provenance = told["buildroot"]
-    assert isinstance(provenance, dict)
-    assert provenance["local_changes"] == [" M Config.in", "?? package/new.mk"]
-    assert len(str(provenance["commit"])) == 40
+    assert told["buildroot"] == buildroot_tree(str(tree), cache, print).provenance()
     assert told["sources"] == {"mode": "online", "reason": "as asked", "debian": {}}
 
 
@@ -98,6 +104,20 @@ def test_a_symbol_that_falls_out_is_named(tmp_path: Path, cache: Cache) -> None:
     assert error.value.message.startswith("1 of ")
     assert f"{DEFCONFIG}:" in error.value.evidence
     assert "asked for BR2_PACKAGE_DROPBEAR=y, but it is not set" in error.value.evidence
+
+
+def test_a_program_that_buildroot_asks_for_and_that_is_not_here_is_named(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = buildroot_tree(str(make_buildroot(tmp_path / "buildroot")), cache, print)
+    programs = make_programs(tmp_path / "bin", "bash", "gcc", "make")
+    (programs / "rsync").unlink()
+    monkeypatch.setenv("PATH", str(programs))
+
+    with pytest.raises(MissingTool, match=r"are missing: rsync\n") as error:
+        BuildrootRun(tree, tmp_path, tmp_path / "output", tmp_path / "log", {}).configure([])
+
+    assert "apt-get install rsync" in error.value.advice
 
 
 def test_a_package_that_fails_is_named_with_its_last_words_and_the_log(tmp_path: Path, cache: Cache) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_buildroot import git, make_buildroot
+from fake_buildroot import git, make_buildroot, make_repository
 
 from kmod_harness.build import buildroot_tree
 from kmod_harness.build.buildroot_tree import RELEASE, BuildrootTree
 from kmod_harness.build.cache import Cache
 from kmod_harness.errors import BuildFailed, Misuse
+
+pytestmark = pytest.mark.needs("git")
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def find(given: object, cache: Cache) -> tuple[BuildrootTree, list[str]]:
 
 
 def test_a_clean_tree_of_the_release_is_taken_without_a_word(tmp_path: Path, cache: Cache) -> None:
-    directory = make_buildroot(tmp_path / "buildroot")
+    directory = make_repository(tmp_path / "buildroot")
 
     tree, said = find(directory, cache)
 
@@ -42,7 +44,7 @@ def test_another_release_is_told_of_and_taken(tmp_path: Path, cache: Cache) -> N
 
 
 def test_local_changes_make_another_tree(tmp_path: Path, cache: Cache) -> None:
-    directory = make_buildroot(tmp_path / "buildroot")
+    directory = make_repository(tmp_path / "buildroot")
     clean, _ = find(directory, cache)
     (directory / "package/new file.mk").write_text("one")
 
@@ -54,9 +56,21 @@ def test_local_changes_make_another_tree(tmp_path: Path, cache: Cache) -> None:
     assert "1 local changes" in said[0]
 
 
+def test_the_provenance_of_a_tree_is_its_commit_and_what_was_changed_since(
+    tmp_path: Path, cache: Cache
+) -> None:
+    directory = make_repository(tmp_path / "buildroot")
+    (directory / "Config.in").write_text((directory / "Config.in").read_text() + "# mine\n")
+    (directory / "package/new.mk").write_text("")
+
+    provenance = find(directory, cache)[0].provenance()
+
+    assert provenance["local_changes"] == [" M Config.in", "?? package/new.mk"]
+    assert len(str(provenance["commit"])) == 40
+
+
 def test_a_release_tarball_has_no_commit_and_is_known_by_its_content(tmp_path: Path, cache: Cache) -> None:
     directory = make_buildroot(tmp_path / "buildroot")
-    (directory / ".git").rename(tmp_path / "git")
     tree, _ = find(directory, cache)
     (directory / "package/new.mk").write_text("")
 
@@ -89,7 +103,7 @@ def pinned(monkeypatch: pytest.MonkeyPatch, tree: Path) -> Path:
 def test_a_repository_gives_the_pinned_release_once(
     tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bare = pinned(monkeypatch, make_buildroot(tmp_path / "buildroot"))
+    bare = pinned(monkeypatch, make_repository(tmp_path / "buildroot"))
 
     tree, said = find(bare, cache)
     again, silence = find(f"file://{bare}", cache)
@@ -103,7 +117,7 @@ def test_a_repository_gives_the_pinned_release_once(
 def test_a_tag_that_was_moved_is_not_the_release(
     tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bare = pinned(monkeypatch, make_buildroot(tmp_path / "buildroot"))
+    bare = pinned(monkeypatch, make_repository(tmp_path / "buildroot"))
     monkeypatch.setattr(buildroot_tree, "COMMIT", "0" * 40)
 
     with pytest.raises(BuildFailed) as error:

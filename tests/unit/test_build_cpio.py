@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 from contextlib import suppress
@@ -104,7 +103,7 @@ def test_a_file_in_a_file_is_refused() -> None:
         write_cpio([regular("a", b""), regular("a/b", b"")])
 
 
-@pytest.mark.skipif(shutil.which("cpio") is None, reason="GNU cpio is not installed")
+@pytest.mark.needs("cpio")
 def test_gnu_cpio_unpacks_the_same_tree(tmp_path: Path) -> None:
     archive = write_cpio(
         [
@@ -124,7 +123,7 @@ def test_gnu_cpio_unpacks_the_same_tree(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o700
 
 
-@pytest.mark.skipif(shutil.which("cpio") is None, reason="GNU cpio is not installed")
+@pytest.mark.needs("cpio")
 def test_gnu_cpio_lists_device_nodes_and_owners() -> None:
     archive = write_cpio([character_device("dev/console", 5, 1)])
     listing = subprocess.run(

@@ -14,6 +14,7 @@ from kmod_harness.build.agent import compile_agent
 from kmod_harness.build.cache import Cache
 from kmod_harness.build.cpio import read_cpio
 from kmod_harness.build.rootfs import embedded_rootfs
+from kmod_harness.build.source import debian_source_package
 from kmod_harness.errors import BuildFailed, MissingTool
 
 Program = Callable[[str, str], None]
@@ -89,6 +90,34 @@ def test_no_candidate_is_an_unknown_package(program: Program) -> None:
     program("apt-cache", "printf 'x:\\n  Installed: (none)\\n  Candidate: (none)\\n'")
     with pytest.raises(MissingTool, match="apt does not know"):
         debian.candidate_version("x")
+
+
+def test_a_candidate_is_this_packages_own_whatever_else_its_name_matches(program: Program) -> None:
+    # `.` matches the 2 of 6.12, for apt takes unknown names for regular expressions
+    program("apt-cache", "printf 'linux-source-6.12:\n  Installed: (none)\n  Candidate: 6.12.117-1\n'")
+    with pytest.raises(MissingTool, match=r"get linux-source-6\.1\n"):
+        debian.candidate_version("linux-source-6.1")
+
+
+def test_a_download_of_another_package_than_asked_is_an_error(tmp_path: Path, program: Program) -> None:
+    control = "Package: a2\\nVersion: 1\\nArchitecture: all\\nMaintainer: x <x@localhost>\\nDescription: x\\n"
+    program(
+        "apt-get",
+        f"mkdir -p t/DEBIAN; printf '{control}' >t/DEBIAN/control; "
+        "dpkg-deb -b t a2_1_all.deb >/dev/null; rm -r t",
+    )
+    with pytest.raises(MissingTool) as failure:
+        debian.unpack_packages(["a."], tmp_path / "tree")
+    assert "apt-get downloaded a2" in failure.value.evidence
+
+
+def test_the_kernels_source_is_the_running_suites_and_apt_is_asked_once(
+    tmp_path: Path, program: Program
+) -> None:
+    program("apt-cache", f"echo x >>{tmp_path}/calls; printf 'linux-source\n  Depends: linux-source-6.12\n'")
+    cache = Cache(tmp_path / "cache")
+    assert [debian_source_package(cache) for _ in range(2)] == ["linux-source-6.12"] * 2
+    assert (tmp_path / "calls").read_text() == "x\n"
 
 
 def test_the_root_file_system_is_small_and_the_same_when_built_twice(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ echo "$@" >>"$(dirname $0)/calls"
 case "$*" in
 *linux-image-cloud-amd64) echo "  Depends: {IMAGE}";;
 *{HEADERS}) printf '  Depends: {COMMON}\\n  Depends: {KBUILD}\\n  Depends: linux-compiler-gcc-12-x86\\n';;
-policy*) echo "  Candidate: 6.1.9-1";;
+policy*) printf '%s:\\n  Candidate: 6.1.9-1\\n' "$2";;
 esac
 """
 APT_GET = """\
@@ -95,7 +95,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
     lists = tmp_path / "lists"
     lists.mkdir()
-    monkeypatch.setattr(debian_kernel, "_APT_LISTS", lists)
+    monkeypatch.setattr(debian_kernel, "APT_LISTS", lists)
 
     def calls() -> int:
         return len((directory / "calls").read_text().splitlines())

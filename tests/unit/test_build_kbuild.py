@@ -30,6 +30,8 @@ make[3]: *** Waiting for unfinished jobs....
 make: *** [Makefile:238: __sub-make] Error 2
 """
 
+pytestmark = pytest.mark.needs("make")
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:

@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 
 from kmod_harness.build.kconfig import (
     KconfigError,
+    Renaming,
+    as_called_in,
+    concerning,
     defined_symbols,
     dropped,
     merge,
     parse_config,
     parse_fragment,
+    parse_renamings,
     setting,
 )
 
@@ -84,3 +88,39 @@ def test_a_merge_honours_every_request_and_keeps_the_rest(
 def test_symbols_are_found_in_kconfig_files() -> None:
     text = 'config SMP\n\tbool "x"\nmenuconfig PCI\n\tdepends on SMP\n  config DEEP\nconfigured FOO\n'
     assert defined_symbols(text) == {"SMP", "PCI", "DEEP"}
+
+
+RENAMED = (Renaming("RETPOLINE", "MITIGATION_RETPOLINE"), Renaming("TRUST_CPU", ""))
+
+
+def names(text: str, *defined: str) -> list[str]:
+    requests = parse_fragment(text, "f")
+    return [request.symbol for request in as_called_in(set(defined), requests, RENAMED)]
+
+
+def test_a_symbol_is_asked_for_by_the_name_that_this_kernel_has_for_it() -> None:
+    older, newer = "CONFIG_RETPOLINE=y\n", "CONFIG_MITIGATION_RETPOLINE=y\n"
+    assert names(older, "RETPOLINE") == names(newer, "RETPOLINE") == ["RETPOLINE"]
+    assert (
+        names(older, "MITIGATION_RETPOLINE")
+        == names(newer, "MITIGATION_RETPOLINE")
+        == ["MITIGATION_RETPOLINE"]
+    )
+
+
+def test_a_symbol_that_is_gone_is_not_asked_for() -> None:
+    assert names("CONFIG_TRUST_CPU=y\n", "SMP") == []
+    assert names("CONFIG_TRUST_CPU=y\n", "TRUST_CPU") == ["TRUST_CPU"]
+
+
+def test_a_symbol_that_no_kernel_has_stays_to_be_named() -> None:
+    assert names("CONFIG_RETPOLINE=y\nCONFIG_NONSENSE=y\n", "SMP") == ["RETPOLINE", "NONSENSE"]
+
+
+def test_only_renamings_of_what_is_asked_for_make_another_kernel() -> None:
+    assert concerning(RENAMED, parse_fragment("CONFIG_SMP=y\n", "f")) == ()
+    assert concerning(RENAMED, parse_fragment("CONFIG_MITIGATION_RETPOLINE=y\n", "f")) == RENAMED[:1]
+
+
+def test_the_table_of_renamings_says_older_newer_and_why() -> None:
+    assert parse_renamings("# head\n\nA  B  # why\nC  -\n") == (Renaming("A", "B"), Renaming("C", ""))

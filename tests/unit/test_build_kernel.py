@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
+from fake_programs import make_programs
 
+from kmod_harness.build import resources
 from kmod_harness.build.cache import Cache
 from kmod_harness.build.kernel import build_kernel, built_kernel
-from kmod_harness.build.kernels import Kernel
+from kmod_harness.build.kernels import Kernel, resolve_kernel
 from kmod_harness.build.modules import build_modules, build_modules_in_place
 from kmod_harness.errors import BuildFailed, Misuse
+from kmod_harness.spec import Spec
 
 #: A tree that takes kbuild's targets: Kconfig here drops KASAN and turns SWAP on; FAIL=y breaks the compile.
 MAKEFILE = """\
@@ -42,10 +46,21 @@ modules:
 \t@for c in $(M)/*.c; do cp $$c $${c%.c}.ko; echo $${c%.c}.ko >>$(M)/modules.order; done
 """
 
+pytestmark = pytest.mark.needs("gcc", "make")
+
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
+
+
+@pytest.fixture(autouse=True)
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel asks for is there; it is not looked for on the machine that runs the tests."""
+    programs = make_programs(tmp_path / "bin", "ld", "flex", "bison", "bc")
+    (programs / "gelf.h").touch()
+    monkeypatch.setenv("C_INCLUDE_PATH", str(programs))
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
 
 
 @pytest.fixture
@@ -84,6 +99,15 @@ def test_a_kernel_is_built_once_and_known_afterwards(tmp_path: Path, cache: Cach
     stamp = (build_dir / "vmlinux").stat().st_mtime_ns
     assert build_kernel(fragments, source=source, cache=cache) == build_dir
     assert (build_dir / "vmlinux").stat().st_mtime_ns == stamp
+
+
+def test_what_was_built_last_is_minimal_whatever_it_was_built_from(
+    tmp_path: Path, cache: Cache, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "minimal_config", lambda: fragment(tmp_path, "CONFIG_A=y\n"))
+    built = resolve_kernel(Spec(kernel="minimal"), build=True, source=source, cache=cache)
+    # `make demo KERNEL_SRC=`: the demo names no source, and builds no other kernel than this one
+    assert resolve_kernel(Spec(kernel="minimal"), build=True, cache=cache) == built
 
 
 def test_time_user_and_host_are_not_part_of_a_kernel(tmp_path: Path, cache: Cache, source: Path) -> None:

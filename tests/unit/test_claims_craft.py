@@ -22,6 +22,8 @@ int known(void) { return other(); }
 int init_module(void) { return _printk("known") + known(); }
 """
 
+pytestmark = pytest.mark.needs("gcc")
+
 
 @pytest.fixture(scope="module")
 def ko(tmp_path_factory: pytest.TempPathFactory) -> bytes:

@@ -12,6 +12,8 @@ from test_explain_page import HOSTILE
 
 from kmod_harness.explain import render
 
+pytestmark = pytest.mark.needs("chromium")
+
 PAGES_AND_WIDTHS = (
     *(("usual", width) for width in (320, 360, 768, 1280, 1920)),
     *((name, width) for name in ("hostile", "large", "little") for width in (360, 1280)),

@@ -42,6 +42,14 @@ esac
 """
 APT_CACHE = """\
 #!/bin/sh
+if [ "$1" = showpkg ]; then
+	shift
+	for name; do
+		printf 'Package: %s\nVersions: \nReverse Provides: \n' "$name"
+		[ ! -e {directory}/provided-"$name" ] || cat {directory}/provided-"$name"
+	done
+	exit
+fi
 shift
 for name; do
 	if grep -qx "$name" {directory}/lists; then
@@ -148,6 +156,12 @@ def test_a_package_that_no_archive_holds_is_named(machine: MachineOfSomebody) ->
     assert failed.returncode == 2
     assert "apt knows no package busybox" in failed.stderr
     assert machine.calls() == ["apt-get update"]
+
+
+def test_a_name_that_another_package_provides_is_known(machine: MachineOfSomebody) -> None:
+    machine.archive_holds("qemu", "headers")
+    (machine.directory / "provided-busybox").write_text("busybox2 1.0 (= 1.0)\n")
+    assert machine.install("run", "fetch").returncode == 0
 
 
 def test_declined_installs_name_every_missing_program(machine: MachineOfSomebody) -> None:

@@ -7,7 +7,6 @@ malformed frame that reaches further than it may is a report and not luck.
 from __future__ import annotations
 
 import random
-import shutil
 import struct
 import subprocess
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from kmod_harness.guest.protocol import (
     encode_run,
 )
 
-pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="the agent is C: needs gcc")
+pytestmark = pytest.mark.needs("gcc")
 
 SOURCE = agent_sources()[0].parent
 GETPID = 39

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -120,20 +119,18 @@ def shell_on_a_pty(
         yield shell
 
 
-SHELLS = {
-    "sh": ["/bin/sh"],
-    "bash": ["bash", "--norc", "--noprofile", "--noediting", "-i"],
-    "bash with line editing": ["bash", "--norc", "--noprofile", "-i"],
-    "busybox": ["busybox", "sh"],
-}
+NEEDS_BASH = pytest.mark.needs("bash")
+SHELLS = (
+    pytest.param(["/bin/sh"], id="sh"),
+    pytest.param(["bash", "--norc", "--noprofile", "--noediting", "-i"], id="bash", marks=NEEDS_BASH),
+    pytest.param(["bash", "--norc", "--noprofile", "-i"], id="bash with line editing", marks=NEEDS_BASH),
+    pytest.param(["busybox", "sh"], id="busybox", marks=pytest.mark.needs("busybox")),
+)
 
 
 @pytest.fixture(scope="module", params=SHELLS)
 def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
-    argv = SHELLS[request.param]
-    if shutil.which(argv[0]) is None:
-        pytest.skip(f"this machine has no {argv[0]}")
-    with shell_on_a_pty(argv) as shell:
+    with shell_on_a_pty(request.param) as shell:
         yield shell
 
 
@@ -287,6 +284,7 @@ def test_any_prompt_will_do(prompt: str) -> None:
         exercise(shell)
 
 
+@NEEDS_BASH
 def test_a_terminal_that_echoes_whatever_it_is_told() -> None:
     def echoing(data: bytes) -> Iterator[bytes]:
         yield data

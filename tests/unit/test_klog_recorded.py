@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.klog import Splat, find_splats, parse_console
+from needs.catalogue import RECORDED_LOGS
 
-LOGS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "kernel-logs"
-
-if not LOGS.is_dir():
-    pytest.skip(f"the recorded logs are not here: {LOGS}", allow_module_level=True)
+pytestmark = pytest.mark.needs("recorded logs")
 
 #: Start of the expected title -> kind; the type LOCKDEP and "WARNING" are looked at before.
 KINDS = {
@@ -65,7 +63,7 @@ def expected_kind(title: str, type_: str) -> str:
 @pytest.fixture(scope="module")
 def readings() -> dict[str, tuple[dict[str, str], tuple[Splat, ...]]]:
     result = {}
-    for path in sorted(LOGS.iterdir()):
+    for path in sorted(RECORDED_LOGS.iterdir()):
         if path.name != "README.md":
             fields, log = read_log(path)
             result[path.name] = (fields, find_splats(parse_console(log)))
@@ -117,7 +115,7 @@ def test_the_guilty_function_is_right_in_90_percent(readings) -> None:
 
 
 def test_the_time_is_linear_in_the_logs_size() -> None:
-    log = b"".join(read_log(path)[1] for path in sorted(LOGS.iterdir()) if path.name != "README.md")
+    log = b"".join(read_log(path)[1] for path in sorted(RECORDED_LOGS.iterdir()) if path.name != "README.md")
     times = []
     for repeat in (1, 4):
         start = time.process_time()

@@ -38,6 +38,8 @@ SECTION("__ksymtab_gpl") char __ksymtab_tiny_gpl[12];
 SECTION("__versions") struct { unsigned long crc; char name[56]; } ver[] = {{0x12345678, "_printk"}};
 """
 
+pytestmark = pytest.mark.needs("binutils", "gcc")
+
 
 def compile_object(directory: Path, source: str, *flags: str, name: str = "tiny.ko") -> Path:
     (directory / "source.c").write_text(source)

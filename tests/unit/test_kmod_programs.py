@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from kmod_harness.kmod import ProgramFileError, ProgramNeeds, missing_in, program_needs
 
+pytestmark = pytest.mark.needs("gcc")
+
 
 def build(directory: Path, *flags: str) -> bytes:
     (directory / "p.c").write_text("int main(void) { return 0; }")

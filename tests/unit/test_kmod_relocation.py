@@ -89,6 +89,8 @@ KNOWN = {
 }
 CORE, INIT = 0xFFFFFFFFC0100000, 0xFFFFFFFFC0203000
 
+pytestmark = pytest.mark.needs("binutils", "gcc")
+
 
 def assemble(directory: Path, source: str) -> KernelModule:
     (directory / "tiny.s").write_text(source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -34,9 +33,7 @@ def kvm_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: path == "/dev/kvm" or access(path, mode))
 
 
-@pytest.mark.skipif(
-    not (shutil.which("as") and shutil.which("ld")), reason="binutils assemble the probe's source"
-)
+@pytest.mark.needs("binutils")
 def test_the_probes_bytes_are_its_source_assembled(tmp_path: Path) -> None:
     source = Path(accelerator.__file__).with_name("probe.S")
     subprocess.run(["as", "--64", source, "-o", tmp_path / "p.o"], check=True)
@@ -46,7 +43,7 @@ def test_the_probes_bytes_are_its_source_assembled(tmp_path: Path) -> None:
     assert (tmp_path / "p.rom").read_bytes() == probe_rom()
 
 
-@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs QEMU")
+@pytest.mark.needs("QEMU")
 def test_the_probe_ends_with_its_status_under_emulation(tmp_path: Path) -> None:
     rom = tmp_path / "probe.rom"
     rom.write_bytes(probe_rom())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from kmod_harness.errors import Misuse
 from kmod_harness.machine.disks import DiskFile, disk_argv, make_overlays, overlay_path
 from kmod_harness.spec import Disk, Spec, SpecError, parse_disk
 
-needs_qemu_img = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-utils is not installed")
+needs_qemu_img = pytest.mark.needs("qemu-img")
 
 
 @given(

@@ -18,6 +18,8 @@ from kmod_harness.machine.kernel_identity import (
     read_vmlinux_notes,
 )
 
+pytestmark = pytest.mark.needs("gcc")
+
 
 def note(name: bytes, kind: int, content: bytes) -> bytes:
     def padded(data: bytes) -> bytes:

@@ -74,7 +74,8 @@ def test_a_pytest_killed_from_outside_is_a_set_up_error_with_its_signal(tmp_path
     assert "-9" in killed.verdict.trouble
 
 
-def test_a_pytest_past_its_limit_is_interrupted_and_a_hang(tmp_path: Path) -> None:
+@pytest.mark.parametrize("here", [signal.default_int_handler, signal.SIG_IGN], ids=["", "nohup"])
+def test_a_pytest_past_its_limit_is_interrupted_and_a_hang(tmp_path: Path, here: signal.Handlers) -> None:
     behaviour = """\
 try:
     signal.pause()
@@ -83,7 +84,11 @@ except KeyboardInterrupt:
     sys.exit(2)
 """
     run = fake_pytest(tmp_path, behaviour)
-    hung = run_cell(CELL, CellRun(run.suite, limit=0.5, pytest=run.pytest), tmp_path / "cell")
+    before = signal.signal(signal.SIGINT, here)
+    try:
+        hung = run_cell(CELL, CellRun(run.suite, limit=0.5, pytest=run.pytest), tmp_path / "cell")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert hung.verdict.outcome is Outcome.HANG
     assert "within 0.5 seconds" in hung.verdict.trouble
     assert hung.verdict.not_passed[0].outcome is Outcome.FAILED

@@ -43,6 +43,8 @@ int demo_twin(int a) { return divide(a, 3); }
 #: There is padding between functions, as with the kernel's -O2.
 ALIGNED = ["-falign-functions=64"]
 
+pytestmark = pytest.mark.needs("binutils", "gcc")
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> KernelModule:

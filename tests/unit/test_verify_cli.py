@@ -12,7 +12,7 @@ from verify_images import TEXT, linked
 from kmod_harness.cli.verify_json import as_json
 from kmod_harness.cli.verify_record import VerifyRecord
 from kmod_harness.cli.verify_request import is_path
-from kmod_harness.cli.verify_show import last_line, show, troubles
+from kmod_harness.cli.verify_show import last_line, show
 from kmod_harness.errors import KernelPanic, Misuse, QemuDied
 from kmod_harness.klog import Outcome
 from kmod_harness.kmod.elf import Symbol
@@ -95,18 +95,6 @@ def test_a_finding_is_shown_with_symbol_line_bytes_and_code(capsys: pytest.Captu
     for text in ("f+0x0/0x6 at 0xffffffffc0100000", "f.c:7", "should be 0f", "is        cc", "int3"):
         assert text in out
     assert "1 finding in m" in last_line(record, Outcome.FAILED)
-
-
-def test_without_capstone_the_bytes_alone_are_shown_and_it_says_so(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "capstone", None)
-    record = VerifyRecord(report=report(FINDING))
-    show(record.report, record, differences=True)  # type: ignore[arg-type]
-    assert "e8 01 02 03 04" in capsys.readouterr().out
-    assert any("capstone is not installed" in line for line in troubles(record))
 
 
 def test_the_json_object_is_json_and_complete() -> None:

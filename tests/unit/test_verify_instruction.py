@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import capstone
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -69,12 +70,12 @@ OPCODE = st.integers(0, 255).filter(
 )
 
 
+@pytest.mark.needs("capstone")
 @settings(max_examples=500)
 @given(PREFIX, REX, MAP, OPCODE, st.binary(min_size=LONGEST, max_size=LONGEST))
 def test_capstone_agrees_wherever_it_knows_the_instruction(
     prefix: bytes, rex: bytes, table: bytes, opcode: int, rest: bytes
 ) -> None:
-    capstone = pytest.importorskip("capstone")
     code = (prefix + rex + table + bytes((opcode,)) + rest)[:LONGEST]
     known = next(capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64).disasm_lite(code, 0, 1), None)
     assume(known is not None)

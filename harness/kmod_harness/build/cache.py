@@ -18,11 +18,13 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import Misuse
+from .disk_usage import disk_usage
 from .place import cache_root
 
 #: Bytes the store may hold before the least recently used entries go: room for about 20 kernels.
@@ -42,7 +44,8 @@ def digest_of(*parts: str | bytes) -> str:
     """Returns 20 hexadecimal digits that stand for these parts, in this order."""
     total = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        # a path may hold bytes that are no text (PEP 383)
+        data = part.encode(errors="surrogateescape") if isinstance(part, str) else part
         total.update(len(data).to_bytes(8, "big") + data)
     return total.hexdigest()[:20]
 
@@ -58,6 +61,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_bytes(data)
     scratch.replace(path)
+
+
+class CacheUnusable(Misuse):
+    """The store cannot be read, or lacks something and cannot be written: another user's, read-only, full."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class CacheEntry:
     def size(self) -> int:
         """Returns the bytes it occupied on disk when it was finished (hard links counted once)."""
         known = self.manifest.get("bytes")
-        return known if isinstance(known, int) else _disk_usage(self.path)
+        return known if isinstance(known, int) else disk_usage(self.path)
 
 
 @dataclass(frozen=True)
@@ -96,12 +103,18 @@ class Cache:
     max_bytes: int = DEFAULT_MAX_BYTES
 
     def find(self, kind: str, key: str) -> Path | None:
-        """Returns the directory of a complete entry, marked as used now, or None."""
+        """Returns the directory of a complete entry, marked as used now, or None.
+
+        What is in a read-only store is found too. Raises CacheUnusable.
+        """
         path = self._path(kind, key)
         try:
             os.utime(path / MANIFEST)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            if not os.access(path / MANIFEST, os.R_OK):
+                raise self._unusable("cannot be read", error) from error
         return path
 
     def entry(self, kind: str, key: str, build: Builder, *, say: Callable[[str], None] | None = None) -> Path:
@@ -109,7 +122,7 @@ class Cache:
 
         Another process that builds the same entry is waited for, and `say` (default: a line on
         standard error) is told so. When `build` raises, the directory is removed. A finished
-        build keeps the whole store within its bound.
+        build keeps the whole store within its bound. Raises CacheUnusable.
         """
         known = self.find(kind, key)
         if known is not None:
@@ -119,10 +132,11 @@ class Cache:
             known = self.find(kind, key)
             if known is not None:
                 return known
-            _remove(path)
-            path.mkdir(parents=True, mode=0o700)
+            with self._written(lacks=f"{kind}/{key}"):
+                _remove(path)
+                path.mkdir(parents=True, mode=0o700)
             try:
-                manifest = {**build(path), "kind": kind, "key": key, "bytes": _disk_usage(path)}
+                manifest = {**build(path), "kind": kind, "key": key, "bytes": disk_usage(path)}
                 text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
                 write_atomically(path / MANIFEST, text.encode())
             except BaseException:
@@ -157,7 +171,7 @@ class Cache:
 
         path = self._path(kind, key)
         try:
-            with FileLock(self._lock_file(kind, key), blocking=False):
+            with self._written(), FileLock(self._lock_file(kind, key), blocking=False):
                 if _used(path) > unused_since:
                     return False
                 _remove(path)
@@ -195,30 +209,44 @@ class Cache:
 
     def log_path(self, kind: str, key: str) -> Path:
         """Returns where a build's log goes, so that it outlives a failed entry."""
-        return self._directory("logs") / f"{_checked(kind)}-{_checked(key)}.log"
+        with self._written():
+            return self._directory("logs") / f"{_checked(kind)}-{_checked(key)}.log"
 
     def measure(self, kind: str, key: str) -> None:
         """Notes how large an entry is now, for one that grows after it was made."""
         path = self._path(kind, key)
-        manifest = {**(_read_manifest(path) or {}), "bytes": _disk_usage(path)}
+        manifest = {**(_read_manifest(path) or {}), "bytes": disk_usage(path)}
         write_atomically(path / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
 
     def aside(self, path: Path) -> Path:
         """Moves a file that must not be used, but may be looked at, out of its place; returns the new one."""
-        new = self._directory("aside") / f"{path.name}.{time.time_ns()}"
-        path.replace(new)
+        with self._written():
+            new = self._directory("aside") / f"{path.name}.{time.time_ns()}"
+            path.replace(new)
         return new
 
     def pointer(self, name: str) -> str:
         """Returns the text last written by `point`, or ""."""
         try:
-            return (self.root / "pointers" / _checked(name)).read_text()
+            return (self.root / "pointers" / _checked(name)).read_bytes().decode(errors="surrogateescape")
         except OSError:
             return ""
 
     def point(self, name: str, text: str) -> None:
-        """Remembers a short text under a name: which of several entries is the current one."""
-        write_atomically(self._directory("pointers") / _checked(name), text.encode())
+        """Remembers a short text under a name: which of several entries is the current one.
+
+        Raises CacheUnusable, unless that text is there already.
+        """
+        if self.pointer(name) == text:
+            return
+        with self._written():
+            data = text.encode(errors="surrogateescape")
+            write_atomically(self._directory("pointers") / _checked(name), data)
+
+    def note(self, name: str, text: str) -> None:
+        """As `point`, for what is found out again where it is not remembered: a read-only store forgets."""
+        with contextlib.suppress(CacheUnusable):
+            self.point(name, text)
 
     def _path(self, kind: str, key: str) -> Path:
         return self.root / _checked(kind) / _checked(key)
@@ -230,15 +258,34 @@ class Cache:
         path.mkdir(exist_ok=True)
         return path
 
+    @contextlib.contextmanager
+    def _written(self, *, lacks: str = "") -> Iterator[None]:
+        """What is written inside is the store's own: where that cannot be, CacheUnusable says so."""
+        try:
+            yield
+        except TimeoutError:
+            # a lock that another process holds
+            raise
+        except OSError as error:
+            why = f"lacks {lacks} and cannot be written" if lacks else "cannot be written"
+            raise self._unusable(why, error) from error
+
+    def _unusable(self, why: str, error: OSError) -> CacheUnusable:
+        return CacheUnusable(
+            f"the cache {self.root} {why}: {error.strerror}",
+            advice="set XDG_CACHE_HOME to a directory of yours, with room for a kernel (1.6 GB)",
+        )
+
     def _lock_file(self, kind: str, key: str) -> Path:
         return self._directory("locks") / f"{_checked(kind)}-{_checked(key)}.lock"
 
     def _lock(self, kind: str, key: str, say: Callable[[str], None]) -> AbstractContextManager[object]:
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self._lock_file(kind, key))
         try:
-            return lock.acquire(blocking=False)
+            with self._written(lacks=f"{kind}/{key}"):
+                lock = FileLock(self._lock_file(kind, key))
+                return lock.acquire(blocking=False)
         except Timeout:
             say(f"another process is building {kind} {key}: waiting for it")
             return lock.acquire()
@@ -290,24 +337,3 @@ def _remove(path: Path) -> None:
     """Removes a directory so that no reader ever sees half of it: the manifest goes first."""
     (path / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
-
-
-def _disk_usage(path: Path) -> int:
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    stack = [str(path)]
-    while stack:
-        try:
-            with os.scandir(stack.pop()) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    if (status.st_dev, status.st_ino) in seen:
-                        continue
-                    if status.st_nlink > 1:
-                        seen.add((status.st_dev, status.st_ino))
-                    total += status.st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        stack.append(entry.path)
-        except OSError:
-            continue
-    return total

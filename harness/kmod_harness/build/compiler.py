@@ -30,7 +30,7 @@ def compiler_version() -> str:
         ) from None
     version = f"{COMPILER} {answer.stdout.strip()}"
     if pointer:
-        default_cache().point(pointer, version)
+        default_cache().note(pointer, version)
     return version
 
 

@@ -71,7 +71,7 @@ def _image(file: Path, format: str, cache: Cache) -> _Image:
         return _Image(**json.loads(text))
     image = _read(file, format)
     if time.time() - max(times) / 1e9 > _SETTLED_SECONDS:
-        cache.point(known, json.dumps(asdict(image)))
+        cache.note(known, json.dumps(asdict(image)))
     return image
 
 

@@ -165,7 +165,7 @@ def channel_modules(
     if lines and all(Path(line).is_file() for line in lines):
         return tuple(Path(line) for line in lines[1:])
     files = _modules_of(drivers, kernel.modules_dir)
-    cache.point(known, "\n".join(map(str, (order, *files))))
+    cache.note(known, "\n".join(map(str, (order, *files))))
     return files
 
 

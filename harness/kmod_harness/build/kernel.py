@@ -121,7 +121,8 @@ def configure(
 ) -> dict[str, str]:
     """Writes `build_dir/.config` (tinyconfig, requests over it) and returns its symbols.
 
-    What is asked by a name of another release is asked by this kernel's own. Raises BuildFailed naming every request that Kconfig did not honour, and what came out.
+    What is asked by a name of another release is asked by this kernel's own. Raises BuildFailed
+    naming every request that Kconfig did not honour, and what came out.
     """
     require_tools(_TOOLS)
     defined = _defined_symbols(tree.directory)

@@ -39,15 +39,16 @@ def resolve_kernel(
     *,
     module_release: str = "",
     build: bool = False,
-    source: str | Path = "",
+    source: str | Path | None = None,
     cache: Cache | None = None,
 ) -> Kernel:
     """Returns the kernel a spec names; with `build=True` builds or downloads it when it is missing.
 
     `spec.kernel` "" means the known kernel whose release is `module_release` (a module's
-    vermagic), else `minimal`. `source` is the tree or tarball to build from (default:
-    Debian's). Raises Misuse when a path is wrong or a kernel was not built, with the command
-    that builds it; BuildFailed when building fails.
+    vermagic), else `minimal`. `source` is the tree or tarball to build from, "" Debian's; None
+    takes what was built last, from whatever source, else builds Debian's. Raises Misuse when a
+    path is wrong or a kernel was not built, with the command that builds it; BuildFailed when
+    building fails.
     """
     cache = cache or default_cache()
     name = spec.kernel
@@ -97,17 +98,16 @@ def _built(cache: Cache) -> tuple[Kernel, ...]:
     return tuple(_in_build_dir(entry.path / "build") for entry in entries)
 
 
-def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path, cache: Cache) -> Kernel:
+def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path | None, cache: Cache) -> Kernel:
     from .kernel import build_kernel, built_kernel
-    from .resources import minimal_config
+    from .resources import kconfig_fragment, minimal_config
 
-    fragments = (minimal_config(), *(_fragment(path) for path in kconfig))
-    if build:
-        build_dir: Path | None = build_kernel(fragments, source=source, cache=cache)
-    else:
-        build_dir = built_kernel(fragments, cache=cache)
+    fragments = (minimal_config(), *map(kconfig_fragment, kconfig))
+    build_dir = built_kernel(fragments, cache=cache) if source is None or not build else None
+    if build_dir is None and build:
+        build_dir = build_kernel(fragments, source=source or "", cache=cache)
     if build_dir is None:
-        options = "".join(f" --kconfig {path}" for path in kconfig)
+        options = "".join(f" --kconfig {fragment}" for fragment in kconfig)
         raise Misuse(
             "the minimal kernel is not built yet" + (" with these fragments" if kconfig else ""),
             evidence="\n".join(map(str, fragments)),
@@ -225,13 +225,6 @@ def kernel_in_build_dir(build_dir: Path, *, name: str) -> Kernel:
         modules_dir=build_dir if has_modules else None,
         symvers=_existing(build_dir / "Module.symvers"),
     )
-
-
-def _fragment(path: str) -> Path:
-    fragment = Path(path)
-    if not fragment.is_file():
-        raise Misuse(f"there is no Kconfig fragment {path}; expected a file of CONFIG_ lines")
-    return fragment.absolute()
 
 
 def _existing(path: Path) -> Path | None:

@@ -29,8 +29,7 @@ def remembered(what: str, files: Sequence[Path], find: Callable[[], T], cache: C
             found: T = kept["found"]
             return found
     found = find()
-    with contextlib.suppress(OSError):
-        cache.point(name, json.dumps({"files": identity, "found": found}))
+    cache.note(name, json.dumps({"files": identity, "found": found}))
     return found
 
 

@@ -39,6 +39,33 @@ def minimal_config() -> Path:
     return data_directory("kernel-config") / "minimal.config"
 
 
+def fragment_names() -> tuple[str, ...]:
+    """Returns the names of the Kconfig fragments that come with the project: `debug`, `kasan`, ..."""
+    directory = data_directory("kernel-config")
+    return tuple(sorted(path.stem for path in directory.glob("*.config") if path != minimal_config()))
+
+
+def kconfig_fragment(name: str) -> Path:
+    """Returns the fragment that a name of fragment_names() or a path means, absolute.
+
+    A name comes before a file of that name, which `./NAME` means. Raises Misuse, with the names, for neither.
+    """
+    if name in fragment_names():
+        return data_directory("kernel-config") / f"{name}.config"
+    fragment = Path(name)
+    try:
+        if fragment.is_file():
+            return fragment.absolute()
+        evidence = ""
+    except OSError as error:
+        evidence = str(error)
+    raise Misuse(
+        f"there is no Kconfig fragment {name}; expected a name or a file of CONFIG_ lines",
+        evidence=evidence,
+        advice=f"the names: {', '.join(fragment_names())}",
+    )
+
+
 def agent_sources() -> tuple[Path, ...]:
     """Returns the C files and headers of the guest's agent, sorted by name."""
     directory = _PACKAGE / "guest" / "agent_src"

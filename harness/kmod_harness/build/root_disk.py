@@ -37,5 +37,5 @@ def require_driver(kernel: Kernel, rootfs: Path) -> None:
         raise Misuse(
             f"{rootfs} is an ext4 disk, and the kernel {kernel.name} ({kernel.release}) has no ext4",
             evidence=f"# CONFIG_EXT4_FS is not set, in {kernel.config}",
-            advice="--kconfig kernel-config/ext4.config builds one that has it; --kernel debian has it too",
+            advice="--kconfig ext4 builds one that has it; --kernel debian has it too",
         )

@@ -7,6 +7,7 @@ this very template, does it become the run's guest; else it is killed, and nothi
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import zlib
@@ -38,8 +39,7 @@ class Ahead:
 
     def __init__(self, words: Sequence[str]) -> None:
         # what stands behind `--` runs in the guest, and does not choose it
-        self._key = [os.getcwd(), *words[: words.index("--") if "--" in words else None]]
-        self._slot = cache_root() / "ahead" / f"{zlib.crc32(repr(self._key).encode()) % _SLOTS}.json"
+        self._words = words[: words.index("--") if "--" in words else None]
         self._kept: dict[str, Any] = {}
         self._machine: Machine | None = None
         self._waking: Waking | None = None
@@ -67,11 +67,21 @@ class Ahead:
         if machine is not None:
             machine.close()
 
+    @functools.cached_property
+    def _key(self) -> list[str]:
+        return [os.getcwd(), *self._words]
+
+    @functools.cached_property
+    def _slot(self) -> Path:
+        """The file for this command line. Raises OSError, Misuse: no directory here, none for the cache."""
+        return cache_root() / "ahead" / f"{zlib.crc32(repr(self._key).encode()) % _SLOTS}.json"
+
     def _start(self) -> None:
-        kept = json.loads(self._slot.read_bytes())
+        slot = self._slot
+        kept = json.loads(slot.read_bytes())
         template = Path(kept["template"])
         # it holds a command line that is executed: nobody else may have written it
-        status = os.stat(self._slot)
+        status = os.stat(slot)
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
             return
         if kept["key"] != self._key or _identity(template) != kept["identity"]:
@@ -113,13 +123,16 @@ class Ahead:
 
     def remember(self, prepared: Prepared, template: Template) -> None:
         """Keeps what this command line led to, for the next time."""
-        about = self._about(prepared, template)
         # a disk has a layer of its own to be made: such a run takes its time
-        if about == self._kept or prepared.disks:
+        if prepared.disks:
             return
         from ..build.cache import write_atomically
 
+        # a working directory that is gone cannot be remembered, a cache that is read-only cannot remember
         with contextlib.suppress(OSError):
+            about = self._about(prepared, template)
+            if about == self._kept:
+                return
             self._slot.parent.mkdir(mode=0o700, exist_ok=True)
             write_atomically(self._slot, json.dumps(about).encode())
 

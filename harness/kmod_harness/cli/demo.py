@@ -14,7 +14,9 @@ def add_parser(commands: Any) -> None:
     )
     add_machine_options(parser)
     parser.add_argument(
-        "--source", default="", metavar="DIR|TARBALL", help="kernel source (default: Debian's)"
+        "--source",
+        metavar="DIR|TARBALL",
+        help="kernel source (default: what `minimal` was built from last, else Debian's)",
     )
     parser.set_defaults(execute=execute, parser=parser)
 

@@ -1,129 +1,139 @@
-"""`kmod-harness doctor`: what is there, what is missing, and whether `run` could work."""
+"""`kmod-harness doctor`: what is there, what is missing, which package brings it, and what can work now."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..build.packages import Requirement
+    from .doctor_parts import Finding
+    from .doctor_works import Work
+
+_WIDTH = 80
+_EPILOG = """\
+WORK: run, verify, explain, debug, disks (--disk), modules, kernel (kernel build
+minimal), debian (--kernel debian), buildroot; in a checkout test and lint too.
+Without one all of them are looked at, and what is there is not listed.
+
+exit status: 0 when each WORK (without one: run) could work now, else 2"""
 
 
 def add_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        "doctor",
-        help="show what is there and what is missing",
-        epilog="exit status: 0 when `run` could work now, else 2",
-    )
+    parser = commands.add_parser("doctor", help="show what is there and what is missing", epilog=_EPILOG)
+    parser.add_argument("works", nargs="*", metavar="WORK", help="what you want to do (default: anything)")
     parser.set_defaults(execute=execute, parser=parser)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line: `state` is ok, -- (missing, not needed by `run`) or MISSING."""
-
-    state: str
-    subject: str
-    text: str
-
-
-#: Program -> Debian package and what it is for. Only QEMU and, for a first run, gcc are needed by `run`.
-_PROGRAMS = (
-    ("make", "make", "builds kernels and modules"),
-    ("ld", "binutils", "builds kernels and modules"),
-    ("flex", "flex", "builds kernels"),
-    ("bison", "bison", "builds kernels"),
-    ("bc", "bc", "builds kernels"),
-    ("gdb", "gdb", "debugs a guest's kernel"),
-    ("apt-get", "apt", "downloads Debian's kernels and packages"),
-    ("dpkg-deb", "dpkg", "unpacks Debian's packages"),
-)
-
-
 def execute(args: argparse.Namespace) -> int:
-    """Prints the findings; returns 0 when a guest could be booted now, else 2."""
-    from ..errors import ExitStatus
+    """Prints the findings; returns 0 when what was asked for could work now, else 2. Raises Misuse."""
+    from ..build.packages import found, requirements
+    from ..build.resources import checkout
+    from ..errors import ExitStatus, Misuse
+    from .doctor_parts import cache, does_without_pahole, look, qemu
+    from .doctor_works import CHECKOUT_WORKS, WORKS, needed, with_what_they_stand_on
 
-    findings = [*_qemu(), *_builder(), *_programs(), *_kernels(), _cache()]
-    width = max(len(finding.subject) for finding in findings)
-    for finding in findings:
-        print(f"{finding.state:<8}{finding.subject:<{width}}  {finding.text}")
-    missing = [finding.subject for finding in findings if finding.state == "MISSING"]
-    if missing:
-        print(f"doctor: `run` cannot work yet: {', '.join(missing)}")
-        return int(ExitStatus.USAGE)
-    print("doctor: `run` can work")
-    return 0
+    known = WORKS + (CHECKOUT_WORKS if checkout() else ())
+    names = [work.name for work in known]
+    unknown = [name for name in args.works if name not in names]
+    if unknown:
+        raise Misuse(f"doctor knows no work {unknown[0]!r}", advice=f"one of: {', '.join(names)}")
+    works = with_what_they_stand_on(args.works or names, known)
 
+    parts = {part: look(part) for work in works for part in work.parts}
+    missing_parts = [part for part, findings in parts.items() if not all(one.there for one in findings)]
+    listed = requirements()
+    spared = {"pahole"} if does_without_pahole() else set()
+    wanted = {
+        work.name: [one for one in needed(work, listed, missing_parts) if one.check not in spared]
+        for work in works
+    }
+    places = {one.check: found(one.check) for ones in wanted.values() for one in ones}
+    missing = _each_once(one for ones in wanted.values() for one in ones if not places[one.check])
+    obstacles = _obstacles(works, missing_parts, wanted, places)
 
-def _qemu() -> list[Finding]:
-    import subprocess
-
-    from ..build.cache import default_cache
-    from ..errors import MissingTool
-    from ..machine import choose_accelerator, find_qemu
-
-    try:
-        qemu = find_qemu()
-    except MissingTool as error:
-        return [Finding("MISSING", "qemu-system-x86_64", f"{error.advice}")]
-    said = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=False).stdout
-    version = said.splitlines()[0] if said else "does not tell its version"
-    accelerator = choose_accelerator(qemu, "auto", default_cache().root)
-    return [
-        Finding("ok", "qemu-system-x86_64", f"{qemu}: {version}"),
-        Finding("ok", "accelerator", f"{accelerator.name}: {accelerator.reason}"),
-    ]
-
-
-def _builder() -> list[Finding]:
-    """What every boot needs built once: the agent and the root file system."""
-    from ..build.agent import compile_agent
-    from ..build.cache import default_cache
-    from ..build.rootfs import embedded_rootfs
-    from ..errors import KmodHarnessError
-
-    found = []
-    for subject, build in (("guest agent", compile_agent), ("root file system", embedded_rootfs)):
-        try:
-            found.append(Finding("ok", subject, str(build(default_cache()))))
-        except KmodHarnessError as error:
-            found.append(Finding("MISSING", subject, str(error).replace("\n", " ")))
-    return found
+    findings = [*qemu(), *(one for found_parts in parts.values() for one in found_parts), cache()]
+    if args.works:
+        findings += _there(wanted, places)
+    findings += (_not_there(one, wanted) for one in missing)
+    show(findings, works, obstacles, missing)
+    return int(ExitStatus.USAGE if any(obstacles[name] for name in args.works or ["run"]) else 0)
 
 
-def _programs() -> list[Finding]:
+def show(
+    findings: Sequence[Finding],
+    works: Sequence[Work],
+    obstacles: Mapping[str, Sequence[str]],
+    missing: Sequence[Requirement],
+) -> None:
+    """Prints a row for each finding, a verdict for each work, and the commands that bring what is missing."""
     import shutil
 
-    found = []
-    for program, package, purpose in _PROGRAMS:
-        path = shutil.which(program)
-        if path:
-            found.append(Finding("ok", program, path))
-        else:
-            found.append(Finding("--", program, f"{purpose}: apt-get install {package}"))
-    return found
+    from ..build.resources import checkout
+    from .doctor_works import install_advice
+
+    width = max(len(one.subject) for one in findings)
+    for one in findings:
+        print(_wrapped(f"{'ok' if one.there else 'missing':<9}{one.subject:<{width}}  ", one.text))
+    print()
+    for work in works:
+        lacks = obstacles[work.name]
+        print(_wrapped(f"{work.name:<11}", f"not yet: {', '.join(lacks)}" if lacks else "can work"))
+    apt = shutil.which("apt-get") is not None
+    for words, commands in install_advice(missing, apt=apt, checkout=checkout() is not None):
+        print(f"-> {words}")
+        for command in commands:
+            print(_wrapped("   ", command, end=" \\"))
 
 
-def _kernels() -> list[Finding]:
-    from ..build.kernels import known_kernels
+def _obstacles(
+    works: Sequence[Work],
+    missing_parts: Sequence[str],
+    wanted: Mapping[str, Sequence[Requirement]],
+    places: Mapping[str, str],
+) -> dict[str, list[str]]:
+    """Returns for each work what it lacks, what it stands on included."""
+    lacks: dict[str, list[str]] = {}
+    for work in works:  # one stands on those before it
+        parts = (part for part in work.parts if part in missing_parts)
+        programs = (one.subject for one in wanted[work.name] if not places[one.check])
+        below = (subject for name in work.stands_on for subject in lacks[name])
+        lacks[work.name] = list(dict.fromkeys((*below, *parts, *programs)))
+    return lacks
 
-    kernels = known_kernels()
-    if not kernels:
-        advice = "kmod-harness kernel build minimal (minutes), or kernel build debian (seconds)"
-        return [Finding("MISSING", "a kernel", advice)]
-    return [
-        Finding(
-            "ok",
-            f"kernel {kernel.name}",
-            f"{kernel.release}" + ("" if kernel.build_dir else " (no headers: builds no modules)"),
-        )
-        for kernel in kernels
-    ]
+
+def _there(wanted: Mapping[str, Sequence[Requirement]], places: Mapping[str, str]) -> Iterator[Finding]:
+    from .doctor_parts import Finding
+
+    for one in _each_once(one for ones in wanted.values() for one in ones if places[one.check]):
+        yield Finding(one.subject, places[one.check])
 
 
-def _cache() -> Finding:
-    from ..build.cache import default_cache
-    from .cache import format_bytes
+def _not_there(missing: Requirement, wanted: Mapping[str, Sequence[Requirement]]) -> Finding:
+    from .doctor_parts import Finding
 
-    cache = default_cache()
-    total = sum(entry.size() for entry in cache.entries())
-    return Finding("ok", "cache", f"{format_bytes(total)} of {format_bytes(cache.max_bytes)} in {cache.root}")
+    works = [name for name, ones in wanted.items() if any(one.check == missing.check for one in ones)]
+    return Finding(missing.subject, f"package {missing.package}; for {', '.join(works)}", there=False)
+
+
+def _each_once(ones: Iterable[Requirement]) -> list[Requirement]:
+    by_check: dict[str, Requirement] = {}
+    for one in ones:
+        by_check.setdefault(one.check, one)
+    return list(by_check.values())
+
+
+def _wrapped(head: str, text: str, end: str = "") -> str:
+    """Returns it in lines of 80; `end`: what each but the last ends with."""
+    import textwrap
+
+    lines = textwrap.wrap(
+        text,
+        _WIDTH - len(end),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"{end}\n".join(lines)

@@ -74,15 +74,9 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Runs the experiments, writes the page, prints its path and what it says; returns the exit status."""
-    from ..errors import ExitStatus, MissingTool
+    from ..errors import ExitStatus
+    from ..explain import write_page
     from ..klog import outcome_of
-
-    try:
-        from ..explain import write_page
-    except ModuleNotFoundError as error:
-        if error.name not in ("jinja2", "markupsafe"):
-            raise
-        raise MissingTool("the page needs jinja2", advice="pip install 'kmod-harness[explain]'") from None
     from .explain_request import read_request
 
     started = time.monotonic()

@@ -91,6 +91,7 @@ def _add_kconfig(parser: argparse.ArgumentParser) -> None:
         "--kconfig",
         action="append",
         default=[],
-        metavar="FILE",
-        help="Kconfig fragment over the minimal configuration; may be repeated",
+        metavar="NAME|FILE",
+        help="Kconfig fragment over the minimal configuration; may be repeated. "
+        "NAME: debug, kasan, lockdep, kmemleak, ubsan, kcsan, ext4, no-kaslr",
     )

@@ -22,8 +22,9 @@ def add_kernel_option(parser: argparse.ArgumentParser) -> None:
         "--kconfig",
         action="append",
         default=[],
-        metavar="FILE",
-        help="Kconfig fragment over the minimal configuration; may be repeated (builds another kernel)",
+        metavar="NAME|FILE",
+        help="Kconfig fragment over the minimal configuration, which makes another kernel; may be repeated. "
+        "NAME: debug, kasan, lockdep, kmemleak, ubsan, kcsan, ext4, no-kaslr",
     )
 
 

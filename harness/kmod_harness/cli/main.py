@@ -5,17 +5,16 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import ExitStatus, KmodHarnessError
+from ..errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 from .signals import Terminated, terminating_signals
+from .streams import drop_output, prepare_streams
 
 if TYPE_CHECKING:
     from .ahead import Ahead
-    from .parser import UsageError
 
 #: Objects made between two searches for cycles; Python's own 700 has a `run` search 50 times.
 _GC_THRESHOLD = 100_000
@@ -25,17 +24,16 @@ BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status; nothing but a bug of ours gives a traceback."""
+    """Runs one command and returns its exit status; nothing gives a traceback, not even a bug of ours."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         # 30 ms of a `run`, half of them at its end: a process of our own leaves its memory to the kernel
         gc.set_threshold(_GC_THRESHOLD)
         atexit.register(gc.freeze)
+        prepare_streams()
     try:
         with terminating_signals():
-            status = _run(arguments)
-            sys.stdout.flush()
-            return status
+            return _run(arguments)
     except KeyboardInterrupt:
         print("kmod-harness: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -45,13 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         drop_output()
         return BROKEN_PIPE
+    except Exception as error:
+        # what tells of a failure has failed itself; 1 would say that a test did
+        print(f"kmod-harness: internal error: {error!r}", file=sys.stderr)
+        return BISECT_SKIP if "--bisect" in arguments else int(ExitStatus.USAGE)
 
 
-def drop_output() -> None:
-    """Points stdout at nothing: whoever read it is gone, and Python flushes it once more at its end."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)
+def _has(arguments: list[str], word: str) -> bool:
+    from .parser import split_command
+
+    return word in split_command(arguments)[0]
 
 
 def _started_ahead(arguments: list[str]) -> contextlib.AbstractContextManager[Ahead | None]:
@@ -69,52 +70,46 @@ def _run(arguments: list[str]) -> int:
 
 
 def _parse_and_execute(arguments: list[str], ahead: Ahead | None) -> int:
-    from .parser import UsageError, parse
+    try:
+        status = _executed(arguments, ahead)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        from .told import told
+
+        return _report(arguments, told(error))
+
+
+def _executed(arguments: list[str], ahead: Ahead | None) -> int:
+    from .parser import parse
 
     try:
         args = parse(arguments)
-        args.ahead = ahead
-        if args.version:
-            from .. import __version__
+    except SystemExit as end:
+        # argparse has printed --help
+        return int(end.code or 0)
+    args.ahead = ahead
+    if args.version:
+        from .. import __version__
 
-            print(f"kmod-harness {__version__}")
-            return 0
-        status: int = args.execute(args)
-        return status
-    except UsageError as error:
-        return _report_usage(arguments, error)
-    except KmodHarnessError as error:
-        print(f"kmod-harness: {error}", file=sys.stderr)
+        print(f"kmod-harness {__version__}")
+        return 0
+    return int(args.execute(args))
+
+
+def _report(arguments: list[str], error: KmodHarnessError) -> int:
+    """Says what went wrong, as one JSON object too where a `run` was to give one; returns the exit status."""
+    from .parser import UsageError
+
+    usage = f"{error.usage}\n" if isinstance(error, UsageError) else ""
+    print(f"{usage}kmod-harness: {error}", file=sys.stderr)
+    if not _has(arguments, "run"):
         return int(error.exit_status)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # a full disk, a directory that may not be written: the machine's state, not a bug
-        print(f"kmod-harness: {error}", file=sys.stderr)
-        return int(ExitStatus.USAGE)
-    except Exception as error:
-        from ..spec import SpecError
+    from .run import report_misuse
 
-        if isinstance(error, SpecError):
-            print(f"kmod-harness: {error}", file=sys.stderr)
-        else:
-            import traceback
-
-            # a bug of ours: not 1, which says that a test failed
-            traceback.print_exc()
-        return int(ExitStatus.USAGE)
-
-
-def _report_usage(arguments: list[str], error: UsageError) -> int:
-    from .parser import split_command
-
-    print(f"{error.usage}\nkmod-harness: {error}", file=sys.stderr)
-    options, _ = split_command(arguments)
-    if "run" in options:
-        from .run import report_misuse
-
-        return report_misuse(error, json_wanted="--json" in options, bisect="--bisect" in options)
-    return int(error.exit_status)
+    return report_misuse(error, json_wanted=_has(arguments, "--json"), bisect=_has(arguments, "--bisect"))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ExitStatus, KmodHarnessError
+from ..errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 from .machine_options import add_machine_options, positive_seconds
 from .parameters import add_parameter_option
 
@@ -36,8 +37,6 @@ examples:
   kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
   kmod-harness run faulty.ko --param fault=oops --expect-splat oops
 """
-#: What `git bisect run` takes for "this commit cannot be tested" (git-bisect(1)).
-_BISECT_SKIP = 125
 _UNTESTABLE = (ExitStatus.USAGE, ExitStatus.BOOT_FAILED, ExitStatus.QEMU_DIED, ExitStatus.NOTHING_TESTED)
 
 
@@ -104,7 +103,6 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Runs, reports, and returns the exit status."""
-    from ..spec import SpecError
     from . import run_session
     from .run_record import RunRecord
     from .run_report import report, say
@@ -118,8 +116,10 @@ def execute(args: argparse.Namespace) -> int:
         for note in request.notes:
             say(f"note: {note}")
         run_session.run(request, record, say, getattr(args, "ahead", None))
-    except (KmodHarnessError, SpecError, OSError) as error:
-        record.errors.append(_as_misuse(error))
+    except Exception as error:
+        from .told import told
+
+        record.errors.append(told(error))
     except BaseException as end:
         if args.json:
             _print_json(_ended_object(record, end, sorted(expected)))
@@ -137,7 +137,7 @@ def execute(args: argparse.Namespace) -> int:
         )
     )
     if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):
-        _leave_bundle(args, request, record, verdict, sorted(expected))
+        record.bundle = _leave_bundle(args, request, record, verdict, sorted(expected))
     if record.kept.remains is not None:
         from ..snapshot import discard
 
@@ -148,13 +148,20 @@ def execute(args: argparse.Namespace) -> int:
 
 def _leave_bundle(
     args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: Verdict, expected: list[str]
-) -> None:
+) -> Path | None:
+    """Returns where the evidence of a failure is; the verdict stands where none can be left."""
     from .run_evidence import leave_bundle
     from .run_record import as_json
+    from .run_report import say
+    from .told import told
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
     found = as_json(record, verdict, status, expected)
-    record.bundle = leave_bundle(request, record, verdict, found, args.words)
+    try:
+        return leave_bundle(request, record, verdict, found, args.words)
+    except Exception as error:
+        say(f"note: no bundle could be written: {told(error)}")
+        return None
 
 
 def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -> int:
@@ -168,45 +175,52 @@ def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -
 
 def exit_status_for(status: int, *, bisect: bool) -> int:
     """Returns the exit status, for `git bisect run` when asked to."""
-    return _BISECT_SKIP if bisect and status in _UNTESTABLE else int(status)
+    return BISECT_SKIP if bisect and status in _UNTESTABLE else int(status)
 
 
 def _finish(
     record: RunRecord, verdict: Verdict, json_wanted: bool, bisect: bool, expected: list[str], report: Any
 ) -> int:
-    from .main import drop_output
     from .run_record import as_json
+    from .streams import OutputLost, drop_output
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=bisect)
     try:
         if json_wanted:
             _print_json(as_json(record, verdict, status, expected))
-        if report is not None:
-            report(record, verdict, expected=expected, show_output=not json_wanted)
+        elif record.completed is not None:
+            _pass_on(record.completed.stdout, record.completed.stderr)
     except BrokenPipeError:
         # whoever read stdout has gone: the verdict stands
         drop_output()
+    except OutputLost as error:
+        print(f"kmod-harness: {error}", file=sys.stderr)
+        # what failed has failed; what passed could not be told
+        status = status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
+    if report is not None:
+        report(record, verdict, expected=expected)
     return status
 
 
+def _pass_on(stdout: bytes, stderr: bytes) -> None:
+    sys.stderr.flush()
+    sys.stderr.buffer.write(stderr)
+    sys.stderr.buffer.flush()
+    sys.stdout.buffer.write(stdout)
+    sys.stdout.buffer.flush()
+
+
 def _ended_object(record: RunRecord, end: BaseException, expected: list[str]) -> Mapping[str, Any]:
-    """What is known of a run that a signal, or a bug of ours, ended."""
+    """What is known of a run that a signal ended."""
     from ..klog import Outcome
     from .main import INTERRUPTED
     from .run_record import as_json
     from .verdict import Verdict
 
-    interrupted = isinstance(end, KeyboardInterrupt)
-    status = INTERRUPTED if interrupted else int(getattr(end, "exit_status", ExitStatus.USAGE))
+    status = int(getattr(end, "exit_status", INTERRUPTED))
     record.errors.append(end)
     found = as_json(record, Verdict(Outcome.SETUP_ERROR, f"{type(end).__name__}: {end}"), status, expected)
-    return {**found, "outcome": "interrupted" if not isinstance(end, Exception) else "internal-error"}
-
-
-def _as_misuse(error: Exception) -> KmodHarnessError:
-    from ..errors import Misuse
-
-    return error if isinstance(error, KmodHarnessError) else Misuse(str(error))
+    return {**found, "outcome": "interrupted"}
 
 
 def _print_json(found: Mapping[str, Any]) -> None:

@@ -49,24 +49,25 @@ def question(machine: Machine, request: RunRequest, record: RunRecord) -> None:
 def leave_bundle(
     request: RunRequest, record: RunRecord, verdict: Verdict, found: dict[str, Any], words: Sequence[str]
 ) -> Path | None:
-    """Writes the bundle of a run that did not pass; returns where, None when none is wanted or possible."""
+    """Writes the bundle of a run that did not pass; returns where, None when none is wanted.
+
+    Raises Misuse, OSError: there is no place for it, or it cannot be written.
+    """
     from ..report.bundle import Failure, Reproduction, bundle_name, write_bundle
-    from .run_report import say
 
     if record.prepared is None or not request.keeps_bundle:
         return None
-    parent = bundle_root()
     name = bundle_name(
         f"{'-'.join(row.file.name for row in record.modules) or 'run'}-{verdict.outcome.value}"
     )
-    place = request.bundle or _next_place(parent, name)
+    place = request.bundle or _next_place(bundle_root(), name)
     copies = {str(path): path for path in (Path(word) for word in request.module_words)}
     if request.command and Path(request.command[0]).is_file() and "/" in request.command[0]:
         copies[request.command[0]] = Path(request.command[0])
     failure = Failure(
         verdict={key: value for key, value in found.items() if key != "kernel_log"},
         kernel_log=record.raw_log,
-        reproduction=Reproduction(_again(words), Path.cwd(), copies),
+        reproduction=Reproduction(_again(words), _here(), copies),
         transcripts=_transcripts(record),
         qemu_argv=record.qemu_argv,
         versions={"python": platform.python_version(), "qemu": record.prepared.qemu},
@@ -74,12 +75,9 @@ def leave_bundle(
         modules=[row.file for row in record.modules],
         remains=record.kept.remains,
     )
-    try:
-        made = write_bundle(place, failure)
-    except OSError as error:
-        say(f"note: no bundle could be written: {error}")
-        return None
-    _keep_newest(parent)
+    made = write_bundle(place, failure)
+    if request.bundle is None:
+        _keep_newest(place.parent)
     return made
 
 
@@ -90,6 +88,14 @@ def _again(words: Sequence[str]) -> tuple[str, ...]:
     command = words.index("--") if "--" in words else len(words)
     again = (*words[:command], "--bundle", AGAIN, *words[command:])
     return (sys.executable, "-m", "kmod_harness.cli.main", *again)
+
+
+def _here() -> Path:
+    """Returns the working directory; of one that is gone nothing can have been taken."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
 
 
 def _transcripts(record: RunRecord) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import KmodHarnessError
+from ..errors import ExitStatus, InternalError, KmodHarnessError
 
 if TYPE_CHECKING:
     from ..guest import Completed, Guest, LoadedModule
@@ -84,7 +84,7 @@ def as_json(record: RunRecord, verdict: Verdict, exit_status: int, expected: Seq
     """Returns the JSON object of a run: sizes in bytes, times in seconds, addresses as hex strings."""
     return {
         "version": VERSION,
-        "outcome": verdict.outcome.value,
+        "outcome": _outcome(record, verdict),
         "reason": verdict.reason,
         "exit_status": exit_status,
         "timings": _timings(record),
@@ -109,6 +109,13 @@ def as_json(record: RunRecord, verdict: Verdict, exit_status: int, expected: Seq
         "interrogation": record.kept.transcripts.get("interrogation", ""),
         "bundle": str(record.bundle) if record.bundle else None,
     }
+
+
+def _outcome(record: RunRecord, verdict: Verdict) -> str:
+    """A fault of ours has a word of its own, where nothing worse was seen before it."""
+    has_fault = any(isinstance(error, InternalError) for error in record.errors)
+    is_usage = verdict.outcome.exit_status == ExitStatus.USAGE
+    return "internal-error" if has_fault and is_usage else str(verdict.outcome.value)
 
 
 def _timings(record: RunRecord) -> dict[str, float | None]:

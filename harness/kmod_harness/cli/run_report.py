@@ -23,20 +23,12 @@ _MOST_LINES = 60
 
 
 def say(text: str) -> None:
-    """Prints a line on stderr; nobody there to read it is no failure."""
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    """Prints a line on stderr; nobody there to read it is no failure (cli/streams.py)."""
+    print(text, file=sys.stderr, flush=True)
 
 
-def report(record: RunRecord, verdict: Verdict, *, expected: Collection[str] = (), show_output: bool) -> None:
-    """Says what went wrong and the last line; with `show_output` passes the command's output on first.
-
-    Of a splat that was expected only the title is shown.
-    """
-    if show_output and record.completed is not None:
-        _pass_on(record.completed.stdout, record.completed.stderr)
+def report(record: RunRecord, verdict: Verdict, *, expected: Collection[str] = ()) -> None:
+    """Says what went wrong and the last line. Of a splat that was expected only the title is shown."""
     for splat in record.splats:
         say(f"--- {splat.kind}{' (expected)' if splat.kind in expected else ''}: {splat.title}")
         if splat.kind not in expected:
@@ -47,12 +39,20 @@ def report(record: RunRecord, verdict: Verdict, *, expected: Collection[str] = (
         if record.splats and isinstance(error, (KernelSplat, KernelPanic)):
             continue  # its evidence is the splat's text
         known = isinstance(error, KmodHarnessError)
-        say(_shortened(str(error) if known else f"{type(error).__name__}: {error}"))
+        said = without_reason(str(error) if known else f"{type(error).__name__}: {error}", verdict.reason)
+        if said:
+            say(_shortened(said))
     if told := record.kept.transcripts.get("interrogation"):
         say(f"--- asked what it does, the guest says\n{_shortened(told)}")
     if record.bundle is not None:
         say(f"evidence: {record.bundle}")
     say(last_line(record, verdict, coloured=is_coloured(sys.stderr)))
+
+
+def without_reason(text: str, reason: str) -> str:
+    """Returns what an error says beyond the reason, which the last line gives and nobody reads twice."""
+    first, _, rest = text.partition("\n")
+    return rest if first == reason else text
 
 
 def last_line(record: RunRecord, verdict: Verdict, *, coloured: bool = False) -> str:
@@ -111,11 +111,3 @@ def _shortened(text: str) -> str:
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], f"... ({len(lines) - _MOST_LINES} more lines, all in --json)"]
     return "\n".join(lines)
-
-
-def _pass_on(stdout: bytes, stderr: bytes) -> None:
-    sys.stderr.flush()
-    sys.stderr.buffer.write(stderr)
-    sys.stderr.buffer.flush()
-    sys.stdout.buffer.write(stdout)
-    sys.stdout.buffer.flush()

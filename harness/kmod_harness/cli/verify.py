@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..errors import KmodHarnessError, Misuse
+from ..errors import Misuse
 from .machine_options import add_machine_options, positive_seconds
 from .parameters import add_parameter_option, assign_parameters
 
@@ -68,18 +68,16 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Boots, loads, verifies, reports, and returns the exit status."""
-    from ..spec import SpecError
     from . import verify_show
     from .run_report import say
+    from .told import told
     from .verify_record import VerifyRecord
 
     record = VerifyRecord()
     try:
         _run(args, record)
-    except KmodHarnessError as error:
-        record.errors.append(error)
-    except (SpecError, OSError) as error:
-        record.errors.append(Misuse(str(error)))
+    except Exception as error:
+        record.errors.append(told(error))
     outcome = record.outcome
     if args.json:
         from .verify_json import as_json

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .run_report import coloured_word, is_coloured
+from .run_report import coloured_word, is_coloured, without_reason
 
 if TYPE_CHECKING:
     from ..klog import Outcome
@@ -55,15 +55,11 @@ def troubles(record: VerifyRecord) -> Iterator[str]:
     for splat in record.splats:
         yield f"--- {splat.kind}: {splat.title}\n{splat.text}"
     for error in record.errors:
-        yield str(error)
+        if said := without_reason(str(error), _reason(record)):
+            yield said
     if record.report is not None:
         for limit in record.report.all_limits:
             yield f"not verified: {limit}"
-        if any(module.findings for module in record.report.modules):
-            from ..kmod.disassembly import has_disassembler
-
-            if not has_disassembler():
-                yield "note: no disassembly: capstone is not installed (pip install 'kmod-harness[explain]')"
 
 
 def last_line(record: VerifyRecord, outcome: Outcome) -> str:

@@ -1,10 +1,9 @@
-"""x86-64 code as text, by capstone, which need not be installed."""
+"""x86-64 code as text, by capstone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 
 @dataclass(frozen=True)
@@ -21,20 +20,13 @@ class Instruction:
         return self.address + len(self.data)
 
 
-def has_disassembler() -> bool:
-    """True when capstone is installed."""
-    return find_spec("capstone") is not None
-
-
 def instructions(code: bytes, address: int, *, past_data: bool = False) -> Iterator[Instruction]:
-    """Yields the instructions of `code`, the first at its first byte; none without capstone.
+    """Yields the instructions of `code`, the first at its first byte.
 
     address: of the first byte. Ends at bytes that are no instruction, unless `past_data`:
     those are yielded as `.byte`, and it goes on behind them.
     """
-    if not has_disassembler():
-        return
-    import capstone
+    import capstone  # a library of 10 MB, which most runs do not need
 
     engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     engine.skipdata = past_data

@@ -7,6 +7,7 @@ So a ROM that enters 64-bit mode (probe.S) is run under a time limit.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -71,7 +72,11 @@ def choose_accelerator(qemu: str, wanted: str = "auto", cache_directory: Path | 
     key = _probe_key(qemu)
     found = _read_kept(kept, key)
     if found is None:
-        found = _probe(qemu)
+        try:
+            found = _probe(qemu)
+        except OSError as error:
+            # of this moment, not of this machine: it is not kept
+            return _without_kvm(wanted, f"{qemu} could not be run: {error.strerror}")
         _keep(kept, key, found)
     if found.name == "tcg":
         return _without_kvm(wanted, found.reason)
@@ -99,7 +104,7 @@ def _probe(qemu: str) -> Accelerator:
 
 
 def _run_rom(qemu: str, cpu: str) -> str | None:
-    """Returns why this CPU model does not run code under KVM, None if it does."""
+    """Returns why this CPU model does not run code under KVM, None if it does. Raises OSError."""
     with tempfile.NamedTemporaryFile(suffix=".rom") as rom:
         rom.write(probe_rom())
         rom.flush()
@@ -109,8 +114,6 @@ def _run_rom(qemu: str, cpu: str) -> str | None:
             done = subprocess.run(argv, capture_output=True, timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired:
             return f"a guest under KVM ran no instruction within {PROBE_SECONDS:g} s"
-        except OSError as error:
-            return f"{qemu} could not be run: {error.strerror}"
     if done.returncode == _ROM_EXIT:
         return None
     lines = done.stderr.decode(errors="replace").strip().splitlines()
@@ -140,7 +143,9 @@ def _read_kept(path: Path | None, key: str) -> Accelerator | None:
 def _keep(path: Path | None, key: str, accelerator: Accelerator) -> None:
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({"key": key, "accelerator": asdict(accelerator)}))
-    partial.replace(path)
+    # where it cannot be kept, the next run finds it out again
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial.write_text(json.dumps({"key": key, "accelerator": asdict(accelerator)}))
+        partial.replace(path)

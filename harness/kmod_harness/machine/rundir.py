@@ -10,17 +10,42 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import Misuse
+
 #: sockaddr_un.sun_path is 108 bytes with its NUL (unix(7)); the longest name used here is 12.
 _LONGEST_BASE = 60
 _PREFIX = "kmod-harness-"
 
 
 def base_directory() -> Path:
-    """Returns $XDG_RUNTIME_DIR or the temporary directory, /tmp when their paths are too long."""
-    for candidate in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir()):
-        if candidate and len(candidate) <= _LONGEST_BASE and os.access(candidate, os.W_OK | os.X_OK):
+    """Returns $XDG_RUNTIME_DIR or the temporary directory, /tmp when they cannot be used. Raises Misuse."""
+    whys = []
+    for candidate in (os.environ.get("XDG_RUNTIME_DIR", ""), _temporary(), "/tmp"):
+        why = _obstacle(candidate)
+        if not why:
             return Path(candidate)
-    return Path("/tmp")
+        whys.append(f"{candidate!r} {why}")
+    raise Misuse(
+        "there is no directory for a machine's sockets and logs",
+        evidence="\n".join(dict.fromkeys(whys)),
+        advice="set XDG_RUNTIME_DIR or TMPDIR to a directory of yours with a short path",
+    )
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        return ""
+
+
+def _obstacle(candidate: str) -> str:
+    """Returns why a path is no place for sockets, "" when it is one."""
+    if not os.path.isabs(candidate):
+        return "is not an absolute path"
+    if len(os.fsencode(candidate)) > _LONGEST_BASE:
+        return f"is longer than {_LONGEST_BASE} bytes"
+    return "" if os.access(candidate, os.W_OK | os.X_OK) else "cannot be written"
 
 
 @contextlib.contextmanager

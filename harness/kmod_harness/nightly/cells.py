@@ -71,7 +71,7 @@ def run_cell(cell: Cell, run: CellRun, directory: Path) -> CellResult:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            preexec_fn=parent_death_signal(os.getpid()),
+            preexec_fn=_interruptible(parent_death_signal(os.getpid())),
             # Ctrl-C reaches this process alone, which then interrupts pytest once
             process_group=0,
         )
@@ -142,6 +142,16 @@ def _past_limit(report: Path, exit_status: int, limit: float) -> Verdict:
     if told.cases:
         return Verdict(worst((Outcome.HANG, told.outcome)), told.cases, said)
     return Verdict(Outcome.HANG, trouble=said)
+
+
+def _interruptible(die_with_us: Callable[[], None]) -> Callable[[], None]:
+    """Returns what pytest's process runs before exec: SIGINT, which ends it, is heard under nohup too."""
+
+    def in_child() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        die_with_us()
+
+    return in_child
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

@@ -61,7 +61,12 @@ class Option:
 OPTIONS = (
     Option("kernel", "minimal, debian, host, or the path of a bzImage or build directory", "KERNEL"),
     Option("rootfs", "embedded, buildroot, buildroot-ext4, or a cpio archive or ext4 image", "ROOTFS"),
-    Option("kconfig", "Kconfig fragment over minimal.config; repeat it", "FILE", "many"),
+    Option(
+        "kconfig",
+        "Kconfig fragment over minimal.config: debug, kasan, ... or a file; repeat it",
+        "NAME",
+        "many",
+    ),
     Option("append", "word for the kernel's command line; repeat it", "WORD", "many"),
     Option("cpus", "number of CPUs", "N"),
     Option("memory", "RAM: 512M, 2G", "SIZE"),

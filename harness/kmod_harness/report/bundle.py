@@ -113,7 +113,8 @@ def _fill(made: Path, failure: Failure) -> None:
             shutil.move(kept, made / kept.name)
         failure.remains.rmdir()
     script = made / "reproduce.sh"
-    script.write_text(reproduce_script(failure, _copy_files(made, failure.reproduction)))
+    # a path in it may hold bytes that are no text
+    script.write_bytes(os.fsencode(reproduce_script(failure, _copy_files(made, failure.reproduction))))
     script.chmod(0o700)
 
 

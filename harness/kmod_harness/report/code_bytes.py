@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..kmod.disassembly import Instruction, has_disassembler, instructions
+from ..kmod.disassembly import Instruction, instructions
 
 _BYTE = re.compile(r"<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}")
 _BYTES = re.compile(r"(?:(?:<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}) ?){2,80}")
@@ -18,12 +18,10 @@ def disassembled(data: bytes, fault: int) -> list[str]:
     """Returns the instructions around index `fault`, the one there marked; [] without bytes.
 
     The bytes of a `Code:` line begin 42 before the fault, within some instruction: the first start
-    from which decoding arrives at the fault is taken. Without capstone only that it is missing is told.
+    from which decoding arrives at the fault is taken.
     """
     if not 0 <= fault < len(data):
         return []
-    if not has_disassembler():
-        return ["(pip install capstone disassembles the instructions here)"]
     before: list[Instruction] = []
     for start in range(min(_LONGEST, fault + 1)):
         before = list(instructions(data[start:fault], start))

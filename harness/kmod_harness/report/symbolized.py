@@ -20,7 +20,7 @@ class Lines:
 
     def __init__(self, symbolizer: Symbolizer) -> None:
         self._symbolizer = symbolizer
-        self._roots = [root for root in (symbolizer.source_root(), f"{os.getcwd()}/") if root]
+        self._roots = [root for root in (symbolizer.source_root(), _here()) if root]
 
     def of(self, frame: Frame, *, returns: bool) -> tuple[SourceLine, ...]:
         """Returns the lines of a frame; `returns`: its offset is a return address."""
@@ -37,6 +37,14 @@ class Lines:
         path = os.path.normpath(place.path)
         root = next((root for root in self._roots if path.startswith(root)), "")
         return f"{path.removeprefix(root)}:{place.line}"
+
+
+def _here() -> str:
+    """Returns the working directory with a slash, "" where it does not exist any more."""
+    try:
+        return f"{os.getcwd()}/"
+    except FileNotFoundError:
+        return ""
 
 
 def symbolized(log: str | bytes, symbolizer: Symbolizer) -> str:

@@ -36,7 +36,7 @@ class Spec:
     compressed) or to a file system image (ext2, ext3 or ext4, without partitions). An image is the first
     disk, /dev/vda: the harness's init, alone in the initramfs then, mounts it and goes there before it
     starts agent and init.
-    kconfig: fragment files laid over minimal.config, in order (builds another kernel).
+    kconfig: fragments laid over minimal.config, in order, each by name or path (makes another kernel).
     append: words added to the kernel's command line.
     disks: `FILE[,format=raw|qcow2][,ro]` (see `parse_disk`), in order /dev/vda, vdb, ... by virtio-blk,
     behind an image that is the root file system. Each guest writes to a copy-on-write layer of its own;

@@ -15,8 +15,7 @@ from .where import disassembly, function_start, symbol_at
 class CodeChange:
     """One explained change, from the first byte of an instruction: bytes and instructions before and after.
 
-    bound_to: the symbol the old code was relocated against, "" for none. old_code, new_code: ()
-    without capstone.
+    bound_to: the symbol the old code was relocated against, "" for none.
     """
 
     address: int

@@ -30,7 +30,7 @@ class Finding:
     """Something that nothing explains: where, in words, and for bytes what they should be and what they are.
 
     symbol: `name+offset/size`. source: `file:line`, "" when unknown. expected_code, found_code:
-    instructions, () without capstone.
+    instructions.
     """
 
     kind: FindingKind

@@ -42,7 +42,7 @@ def source_line(symbolizer: Symbolizer, module: KernelModule, section: Section, 
 
 
 def disassembly(code: bytes, address: int, start: int, size: int) -> tuple[str, ...]:
-    """Returns the instructions of `code` that touch `size` bytes from `start` on; () without capstone.
+    """Returns the instructions of `code` that touch `size` bytes from `start` on.
 
     code: bytes from an instruction's first byte on, at `address`; start: an address.
     """

@@ -1,0 +1,12 @@
+"""Proof on an empty machine: the README's commands in a new Debian root, where nothing of this machine is.
+
+    readme    the commands that a new user types, as the README has them
+    host      what an empty root takes from this machine: apt's mirror, pip's index, how to reach them
+    root      a root: made once for each suite, unpacked for each run, gone afterwards
+    inside    the first process in a root: mounts, then one command as one user
+    trial     one suite, one user: each command, its time, what was installed
+    report    the table of results
+
+Runs with the standard library alone, since the machine that calls it may be as empty as the one it makes:
+`PYTHONPATH=harness python3 -m fresh --help`.
+"""

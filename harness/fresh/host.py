@@ -1,0 +1,141 @@
+"""What an empty root takes from this machine: where packages come from, and how they are reached.
+
+Nothing else: no program, no file, no setting of a tool. Addresses stand nowhere in this project; they are
+read from what apt and pip use here.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: pip's settings that say how an index is reached (pip's documentation, "Configuration").
+_PIP_NETWORK = (
+    "index-url",
+    "extra-index-url",
+    "trusted-host",
+    "proxy",
+    "timeout",
+    "default-timeout",
+    "retries",
+)
+#: apt's (apt.conf(5), the Acquire group): proxies, and how old a mirror's lists may be.
+_APT_NETWORK = re.compile(
+    r'^(Acquire::(?:https?::.*|Check-Valid-Until|Check-Date|Retries)) "([^"]*)";$', re.MULTILINE
+)
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+class CannotRun(Exception):
+    """This machine cannot make or enter an empty root; the text says what it lacks."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """`sources`: lines of a sources.list for a suite, in which {suite} stands for its name."""
+
+    sources: tuple[str, ...]
+    apt_options: tuple[str, ...]
+    pip_settings: Mapping[str, str]
+    certificates: Path | None
+    proxies: Mapping[str, str]
+
+    def sources_of(self, suite: str) -> tuple[str, ...]:
+        """Returns the lines of /etc/apt/sources.list for this suite."""
+        return tuple(line.format(suite=suite) for line in self.sources)
+
+    def pip_configuration(self, certificates: str) -> str:
+        """Returns a pip.conf; `certificates` is the path that the bundle of them has in the root, or ""."""
+        settings = {**self.pip_settings, **({"cert": certificates} if certificates else {})}
+        return "[global]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items())
+
+
+def look_at_host() -> Host:
+    """Reads the settings of apt and pip; raises CannotRun when apt names no mirror of Debian's."""
+    targets = _output(
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(LABEL)\t$(COMPONENT)\t$(REPO_URI)",
+            "Created-By: Packages",
+        ]
+    )
+    pip = pip_settings(_pip_files(), os.environ)
+    certificates = Path(pip.get("cert") or os.environ.get("SSL_CERT_FILE", "/nowhere"))
+    options = _APT_NETWORK.findall(_output(["apt-config", "dump"]))
+    return Host(
+        sources=sources_from(targets),
+        apt_options=tuple(f'{name} "{value}";' for name, value in options),
+        pip_settings=network_part(pip),
+        certificates=certificates if certificates.is_file() else None,
+        proxies={name: os.environ[name] for name in _PROXIES if name in os.environ},
+    )
+
+
+def _pip_files() -> tuple[Path, ...]:
+    """Where pip looks, the strongest last (pip's documentation, "Configuration files")."""
+    home = Path.home()
+    chosen = os.environ.get("PIP_CONFIG_FILE")
+    return (
+        Path("/etc/xdg/pip/pip.conf"),
+        Path("/etc/pip.conf"),
+        home / ".pip/pip.conf",
+        home / ".config/pip/pip.conf",
+        *((Path(chosen),) if chosen else ()),
+    )
+
+
+def sources_from(targets: str) -> tuple[str, ...]:
+    """Returns the lines for any suite, from the tab-separated targets of apt's own; raises CannotRun."""
+    mirrors: dict[str, str] = {}
+    for line in targets.splitlines():
+        label, component, address = line.split("\t")
+        if component == "main" and label in ("Debian", "Debian-Security"):
+            mirrors.setdefault(label, address.rstrip("/"))
+    if "Debian" not in mirrors:
+        raise CannotRun("apt's sources name no mirror of Debian's (as root: apt-get update)")
+    lines = [f"deb {mirrors['Debian']} {{suite}} main", f"deb {mirrors['Debian']} {{suite}}-updates main"]
+    if "Debian-Security" in mirrors:
+        lines.append(f"deb {mirrors['Debian-Security']} {{suite}}-security main")
+    return tuple(lines)
+
+
+def pip_settings(files: Iterable[Path], environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns pip's own settings: the files' in order, a later one wins, then the variables PIP_*."""
+    found: dict[str, str] = {}
+    for file in files:
+        parser = configparser.RawConfigParser()
+        parser.read(file)
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found.update(parser.items(section))
+    for name, value in environment.items():
+        if name.startswith("PIP_"):
+            found[name.removeprefix("PIP_").lower().replace("_", "-")] = value
+    return found
+
+
+def network_part(settings: Mapping[str, str]) -> dict[str, str]:
+    """Returns those that say how an index is reached; addresses of this machine's own files are left out."""
+    kept = {key: remote_only(settings[key].split()) for key in _PIP_NETWORK if key in settings}
+    return {key: value for key, value in kept.items() if value}
+
+
+def remote_only(words: Iterable[str]) -> str:
+    """Returns the words without addresses of this machine's own files."""
+    return " ".join(word for word in words if not word.startswith(("file:", "/")))
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        ).stdout
+    except FileNotFoundError:
+        return ""

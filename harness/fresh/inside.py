@@ -1,0 +1,72 @@
+"""The first process in an empty root: it mounts what the root may see, then runs one command as one user.
+
+Called by root.py in mount and process-id namespaces of its own, as root there. When it ends, the kernel ends
+all that the command left running, and the mounts go with the namespace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `inside.py ROOT [--bind SOURCE:TARGET[:ro]]... [--user NAME] [--directory D] -- COMMAND`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--bind", action="append", default=[], metavar="SOURCE:TARGET[:ro]")
+    parser.add_argument("--user", default="root")
+    parser.add_argument("--directory", default="/")
+    parser.add_argument("command")
+    args = parser.parse_args(arguments)
+    mount_all(args.root, args.bind)
+    child = os.fork()
+    if child == 0:
+        enter(args.root, args.user, args.directory, args.command)
+    # the command's own: the group has it too, and this process must outlive it to pass on its status
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return status_of(child)
+
+
+def mount_all(root: Path, binds: Sequence[str]) -> None:
+    """Gives the root /proc of its own namespace, /dev of the machine, and the directories asked for."""
+    mount("--rbind", "/dev", str(root / "dev"))
+    mount("-t", "proc", "proc", str(root / "proc"))
+    for bind in binds:
+        source, target, *options = bind.split(":")
+        place = root / target.lstrip("/")
+        place.mkdir(parents=True, exist_ok=True)
+        mount("--bind", source, str(place))
+        if options:
+            mount("-o", f"remount,bind,{options[0]}", str(place))
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def enter(root: Path, user: str, directory: str, command: str) -> None:
+    """Becomes the command: a shell's, in the root, as its user, with that user's groups."""
+    os.chroot(root)
+    os.chdir(directory)
+    # runuser (util-linux, essential) reads the root's own user database; the environment is kept
+    words = ["sh", "-c", command] if user == "root" else ["runuser", "-u", user, "--", "sh", "-c", command]
+    os.execvp(words[0], words)
+
+
+def status_of(child: int) -> int:
+    """Waits for everything, as the first process of a namespace must; returns the child's exit status."""
+    while True:
+        ended, status = os.wait()
+        if ended == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

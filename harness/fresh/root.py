@@ -1,0 +1,210 @@
+"""A root of Debian with nothing in it: made once for each suite, unpacked for a run, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .host import CannotRun, Host
+
+#: A tarball older than this (seconds) is made anew: a fresh machine's packages are today's.
+KEPT_SECONDS = 7 * 24 * 3600.0
+#: The user with sudo.
+USER = "dev"
+_CERTIFICATES = "/etc/host-certificates.crt"
+#: As root of a user namespace whoever is not root; ids beyond one's own come from /etc/subuid.
+_USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--map-auto")
+_NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child")
+
+
+def obstacle() -> str:
+    """Returns why no empty root can be made or entered here, in one line, or ""."""
+    if shutil.which("mmdebstrap") is None:
+        return "mmdebstrap is not installed (apt-get install --no-install-recommends mmdebstrap)"
+    tried = subprocess.run(
+        [*_unshare(), "mount", "-t", "proc", "proc", "/proc"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode != 0:
+        who = (
+            "root may not"
+            if os.geteuid() == 0
+            else "not root, and no user namespace (uidmap, /etc/subuid) can"
+        )
+        return f"{who} make mount and process namespaces: {tried.stderr.strip() or tried.returncode}"
+    return ""
+
+
+def cache_directory() -> Path:
+    """Returns where tarballs and kept kernels lie; the harness's own cache drops what it did not make."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "kmod-harness-fresh"
+
+
+@dataclass(frozen=True)
+class Root:
+    """An unpacked root; `binds` are SOURCE:TARGET[:ro] for every command in it."""
+
+    path: Path
+    user: str
+    binds: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    @property
+    def home(self) -> str:
+        return "/root" if self.user == "root" else f"/home/{self.user}"
+
+    def call(self, command: str, directory: str = "/", *, as_root: bool = False) -> list[str]:
+        """Returns the words that run a shell's command in the root, for a process with `environment`."""
+        inside = [sys.executable, str(Path(__file__).with_name("inside.py")), str(self.path)]
+        binds = [f"--bind={bind}" for bind in self.binds]
+        user = "root" if as_root else self.user
+        return [*_unshare(), *inside, *binds, f"--user={user}", f"--directory={directory}", command]
+
+    def run(self, command: str) -> str:
+        """Runs a command of our own as root and returns its output; raises CannotRun when it fails."""
+        done = subprocess.run(
+            self.call(command, as_root=True),
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise CannotRun(
+                f"in the empty root, `{command}` failed: {(done.stderr or done.stdout).strip()[-500:]}"
+            )
+        return done.stdout
+
+
+@contextlib.contextmanager
+def empty_root(suite: str, user: str, host: Host, scratch: Path, binds: Sequence[str] = ()) -> Iterator[Root]:
+    """Gives a root of this suite in which `user` exists, and removes it at the end.
+
+    Raises CannotRun when it cannot be made.
+    """
+    tarball = _tarball(suite, host)
+    path = scratch / "root"
+    _remove(path)
+    path.mkdir(parents=True)
+    try:
+        _as_root_there(
+            [
+                "tar",
+                "--extract",
+                "--numeric-owner",
+                "--exclude=./dev/*",
+                f"--file={tarball}",
+                f"--directory={path}",
+            ]
+        )
+        root = Root(path, user, tuple(binds), _environment(user, host))
+        _configure(root, suite, host)
+        if user != "root":
+            _add_user(root, user)
+        yield root
+    finally:
+        _remove(path)
+
+
+def _tarball(suite: str, host: Host) -> Path:
+    directory = cache_directory() / "roots"
+    directory.mkdir(parents=True, exist_ok=True)
+    tarball = directory / f"{suite}.tar"
+    if tarball.is_file() and time.time() - tarball.stat().st_mtime < KEPT_SECONDS:
+        return tarball
+    unfinished = directory / f".{suite}.{os.getpid()}.tar"
+    options = [f"--aptopt={option}" for option in host.apt_options]
+    command = ["mmdebstrap", "--variant=minbase", *options, suite, str(unfinished), *host.sources_of(suite)]
+    print(f"making an empty root of {suite}: {tarball}", flush=True)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        unfinished.unlink(missing_ok=True)
+        raise CannotRun(f"mmdebstrap made no root of {suite}: {done.stderr.strip()[-500:]}")
+    unfinished.replace(tarball)
+    return tarball
+
+
+def _environment(user: str, host: Host) -> dict[str, str]:
+    """What a login would set, CI's mark, and nothing else of this machine's environment."""
+    home = "/root" if user == "root" else f"/home/{user}"
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    marks = {name: os.environ[name] for name in ("CI",) if name in os.environ}
+    return {
+        "HOME": home,
+        "USER": user,
+        "LOGNAME": user,
+        "PATH": path,
+        "TERM": "dumb",
+        **marks,
+        **host.proxies,
+    }
+
+
+def _configure(root: Root, suite: str, host: Host) -> None:
+    """Tells the root's apt and pip where packages are, as this machine's know it, and asks no questions."""
+    etc = root.path / "etc"
+    options = ['APT::Get::Assume-Yes "true";', *host.apt_options]
+    certificates = _CERTIFICATES if host.certificates else ""
+    with _writable(root):
+        if host.certificates:
+            shutil.copyfile(host.certificates, root.path / _CERTIFICATES.lstrip("/"))
+        (etc / "apt/sources.list").write_text("\n".join(host.sources_of(suite)) + "\n")
+        (etc / "apt/apt.conf.d/90fresh").write_text("\n".join(options) + "\n")
+        (etc / "pip.conf").write_text(host.pip_configuration(certificates))
+        for name in ("resolv.conf", "hosts"):
+            shutil.copyfile(f"/etc/{name}", etc / name)
+
+
+@contextlib.contextmanager
+def _writable(root: Root) -> Iterator[None]:
+    """Lets this process write into /etc of the root, whoever owns it there."""
+    if os.geteuid() == 0:
+        yield
+        return
+    directories = [str(root.path / name) for name in ("etc", "etc/apt", "etc/apt/apt.conf.d")]
+    _as_root_there(["chmod", "a+w", *directories])
+    _as_root_there(
+        [
+            "rm",
+            "-f",
+            f"{root.path}/etc/apt/sources.list",
+            f"{root.path}/etc/resolv.conf",
+            f"{root.path}/etc/hosts",
+        ]
+    )
+    yield
+    _as_root_there(["chmod", "go-w", *directories])
+
+
+def _add_user(root: Root, user: str) -> None:
+    root.run(
+        "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends sudo"
+        f" && useradd --create-home --shell /bin/bash {user}"
+        f" && echo '{user} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{user}"
+        " && apt-get clean && rm -rf /var/lib/apt/lists/*"
+    )
+
+
+def _unshare() -> tuple[str, ...]:
+    return ("unshare", *(() if os.geteuid() == 0 else _USER_NAMESPACE[1:]), *_NAMESPACES)
+
+
+def _as_root_there(command: Sequence[str]) -> None:
+    """Runs a command that handles files of other users: as root, or as root of a user namespace."""
+    words = [*(() if os.geteuid() == 0 else _USER_NAMESPACE), *command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CannotRun(f"{' '.join(command[:2])} failed: {done.stderr.strip()[-500:]}")
+
+
+def _remove(path: Path) -> None:
+    if path.exists():
+        _as_root_there(["rm", "-rf", "--one-file-system", str(path)])

@@ -1,0 +1,84 @@
+"""The three standard streams as a process may find them: closed, full, of a locale that cannot say all."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import os
+import sys
+from typing import TextIO
+
+from ..errors import Misuse
+
+_ERRORS = "kmod-harness"
+
+
+class OutputLost(Misuse):
+    """stdout cannot be written: a full disk, a closed descriptor. Not one whose reader has gone."""
+
+
+class _Stdout(io.FileIO):
+    """What is written here was asked for: what is lost raises OutputLost, once; the rest is dropped."""
+
+    _is_lost = False
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if not self._is_lost:
+                self._is_lost = True
+                raise OutputLost(f"stdout cannot be written: {error.strerror}") from error
+            return len(memoryview(data))  # type: ignore[arg-type]
+
+
+class _Stderr(io.FileIO):
+    """What is written here is said in passing: that nobody can read it changes no verdict."""
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except OSError:
+            return len(memoryview(data))  # type: ignore[arg-type]
+
+
+def prepare_streams() -> None:
+    """Makes stdin, stdout and stderr usable, whatever this process was started with.
+
+    A closed one is open on /dev/null afterwards, so that no file of ours gets its number, and such a stdout
+    cannot be written. None fails for a character that its encoding does not have.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
+    codecs.register_error(_ERRORS, _byte_or_escape)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = _text(_Stdout(1, "w", closefd=False), sys.stdout, is_terminal=os.isatty(1))
+    sys.stderr = _text(_Stderr(2, "w", closefd=False), sys.stderr, is_terminal=True)
+
+
+def drop_output() -> None:
+    """Points stdout at nothing: whoever read it is gone, and Python flushes it once more at its end."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
+def _text(raw: io.FileIO, before: TextIO | None, *, is_terminal: bool) -> TextIO:
+    encoding = before.encoding if before is not None else None
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=encoding, errors=_ERRORS, line_buffering=is_terminal
+    )
+
+
+def _byte_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A byte of a path as it was (PEP 383), else an escape such as \\u2192."""
+    with contextlib.suppress(UnicodeError):
+        return codecs.lookup_error("surrogateescape")(error)
+    return codecs.lookup_error("backslashreplace")(error)

@@ -1,0 +1,52 @@
+"""Every need of a test. What a group of scripts/debian-packages.txt should bring says which one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .looking import directory, environment, kernel_file, kernel_symbol, module, option, programs, root
+from .need import Debian, Extra, Need, Otherwise
+
+ROOT = Path(__file__).parents[2]
+#: Logs of other people's kernels, beside the checkout where somebody has put them.
+RECORDED_LOGS = ROOT.parent / "shared" / "data" / "kernel-logs"
+
+_TOOLS = (
+    Need("gcc", programs("gcc"), Debian("gcc", ("run",))),
+    Need("binutils", programs("as", "ld", "readelf", "strip", "addr2line"), Debian("binutils", ("run",))),
+    Need("make", programs("make"), Debian("make", ("run",))),
+    Need("QEMU", programs("qemu-system-x86_64"), Debian("qemu-system-x86", ("run",))),
+    Need("qemu-img", programs("qemu-img"), Debian("qemu-utils", ("run",))),
+    Need("bash", programs("bash"), Debian("bash")),
+    Need("busybox", programs("busybox"), Debian("busybox-static", ("test",))),
+    Need("cpio", programs("cpio"), Debian("cpio", ("test",))),
+    Need("gdb", programs("gdb"), Debian("gdb", ("test",))),
+    Need("chromium", programs("chromium"), Debian("chromium", ("test",))),
+    Need("git", programs("git"), Debian("git", ("test",))),
+    Need("mke2fs", programs("mke2fs", "debugfs"), Debian("e2fsprogs", ("test",))),
+)
+
+_PYTHON = (
+    Need("capstone", module("capstone"), Extra("capstone", "explain")),
+    Need("python-magic", module("magic"), Debian("python3-magic")),
+)
+
+_KERNEL = (
+    Need("vmlinux", kernel_file("vmlinux"), Otherwise("KERNEL=minimal has it")),
+    Need("System.map", kernel_file("system_map"), Otherwise("KERNEL=minimal has it")),
+    Need(
+        "function tracer",
+        kernel_symbol("FUNCTION_TRACER"),
+        Otherwise("KERNEL=debian has it"),
+    ),
+    Need("KUnit", kernel_symbol("KUNIT"), Otherwise("make test-debug has it")),
+    Need("another kernel", option("kconfig"), Otherwise("--kh-kconfig FILE")),
+)
+
+_PLACE = (
+    Need("root", root, Otherwise("run as root")),
+    Need("recorded logs", directory(RECORDED_LOGS), Otherwise("../shared/data")),
+    Need("a Buildroot tree", environment("BUILDROOT"), Otherwise("BUILDROOT=DIRECTORY")),
+)
+
+NEEDS = {need.name: need for need in (*_TOOLS, *_PYTHON, *_KERNEL, *_PLACE)}

@@ -1,0 +1,107 @@
+"""A person's shell in a directory: no environment of these tests reaches it, each command is as it stands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from readme_plan import Typed
+
+#: Seconds no command comes near, the compile of a kernel apart, which `make readme` has made before.
+PATIENCE = 600
+
+
+@dataclass(frozen=True)
+class Shell:
+    """first: what is typed before anything else. replaced: words of the README -> what they stand for."""
+
+    directory: Path
+    first: str = ""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, command: str, on_stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Types a command; its stderr comes in its stdout, as on a terminal."""
+        return subprocess.run(
+            ["bash", "-c", self.script(command)],
+            cwd=self.directory,
+            env=_environment(),
+            input=on_stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def must(self, command: str, status: int = 0) -> str:
+        """Types what others stand on; returns what it said."""
+        done = self.run(command)
+        assert done.returncode == status, f"{command}\n{done.stdout}"
+        return done.stdout
+
+    @contextmanager
+    def started(self, command: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that waits for something; ended at the end, if it has not."""
+        with subprocess.Popen(
+            ["bash", "-c", self.script(command, replace_shell=True)],
+            cwd=self.directory,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+
+    def script(self, command: str, *, replace_shell: bool = False) -> str:
+        for word, meant in self.replaced.items():
+            command = command.replace(word, meant)
+        return "\n".join(filter(None, (self.first, f"exec {command}" if replace_shell else command)))
+
+
+def try_command(shell: Shell, typed: Typed) -> None:
+    """Types one and looks at what comes."""
+    for command in typed.before:
+        shell.must(command)
+    if typed.gdb is not None:
+        _try_with_gdb(shell, typed, *typed.gdb)
+        return
+    done = shell.run(typed.command, typed.on_stdin)
+    assert done.returncode == typed.status, done.stdout
+    assert typed.says in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def _try_with_gdb(shell: Shell, typed: Typed, asked: str, answer: str) -> None:
+    """Types gdb's command line where the command prints it; gdb's end is the guest's, and the command's."""
+    with shell.started(typed.command) as process:
+        assert process.stdout is not None and process.stdin is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if line.lstrip().startswith("gdb -q -x "):
+                break
+        else:
+            raise AssertionError(f"it printed no command line of gdb's: {said}")
+        told = shell.must(f"{line.strip()} -batch -ex '{asked}'")
+        assert answer in told
+        process.stdin.write("\n")  # what a person presses to go on, where there is anything to go on with
+        process.stdin.close()
+        rest = process.stdout.read()
+        assert process.wait(PATIENCE) == typed.status, said + rest
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without its Python environment and what pytest has left in it."""
+    of_tests = ("PYTEST", "PYTHON", "VIRTUAL_ENV", "KH_", "MAKE", "MFLAGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(of_tests)}
+    own = os.environ.get("VIRTUAL_ENV", str(Path(__file__).parents[2] / ".venv"))
+    path = [part for part in kept["PATH"].split(":") if not part.startswith(own)]
+    return {**kept, "PATH": ":".join(path)}

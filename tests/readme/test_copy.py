@@ -1,0 +1,26 @@
+"""What the README says of a checkout, typed in a clean copy of this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from readme_blocks import blocks
+from readme_plan import IN_THE_COPY, OUTPUT, Typed
+from readme_shell import Shell, try_command
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("first", OUTPUT)
+def test_the_demo_says_what_the_readme_shows(first: str, demo: str) -> None:
+    shown = next(block for block in blocks(README) if block.lines[0] == first)
+    headings = [line for line in shown.lines if line and not line.startswith(" ")][:-1]
+    told = demo.splitlines()
+    assert [heading for heading in headings if heading not in told] == []
+    assert demo.splitlines()[-1].startswith("demo: passed: Linux ")
+
+
+@pytest.mark.parametrize("typed", IN_THE_COPY, ids=lambda typed: typed.command)
+def test_a_command_in_a_checkout_does_what_the_readme_says(copy: Shell, typed: Typed) -> None:
+    try_command(copy, typed)

@@ -1,0 +1,76 @@
+"""Nothing of the README is left out in silence: each command is typed here, or by something that is named."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from readme_blocks import Block, blocks, inline_commands, options
+from readme_plan import (
+    FRAGMENTS,
+    IN_A_STRANGERS_REPOSITORY,
+    IN_THE_COPY,
+    NOT_TYPED,
+    ON_A_DEBUG_KERNEL,
+    OUTPUT,
+    OWN_REPOSITORY,
+    PICTURES,
+)
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+#: Of pytest, of gdb and of git, as the README names them: none of ours.
+OTHERS_OPTIONS = {"--help"}
+
+
+def own_repository() -> Block:
+    return next(block for block in blocks(README) if OWN_REPOSITORY in block.commands)
+
+
+def test_every_command_of_the_readme_is_typed_or_listed_with_a_reason() -> None:
+    written = {command for block in blocks(README) for command in block.commands}
+    written |= set(inline_commands(README))
+    planned = [*IN_THE_COPY, *IN_A_STRANGERS_REPOSITORY, *ON_A_DEBUG_KERNEL, *NOT_TYPED]
+    known = {one.command for one in planned} | set(own_repository().commands) | {"make demo"}
+    assert sorted(written - known) == [], "in the README, and nobody types it"
+    assert sorted(known - written) == [], "no longer in the README"
+    assert all(one.why for one in NOT_TYPED)
+
+
+def test_every_other_block_is_known_for_what_it_is() -> None:
+    fragments = [block.lines[0] for block in blocks(README) if block.language and not block.file]
+    assert sorted(fragments) == sorted(FRAGMENTS)
+    rest = [block.lines[0] for block in blocks(README) if not block.language and not block.is_typed]
+    assert sorted(rest) == sorted((*OUTPUT, *PICTURES))
+
+
+def test_every_option_that_the_readme_names_exists() -> None:
+    from kmod_harness.cli.parser import COMMANDS
+
+    program = (sys.executable, "-m", "kmod_harness.cli.main")
+    actions = [[command] for command in COMMANDS]
+    actions += [["kernel", "build"], ["kernel", "dir"], ["cache", "prune"]]
+    helps = [[*program, *action, "--help"] for action in actions]
+    helps.append([sys.executable, "-m", "pytest", "--help"])
+    known = " ".join(
+        subprocess.run(words, capture_output=True, text=True, check=True).stdout for words in helps
+    )
+    missing = [name for name in options(README) if not re.search(rf"(?<![\w-]){name}\b(?!-)", known)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("first", PICTURES)
+def test_what_the_picture_of_directories_shows_is_there(first: str) -> None:
+    picture = next(block for block in blocks(README) if block.lines[0] == first)
+    below = ""
+    for line in picture.lines:
+        names = line[:24].split()
+        if line.startswith(" "):
+            missing = [name for name in names if not list((ROOT / below).glob(f"{name}*"))]
+        else:
+            below = names[0]
+            missing = [name for name in names if not (ROOT / name).is_dir()]
+        assert missing == [], line
