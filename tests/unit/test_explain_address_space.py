@@ -87,15 +87,16 @@ def test_functions_are_drawn_once_each_in_the_order_of_their_addresses() -> None
 def test_a_name_is_written_where_nothing_else_is_drawn() -> None:
     span = Span(0, 100)
     room, image = with_names_placed([span.band("room", "room", 0, 80), span.band("image", "kernel", 30, 34)])
-    assert (room.name_fits, room.name_at) == ("always", 57)  # in the middle of 34 to 80
-    assert image.name_fits == ""
-    assert with_names_placed([span.band("alone", "room", 20, 80)])[0].name_at == 50
+    assert (room.name_left, room.name_width) == (34, 46)
+    assert image.name_width == 4
+    alone = with_names_placed([span.band("alone", "room", 20, 80)])[0]
+    assert (alone.name_left, alone.name_width) == (20, 60)
     hidden = [
         span.band("below", "room", 0, 100),
         span.band("a", "text", 0, 60),
         span.band("b", "text", 40, 100),
     ]
-    assert with_names_placed(hidden)[0].name_fits == ""
+    assert with_names_placed(hidden)[0].name_width == 0
 
 
 def test_of_very_many_functions_the_largest_are_drawn() -> None:
