@@ -14,6 +14,7 @@ from kmod_harness.machine.gdb_stub import Gdb
 
 
 @pytest.mark.cold_boot
+@pytest.mark.needs("gdb")
 def test_a_breakpoint_at_the_predicted_init_function_is_hit(
     guest: Guest, chardev_ko: Path, chardev_stats_ko: Path
 ) -> None:
