@@ -98,11 +98,13 @@ def _built(cache: Cache) -> tuple[Kernel, ...]:
 
 
 def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path, cache: Cache) -> Kernel:
+    from .kbuild import refuse_odd_path
     from .kernel import build_kernel, built_kernel
     from .resources import minimal_config
 
     fragments = (minimal_config(), *(_fragment(path) for path in kconfig))
     if build:
+        refuse_odd_path(cache.root, advice="set XDG_CACHE_HOME to a directory without them")
         build_dir: Path | None = build_kernel(fragments, source=source, cache=cache)
     else:
         build_dir = built_kernel(fragments, cache=cache)

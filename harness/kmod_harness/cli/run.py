@@ -117,7 +117,7 @@ def execute(args: argparse.Namespace) -> int:
             say(f"note: {note}")
         run_session.run(request, record, say, getattr(args, "ahead", None))
     except Exception as error:
-        from .told import told
+        from ..told import told
 
         record.errors.append(told(error))
     except BaseException as end:
@@ -150,10 +150,10 @@ def _leave_bundle(
     args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: Verdict, expected: list[str]
 ) -> Path | None:
     """Returns where the evidence of a failure is; the verdict stands where none can be left."""
+    from ..told import told
     from .run_evidence import leave_bundle
     from .run_record import as_json
     from .run_report import say
-    from .told import told
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
     found = as_json(record, verdict, status, expected)
