@@ -31,6 +31,7 @@ exit status:
   5 hang     6 boot failed   7 QEMU died   8 nothing was tested (the command exited with 4: skipped)
   --bisect turns 2, 6, 7 and 8 into 125 for `git bisect run`
   130 and 143 when ended by Ctrl-C or SIGTERM
+  A fault of kmod-harness itself is an "internal error": 2 too, with a file that says where it came from
 
 examples:
   kmod-harness run my.ko --param debug=1 -- ./my-test.sh
