@@ -97,6 +97,8 @@ def test_the_advice_is_what_the_reader_has() -> None:
     assert list(install_advice(missing, apt=True, checkout=True)) == [
         install, ("or, in this checkout:", ("make setup", "make explain"))
     ]  # fmt: skip
+    every_group = [one for one in requirements() if one.check != "-"]
+    assert len(list(install_advice(every_group, apt=True, checkout=True))) == 2
     ((words, commands),) = install_advice(missing, apt=False, checkout=True)
     assert "distribution" in words and commands == ()
     assert list(install_advice([], apt=True, checkout=True)) == []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _WIDTH = 80
 _EPILOG = """\
 WORK: run, verify, explain, debug, disks (--disk), modules, kernel (kernel build
-minimal), debian (--kernel debian), buildroot; in a checkout test and lint too.
+minimal), debian (--kernel debian), buildroot; in a checkout test, lint, fresh.
 Without one all of them are looked at, and what is there is not listed.
 
 exit status: 0 when each WORK (without one: run) could work now, else 2"""

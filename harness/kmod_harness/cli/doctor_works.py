@@ -44,6 +44,7 @@ WORKS = (
 CHECKOUT_WORKS = (
     Work("test", {"run": ALL, "test": ALL}, stands_on=("run", "modules", "kernel")),
     Work("lint", {"run": ALL, "lint": ALL}, stands_on=("kernel",)),
+    Work("fresh", {"fresh": ALL}),
 )
 
 #: What a part that is not here is made with.
@@ -61,6 +62,7 @@ _TARGETS = {
     "explain": "make explain",
     "test": "make test",
     "lint": "make lint",
+    "fresh": "make fresh",
 }
 
 
