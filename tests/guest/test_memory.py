@@ -194,6 +194,7 @@ class TestAGuestThatEnds:
                     memory.read_physical(0x100000, 1 << 20)
 
 
+@pytest.mark.needs("gdb")
 @pytest.mark.usefixtures("chardev")
 class TestGdb:
     def test_a_breakpoint_is_hit_while_another_thread_opens_and_is_gone_afterwards(

@@ -22,6 +22,7 @@ def taken(guest: Guest, freed: int) -> tuple:
     raise AssertionError(f"the block at {freed:#x} was not freed")
 
 
+@pytest.mark.needs("gdb")
 @pytest.mark.cold_boot
 def test_a_breakpoint_at_the_predicted_init_function_is_hit(
     guest: Guest, chardev_ko: Path, chardev_stats_ko: Path
