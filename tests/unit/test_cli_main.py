@@ -90,8 +90,14 @@ def test_a_wrong_command_line_is_told_and_ends_with_2(
     ],
 )
 def test_what_cannot_be_done_is_named_and_ends_with_2(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # no kernel is built
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert main(arguments) == 2
     told = capsys.readouterr()
     assert told.out == ""
