@@ -141,8 +141,11 @@ def test_a_guest_that_never_gets_ready_is_a_failed_boot(options: tuple[str, ...]
 
 @pytest.fixture(scope="module")
 def foreign_ko(chardev_ko: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """chardev.ko with another release of the same length in its vermagic."""
-    data = chardev_ko.read_bytes()
+    """chardev.ko with another release of the same length in its vermagic, and another flag.
+
+    A kernel with MODVERSIONS compares the flags alone (kernel/module/version.c, same_magic).
+    """
+    data = chardev_ko.read_bytes().replace(b" mod_unload ", b" mod_unlaod ")
     at = data.index(b"vermagic=") + len(b"vermagic=")
     path = tmp_path_factory.mktemp("foreign") / "chardev.ko"
     path.write_bytes(data[:at] + b"9" + data[at + 1 :])

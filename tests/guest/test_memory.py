@@ -201,6 +201,7 @@ class TestAGuestThatEnds:
                     memory.read_physical(0x100000, 1 << 20)
 
 
+@pytest.mark.needs("gdb")
 @pytest.mark.usefixtures("chardev")
 @pytest.mark.needs("gdb")
 class TestGdb:
