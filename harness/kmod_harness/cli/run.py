@@ -199,7 +199,14 @@ def _finish(
         # what failed has failed; what passed could not be told
         status = status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
     if report is not None:
-        report(record, verdict, expected=expected)
+        try:
+            report(record, verdict, expected=expected)
+        except Exception as error:
+            from ..told import told
+
+            # the JSON object is out, and with it the verdict
+            print(f"kmod-harness: {told(error)}", file=sys.stderr)
+            status = status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
     return status
 
 
