@@ -206,8 +206,8 @@ def _finish(
         return status
     from ..told import told
 
-    for error in troubles:
-        print(f"kmod-harness: {told(error)}", file=sys.stderr)
+    for trouble in troubles:
+        print(f"kmod-harness: {told(trouble)}", file=sys.stderr)
     # what failed has failed; what passed could not be told
     return status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
 
