@@ -9,6 +9,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 
+from .build.place import working_directory
 from .errors import InternalError, KmodHarnessError, Misuse
 from .spec import SpecError
 
@@ -53,20 +54,12 @@ def machine_told() -> Iterator[None]:
 
 
 def _of_this_machine(error: OSError) -> Misuse:
-    if not _is_here():
+    if isinstance(error, FileNotFoundError) and working_directory() is None:
         return Misuse("the working directory does not exist any more", advice="cd to one that does")
     if error.errno is None or error.strerror is None:
         return Misuse(str(error))
     names = [repr(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     return Misuse(": ".join([error.strerror, *names]), advice=_ADVICE.get(error.errno, ""))
-
-
-def _is_here() -> bool:
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _internal(error: Exception) -> InternalError:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.cli import run_request
+from kmod_harness.cli import run_report, run_request
 from kmod_harness.cli.main import main
 from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError, MissingTool, Misuse
 from kmod_harness.told import told
@@ -102,6 +102,18 @@ def test_a_fault_of_ours_in_a_run_is_told_in_one_json_object(
     assert found["error"]["type"] == "InternalError"
     assert "Traceback" not in err
     assert "report it" in err
+
+
+def test_a_fault_of_ours_in_the_report_leaves_the_verdict_and_one_json_object(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_report, "report", lambda *words, **options: {}["no such key"])
+
+    assert main(["run", "--json", "/nonexistent.ko"]) == 2
+
+    out, err = capsys.readouterr()
+    assert json.loads(out)["outcome"] == "setup-error"
+    assert "internal error: KeyError" in err
 
 
 def test_a_fault_of_ours_in_telling_of_one_does_not_end_with_1(

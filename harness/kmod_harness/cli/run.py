@@ -183,9 +183,10 @@ def _finish(
     record: RunRecord, verdict: Verdict, json_wanted: bool, bisect: bool, expected: list[str], report: Any
 ) -> int:
     from .run_record import as_json
-    from .streams import OutputLost, drop_output
+    from .streams import drop_output
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=bisect)
+    troubles: list[Exception] = []
     try:
         if json_wanted:
             _print_json(as_json(record, verdict, status, expected))
@@ -194,13 +195,21 @@ def _finish(
     except BrokenPipeError:
         # whoever read stdout has gone: the verdict stands
         drop_output()
-    except OutputLost as error:
-        print(f"kmod-harness: {error}", file=sys.stderr)
-        # what failed has failed; what passed could not be told
-        status = status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
-    if report is not None:
-        report(record, verdict, expected=expected)
-    return status
+    except Exception as error:
+        troubles.append(error)
+    try:
+        if report is not None:
+            report(record, verdict, expected=expected)
+    except Exception as error:
+        troubles.append(error)
+    if not troubles:
+        return status
+    from ..told import told
+
+    for trouble in troubles:
+        print(f"kmod-harness: {told(trouble)}", file=sys.stderr)
+    # what failed has failed; what passed could not be told
+    return status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
 
 
 def _pass_on(stdout: bytes, stderr: bytes) -> None:
