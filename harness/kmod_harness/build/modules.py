@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import BuildFailed, Misuse
 from .cache import digest_of, write_atomically
-from .kbuild import jobs, require_tools, run_make
+from .kbuild import jobs, refuse_odd_path, require_tools, run_make
 from .kernels import Kernel
 
 _STAMP = ".built-from"
@@ -64,8 +64,7 @@ def build_modules_in_place(directory: Path, kernel: Kernel, log: Path) -> tuple[
 def _run_kbuild(directory: Path, build_dir: Path, log: Path, *options: str) -> tuple[Path, ...]:
     directory = directory.absolute()
     _require_pahole(build_dir)
-    if any(character.isspace() or character == ":" for character in str(directory)):
-        raise Misuse(f"kbuild cannot build in a path with spaces or colons: {directory}")
+    refuse_odd_path(directory, advice="move it, or build a copy: kmod-harness modules DIR --out DIR")
     run_make(
         ["-C", str(build_dir), f"M={directory}", jobs(), *options, "modules"],
         log=log,

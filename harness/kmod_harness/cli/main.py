@@ -77,7 +77,7 @@ def _parse_and_execute(arguments: list[str], ahead: Ahead | None) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        from .told import told
+        from ..told import told
 
         return _report(arguments, told(error))
 

@@ -31,6 +31,7 @@ exit status:
   5 hang     6 boot failed   7 QEMU died   8 nothing was tested (the command exited with 4: skipped)
   --bisect turns 2, 6, 7 and 8 into 125 for `git bisect run`
   130 and 143 when ended by Ctrl-C or SIGTERM
+  A fault of kmod-harness itself is an "internal error": 2 too, with a file that says where it came from
 
 examples:
   kmod-harness run my.ko --param debug=1 -- ./my-test.sh
@@ -117,7 +118,7 @@ def execute(args: argparse.Namespace) -> int:
             say(f"note: {note}")
         run_session.run(request, record, say, getattr(args, "ahead", None))
     except Exception as error:
-        from .told import told
+        from ..told import told
 
         record.errors.append(told(error))
     except BaseException as end:
@@ -150,10 +151,10 @@ def _leave_bundle(
     args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: Verdict, expected: list[str]
 ) -> Path | None:
     """Returns where the evidence of a failure is; the verdict stands where none can be left."""
+    from ..told import told
     from .run_evidence import leave_bundle
     from .run_record import as_json
     from .run_report import say
-    from .told import told
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
     found = as_json(record, verdict, status, expected)

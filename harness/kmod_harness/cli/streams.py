@@ -59,8 +59,8 @@ def prepare_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
     codecs.register_error(_ERRORS, _byte_or_escape)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
-    sys.stdout = _text(_Stdout(1, "w", closefd=False), sys.stdout, is_terminal=os.isatty(1))
-    sys.stderr = _text(_Stderr(2, "w", closefd=False), sys.stderr, is_terminal=True)
+    sys.stdout = _as(sys.stdout, _Stdout(1, "w", closefd=False), _ERRORS)
+    sys.stderr = _as(sys.stderr, _Stderr(2, "w", closefd=False), "backslashreplace")
 
 
 def drop_output() -> None:
@@ -70,11 +70,13 @@ def drop_output() -> None:
     os.close(nothing)
 
 
-def _text(raw: io.FileIO, before: TextIO | None, *, is_terminal: bool) -> TextIO:
+def _as(before: TextIO | None, raw: io.FileIO, errors: str) -> TextIO:
+    """Returns a stream that writes to `raw` and is in all else as Python had made it."""
     encoding = before.encoding if before is not None else None
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=encoding, errors=_ERRORS, line_buffering=is_terminal
-    )
+    stream = io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors=errors)
+    if isinstance(before, io.TextIOWrapper):
+        stream.reconfigure(line_buffering=before.line_buffering, write_through=before.write_through)
+    return stream
 
 
 def _byte_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
 import traceback
+from collections.abc import Iterator
 
-from ..errors import InternalError, KmodHarnessError, Misuse
-from ..spec import SpecError
+from .errors import InternalError, KmodHarnessError, Misuse
+from .spec import SpecError
 
 _PLACES = "places are set by XDG_CACHE_HOME (the cache), XDG_STATE_HOME (failures), TMPDIR (scratch files)"
 _ADVICE = {
@@ -39,6 +41,15 @@ def told(error: Exception) -> KmodHarnessError:
             advice="install kmod-harness again: pip install --force-reinstall, or `make setup` in a checkout",
         )
     return _internal(error)
+
+
+@contextlib.contextmanager
+def machine_told() -> Iterator[None]:
+    """Has what this machine refuses inside (OSError) raised as Misuse; a bug stays what it is."""
+    try:
+        yield
+    except OSError as error:
+        raise told(error) from None
 
 
 def _of_this_machine(error: OSError) -> Misuse:
