@@ -127,8 +127,8 @@ def test_a_skipped_command_tested_nothing_and_bisect_skips_the_commit() -> None:
     ("options", "reason"),
     [
         (("--append", "rdinit=/nonexistent"), "panicked before it was ready"),
-        # a shell that waits for a console nobody types at
-        (("--append", "rdinit=/bin/sh", "--boot-timeout", "2"), "was not ready within 2 s"),
+        # a shell that waits for a console nobody types at; long enough for a busy machine to boot at all
+        (("--append", "rdinit=/bin/sh", "--boot-timeout", "8"), "was not ready within 8 s"),
     ],
 )
 def test_a_guest_that_never_gets_ready_is_a_failed_boot(options: tuple[str, ...], reason: str) -> None:
