@@ -91,7 +91,7 @@ def _try_with_gdb(shell: Shell, typed: Typed, asked: str, answer: str) -> None:
         else:
             raise AssertionError(f"it printed no command line of gdb's: {said}")
         told = shell.must(f"{line.strip()} -batch -ex '{asked}'")
-        assert answer in told
+        assert answer in told, told
         process.stdin.write("\n")  # what a person presses to go on, where there is anything to go on with
         process.stdin.close()
         rest = process.stdout.read()
