@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,11 +26,16 @@ def main(arguments: Sequence[str]) -> int:
     if args.can:
         print(obstacle())
         return 2 if obstacle() else 0
+    # a CI's way to end a job: the root is removed then too
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return _try_all(args)
     except CannotRun as error:
         print(f"fresh: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("fresh: interrupted", file=sys.stderr)
+        return 130
 
 
 def _try_all(args: argparse.Namespace) -> int:

@@ -22,6 +22,8 @@ _CERTIFICATES = "/etc/host-certificates.crt"
 #: As root of a user namespace whoever is not root; ids beyond one's own come from /etc/subuid.
 _USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--map-auto")
 _NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child")
+#: Whatever ends this process ends what runs in the root (setpriv(1)); then nothing holds the mounts either.
+_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 
 
 def obstacle() -> str:
@@ -194,7 +196,7 @@ def _add_user(root: Root, user: str) -> None:
 
 
 def _unshare() -> tuple[str, ...]:
-    return ("unshare", *(() if os.geteuid() == 0 else _USER_NAMESPACE[1:]), *_NAMESPACES)
+    return (*_WITH_PARENT, "unshare", *(() if os.geteuid() == 0 else _USER_NAMESPACE[1:]), *_NAMESPACES)
 
 
 def _as_root_there(command: Sequence[str]) -> None:

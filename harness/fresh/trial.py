@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from .root import USER, Root, cache_directory, empty_root
 #: What CACHE=keep shares between runs: kernels and their source, keyed by all that went into them.
 _KEPT_KINDS = ("kernel", "source")
 _PACKAGES = "dpkg-query --show --showformat='${Package} ${Version}\\n'"
+_ASKED_FOR = "apt-mark showmanual"
 _NAME = "kmod-harness"
 
 
@@ -54,14 +56,14 @@ def run_trial(trial: Trial, checkout: Path, host: Host, out: Path) -> Iterator[S
     """
     name = "root" if trial.user == "root" else USER
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     home = "/root" if name == "root" else f"/home/{name}"
     binds = [f"{trial.shared}:{home}/shared:ro"] if trial.shared else []
     kept = _kept_kernels(trial) if trial.keep_kernels else None
     if kept:
         binds.append(f"{kept}:{home}/.cache/kmod-harness")
     with empty_root(trial.suite, name, host, out, binds) as root:
-        before = set(root.run(_PACKAGES).splitlines())
+        before, asked_before = _lines(root, _PACKAGES), _lines(root, _ASKED_FOR)
         _clone(checkout, root)
         for number, command in enumerate((*trial.setup, *trial.commands)):
             typed = readme.as_user(command, name)
@@ -70,7 +72,8 @@ def run_trial(trial: Trial, checkout: Path, host: Host, out: Path) -> Iterator[S
             yield step
             if step.status != 0 and command in trial.setup:
                 break
-        _keep(root, sorted(set(root.run(_PACKAGES).splitlines()) - before), out)
+        asked = sorted(_lines(root, _ASKED_FOR) - asked_before)
+        _keep(root, sorted(_lines(root, _PACKAGES) - before), asked, out)
 
 
 def _clone(checkout: Path, root: Root) -> None:
@@ -129,13 +132,19 @@ def closing_line(output: str) -> str:
     return str(found[-1]) if found else ""
 
 
-def _keep(root: Root, installed: Sequence[str], out: Path) -> None:
+def _lines(root: Root, command: str) -> set[str]:
+    return set(root.run(command).splitlines())
+
+
+def _keep(root: Root, installed: Sequence[str], asked_for: Sequence[str], out: Path) -> None:
     (out / "installed.txt").write_text("".join(f"{line}\n" for line in installed))
-    clone = root.path / root.home.lstrip("/") / _NAME
-    reports = clone / "build/test"
+    reports = root.path / root.home.lstrip("/") / _NAME / "build/test"
     if reports.is_dir():
         shutil.copytree(reports, out / "test", ignore=shutil.ignore_patterns("*.ko", "bundles"))
-    print(f"{len(installed)} packages were installed: {out}/installed.txt", flush=True)
+    names = textwrap.fill(" ".join(asked_for), 78, initial_indent="  ", subsequent_indent="  ")
+    print(
+        f"\n{len(installed)} packages were installed ({out}/installed.txt), for these:\n{names}", flush=True
+    )
 
 
 def _kept_kernels(trial: Trial) -> Path:

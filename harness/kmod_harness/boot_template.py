@@ -57,7 +57,9 @@ def template_of(prepared: Prepared, boot_timeout: float | None = None) -> Templa
         entry = cache.entry(
             _KIND, key, lambda directory: _make(prepared, directory, disk_digest, boot_timeout)
         )
-    except (OSError, QemuDied, CacheUnusable) as error:
+    except CacheUnusable as error:
+        raise TemplateUnusable(f"it could not be saved: {error.message}") from error
+    except (OSError, QemuDied) as error:
         # a full disk kills QEMU by SIGBUS in its RAM file; a cold boot needs no such file
         raise TemplateUnusable(f"it could not be saved: {error}") from error
     except NeverSaved as reason:

@@ -26,6 +26,10 @@ class ExitStatus(IntEnum):
     NOTHING_TESTED = 8
 
 
+#: What `git bisect run` takes for "this commit cannot be tested" (git-bisect(1)).
+BISECT_SKIP = 125
+
+
 class KmodHarnessError(Exception):
     """What happened, the evidence for it, and what to do next.
 

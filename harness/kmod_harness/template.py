@@ -115,7 +115,7 @@ def restore(
     """Returns a new guest in the state of its template; whoever takes it closes its machine.
 
     Raises TemplateUnusable when the template does not load, BootFailed when that takes longer than
-    `boot_timeout`, in seconds and exact.
+    `boot_timeout`, in seconds and exact, OSError for what this machine refuses.
     """
     # what it remembers of its disks, in its page cache for one, must still be so
     if digest_of_disks(template.disks) != template.disk_digest:
@@ -135,7 +135,8 @@ def restore(
                 earlier=template.earlier,
                 boot_timeout=boot_timeout,
             )
-        except (KmodHarnessError, OSError) as error:
+        # what else this machine refuses (a descriptor, a process) is no damage of the template
+        except (KmodHarnessError, FileNotFoundError) as error:
             if boot_timeout is not None and isinstance(error, GuestHang):
                 # the limit was the user's: the template may be sound
                 raise BootFailed(

@@ -12,6 +12,7 @@ from fault_table import KernelUnderProof, Row, markdown
 from kmod_harness.build import kconfig
 from kmod_harness.build.kernels import resolve_kernel
 from kmod_harness.cli.modules import sample_directory
+from kmod_harness.kmod.layout import release_pair
 from kmod_harness.spec import Spec
 
 _OUT = Path("build/test")
@@ -41,6 +42,7 @@ def _kernel(name: str, spec: Spec) -> KernelUnderProof:
     fragments = (word for path in spec.kconfig for word in ("--kconfig", path))
     return KernelUnderProof(
         name,
+        release_pair(kernel.release),
         ("--kernel", "minimal", *fragments, "--memory", f"{spec.memory_mib}M", "--boot-timeout", "200"),
         kconfig.parse_config(kernel.config.read_text()),
         sample_directory(kernel),

@@ -17,9 +17,10 @@ PATIENCE = 240
 
 @dataclass(frozen=True)
 class KernelUnderProof:
-    """A kernel with its samples; options: what `kmod-harness run` needs to take it."""
+    """A kernel with its samples; options: what `kmod-harness run` needs to take it. release: as (6, 12)."""
 
     name: str
+    release: tuple[int, int]
     options: tuple[str, ...]
     config: Mapping[str, str]
     modules: Path

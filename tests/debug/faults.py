@@ -40,6 +40,7 @@ class Fault:
 
     timeout: seconds the command may take. late: seconds a report may come after it, settle: after
     the unload. A kernel with none of the reports' symbols does not see the fault: it is not provoked there.
+    append: what its command line needs from the release `append_since` on.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Fault:
     settle: float = 0.0
     impatient: bool = False
     cpus: int = 1
+    append: str = ""
+    append_since: tuple[int, int] = (0, 0)
 
     @property
     def id(self) -> str:
@@ -96,7 +99,8 @@ FAULTS = (
     Fault("double_free", _KASAN),
     Fault("leak", _sees(_K.KMEMLEAK, "DEBUG_KMEMLEAK")),
     Fault("slab_corruption", _sees(_K.SLAB_CORRUPTION, "SLUB_DEBUG")),
-    Fault("bad_page", _sees(_K.BAD_PAGE)),
+    # later kernels look at freed pages only where they are told to (check_pages_enabled, mm/mm_init.c, 6.12)
+    Fault("bad_page", _sees(_K.BAD_PAGE), append="init_on_free=1", append_since=(6, 3)),
     # its neighbours are poison: a list that is not checked has the processor stumble over them
     Fault("list_corruption", (Report(_K.WARNING, ("DEBUG_LIST",)), Report(_K.OOPS))),
     Fault("free_active_timer", _sees(_K.WARNING, "DEBUG_OBJECTS_FREE", "DEBUG_OBJECTS_TIMERS")),

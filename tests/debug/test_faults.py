@@ -73,6 +73,7 @@ def _words(fault: Fault, proof: KernelUnderProof) -> list[str | Path]:
     return [
         *("--cpus", str(fault.cpus), "--timeout", str(fault.timeout), module),
         *(("--settle", str(fault.settle)) if fault.settle else ()),
+        *(("--append", fault.append) if fault.append and proof.release >= fault.append_since else ()),
         *("--param", f"fault={fault.name}", "--param", f"when={fault.when}"),
         *("--", PROVOKE, str(fault.late), *(["impatient"] if fault.impatient else [])),
     ]

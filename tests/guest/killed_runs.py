@@ -11,9 +11,10 @@ from pathlib import Path
 
 #: Boots a guest and uses it until it is killed; every run directory lies below TMPDIR.
 RUN = """
+import sys
 from kmod_harness import Spec
 from kmod_harness.start import boot, prepare
-prepared = prepare(Spec())
+prepared = prepare(Spec(kernel=sys.argv[1]))
 print("prepared", flush=True)
 with boot(prepared) as guest:
     print("booted", flush=True)
@@ -22,11 +23,11 @@ with boot(prepared) as guest:
 """
 
 
-def start_run(base: Path) -> subprocess.Popen[bytes]:
+def start_run(base: Path, kernel: str) -> subprocess.Popen[bytes]:
     """Returns a harness whose run directory will lie below `base`, once it is about to boot."""
     environment = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN], env={**environment, "TMPDIR": str(base)}, stdout=subprocess.PIPE
+        [sys.executable, "-c", RUN, kernel], env={**environment, "TMPDIR": str(base)}, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"prepared\n"
@@ -68,14 +69,14 @@ def await_death(base: Path, seconds: float = 5.0) -> dict[int, str]:
     return {pid: state for pid, state in qemus(base).items() if state != "Z"}
 
 
-def kill_at_random(base: Path, count: int, rng: random.Random, longest: float = 3.0) -> int:
+def kill_at_random(base: Path, kernel: str, count: int, rng: random.Random, longest: float = 3.0) -> int:
     """Kills `count` runs by SIGKILL, each after 0 to `longest` seconds; returns how many had a QEMU.
 
     Raises AssertionError, with pids and states, when a QEMU outlives its harness.
     """
     with_qemu = 0
     for _ in range(count):
-        run = start_run(base)
+        run = start_run(base, kernel)
         try:
             # not a wait for something to happen: the moment of the kill is the experiment
             assert not has_ended_within(run.pid, rng.uniform(0, longest)), "the run ended by itself"

@@ -8,16 +8,17 @@ from pathlib import Path
 
 from killed_runs import await_death, kill_at_random, qemus, start_run
 
+from kmod_harness.build.kernels import Kernel
 from kmod_harness.machine import rundir
 
 
-def test_5_killed_runs_leave_no_qemu_and_the_next_run_sweeps() -> None:
+def test_5_killed_runs_leave_no_qemu_and_the_next_run_sweeps(run_kernel: Kernel) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="kill-") as directory:
         base = Path(directory)
-        kill_at_random(base, 5, random.Random(7), longest=1.5)
+        kill_at_random(base, run_kernel.name, 5, random.Random(7), longest=1.5)
         assert qemus(base) == {}
 
-        with start_run(base) as run:
+        with start_run(base, run_kernel.name) as run:
             try:
                 assert run.stdout is not None
                 assert run.stdout.readline() == b"booted\n"

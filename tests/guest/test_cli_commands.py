@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pexpect
@@ -13,7 +12,7 @@ from kmod_harness.build.kernels import Kernel, resolve_kernel
 from kmod_harness.kmod import read_module
 
 
-def test_the_demo_shows_every_step_and_ends_with_a_line_to_quote() -> None:
+def test_the_demo_shows_every_step_and_ends_with_a_line_to_quote(run_kernel: Kernel) -> None:
     done = kmod_harness("demo")
     assert done.returncode == 0, done.stdout + done.stderr
     story = [
@@ -28,7 +27,9 @@ def test_the_demo_shows_every_step_and_ends_with_a_line_to_quote() -> None:
         "T module text",
         "[ok] /dev/chardev0 gives back what it took",
         "[ok] the module's: ELF symbols plus section addresses",
-        "[ok] the kernel's: System.map plus one KASLR slide",
+        "[ok] the kernel's: System.map plus one KASLR slide"
+        if run_kernel.system_map
+        else "[--] the kernel's: not comparable",
         "info: chardev: loaded: major",
         "[ok] its init ran in the process that called finit_module",
         "[ok] its open ran in the process that opened the device",
@@ -39,7 +40,8 @@ def test_the_demo_shows_every_step_and_ends_with_a_line_to_quote() -> None:
     places = [done.stdout.find(step) for step in story]
     assert -1 not in places, story[places.index(-1)]
     assert places == sorted(places)
-    assert "11 checks held" in done.stdout.splitlines()[-1]
+    held = 11 if run_kernel.system_map else 10
+    assert f"{held} checks held" in done.stdout.splitlines()[-1]
 
 
 def test_lines_from_a_pipe_run_in_one_shell(chardev_ko: Path) -> None:
@@ -85,5 +87,6 @@ def test_a_kernels_build_directory_is_all_that_is_printed(run_kernel: Kernel) ->
 def test_doctor_finds_what_run_needs(run_kernel: Kernel) -> None:
     done = kmod_harness("doctor")
     assert done.returncode == 0, done.stdout
-    assert re.search(rf"^ok +kernel +{run_kernel.name}: ", done.stdout, re.MULTILINE)
-    assert "accelerator" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert f"ok kernel {run_kernel.name}: {run_kernel.release} " in said
+    assert "ok accelerator " in said

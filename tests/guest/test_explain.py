@@ -77,7 +77,9 @@ def test_in_a_browser_nothing_complains_and_nothing_overflows(
     explained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
 ) -> None:
     with chromium(tmp_path) as browser:
-        for width in (360, 1280):
+        for width in (360, 768, 1024, 1280, 1920):
             browser.open(explained[1], width=width, dark=width == 360)
             assert overflowing(browser) == []
             assert browser.complaints == []
+            browser.set_wide()
+            assert overflowing(browser) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .looking import directory, environment, kernel_file, kernel_symbol, module, option, programs, root
-from .need import Debian, Extra, Need, Otherwise
+from .need import Debian, Need, Otherwise
 
 ROOT = Path(__file__).parents[2]
 #: Logs of other people's kernels, beside the checkout where somebody has put them.
@@ -23,12 +23,8 @@ _TOOLS = (
     Need("gdb", programs("gdb"), Debian("gdb", ("test",))),
     Need("chromium", programs("chromium"), Debian("chromium", ("test",))),
     Need("git", programs("git"), Debian("git", ("test",))),
-    Need("mke2fs", programs("mke2fs", "debugfs"), Debian("e2fsprogs", ("test",))),
-)
-
-_PYTHON = (
-    Need("capstone", module("capstone"), Extra("capstone", "explain")),
     Need("python-magic", module("magic"), Debian("python3-magic")),
+    Need("mke2fs", programs("mke2fs", "debugfs"), Debian("e2fsprogs", ("test",))),
 )
 
 _KERNEL = (
@@ -49,4 +45,4 @@ _PLACE = (
     Need("a Buildroot tree", environment("BUILDROOT"), Otherwise("BUILDROOT=DIRECTORY")),
 )
 
-NEEDS = {need.name: need for need in (*_TOOLS, *_PYTHON, *_KERNEL, *_PLACE)}
+NEEDS = {need.name: need for need in (*_TOOLS, *_KERNEL, *_PLACE)}

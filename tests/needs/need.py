@@ -39,21 +39,6 @@ class Debian:
 
 
 @dataclass(frozen=True)
-class Extra:
-    """A package of Python's, which an extra of pyproject.toml brings; make's .venv has all extras."""
-
-    package: str
-    extra: str
-
-    @property
-    def words(self) -> str:
-        return f"pip: kmod-harness[{self.extra}]"
-
-    def promise(self, groups: frozenset[str]) -> str:
-        return f"Python's package {self.package}, extra {self.extra} of pyproject.toml" if groups else ""
-
-
-@dataclass(frozen=True)
 class Otherwise:
     """Something that no package brings; `words` say how a person gets it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from strangers import RunSuite, SuiteRun, run_pytest
 
@@ -10,8 +12,9 @@ from needs.looking import chosen
 
 @pytest.fixture(scope="session")
 def kernel_option(pytestconfig: pytest.Config) -> list[str]:
-    """The kernel of this run, as an option for the runs inside it."""
-    return [f"--kh-kernel={name}" for name in chosen(pytestconfig, "kernel")]
+    """The kernel of this run, as an option for the runs inside it, which have other working directories."""
+    names = chosen(pytestconfig, "kernel")
+    return [f"--kh-kernel={Path(name).absolute() if '/' in name else name}" for name in names]
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from killed_runs import kill_at_random, qemus
 
+from kmod_harness.build.kernels import Kernel
 from kmod_harness.machine import rundir
 
 SEED = 20261122
 
 
 @pytest.mark.timeout(900)
-def test_50_killed_runs_leave_no_qemu(record_property: object) -> None:
+def test_50_killed_runs_leave_no_qemu(record_property: object, run_kernel: Kernel) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="soak-") as directory:
         base = Path(directory)
-        with_qemu = kill_at_random(base, 50, random.Random(SEED))
+        with_qemu = kill_at_random(base, run_kernel.name, 50, random.Random(SEED))
 
         assert callable(record_property)
         record_property("killed_with_a_qemu", with_qemu)

@@ -151,7 +151,12 @@ def test_make_and_its_children_end_with_a_killed_parent(tmp_path: Path, how: sig
     makefile(tmp_path, "all:\n\t@exec >fifo; echo started; exec sleep 600\n")
     os.mkfifo(tmp_path / "fifo")
     with (
-        subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)], stderr=subprocess.DEVNULL) as parent,
+        subprocess.Popen(
+            [sys.executable, "-c", _PARENT, str(tmp_path)],
+            stderr=subprocess.DEVNULL,
+            # a suite that a shell without job control started by `&` ignores SIGINT, and its children would
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as parent,
         open(tmp_path / "fifo") as fifo,
     ):
         assert fifo.readline() == "started\n"

@@ -212,3 +212,14 @@ def test_a_kernel_built_from_more_fragments_is_named_by_its_path(cache: Cache) -
     assert kernel.name == str(cache.find("kernel", "abc")) + "/build"
     assert resolve_kernel(Spec(kernel=kernel.name), cache=cache).bzimage == kernel.bzimage
     assert resolve_kernel(Spec(), module_release="6.1.0-debug", cache=cache).name == kernel.name
+
+
+@pytest.mark.parametrize("name", ["a blank", "a:colon"])
+def test_a_cache_that_kbuild_cannot_build_in_is_refused_before_anything_is_unpacked(
+    name: str, tmp_path: Path
+) -> None:
+    cache = Cache(tmp_path / name)
+    with pytest.raises(Misuse, match="spaces or colons") as told:
+        resolve_kernel(Spec(kernel="minimal"), build=True, cache=cache)
+    assert "XDG_CACHE_HOME" in told.value.advice
+    assert not cache.root.exists()

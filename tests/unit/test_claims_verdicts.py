@@ -219,7 +219,19 @@ def test_every_claim_can_lose_its_usual_verdict() -> None:
 def test_the_claims_are_numbered_and_have_keys_of_their_own() -> None:
     assert [claim.number for claim in CLAIMS] == list(range(1, len(CLAIMS) + 1))
     assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)
-    assert all("6.1" in claim.source for claim in CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("release", "told"),
+    [
+        ("6.1.192-kmod-harness", "(Linux 6.1.192)"),
+        ("6.1.176", "(checked in Linux 6.1.192; this is 6.1.176)"),
+        ("6.12.118+deb13-cloud-amd64", "(checked in Linux 6.1.192; this is 6.12.118)"),
+    ],
+)
+def test_a_place_in_the_source_names_the_release_it_was_looked_up_in(release: str, told: str) -> None:
+    seen = replace(SEEN, world=replace(SEEN.world, release=release))
+    assert all(outcome.source.endswith(told) for outcome in outcomes(seen))
 
 
 @pytest.mark.parametrize("seen", [SEEN, *(seen for _, _, seen, _ in FLIPS)])

@@ -87,15 +87,16 @@ def test_functions_are_drawn_once_each_in_the_order_of_their_addresses() -> None
 def test_a_name_is_written_where_nothing_else_is_drawn() -> None:
     span = Span(0, 100)
     room, image = with_names_placed([span.band("room", "room", 0, 80), span.band("image", "kernel", 30, 34)])
-    assert (room.name_fits, room.name_at) == ("always", 57)  # in the middle of 34 to 80
-    assert image.name_fits == ""
-    assert with_names_placed([span.band("alone", "room", 20, 80)])[0].name_at == 50
+    assert (room.name_left, room.name_width) == (34, 46)
+    assert image.name_width == 4
+    alone = with_names_placed([span.band("alone", "room", 20, 80)])[0]
+    assert (alone.name_left, alone.name_width) == (20, 60)
     hidden = [
         span.band("below", "room", 0, 100),
         span.band("a", "text", 0, 60),
         span.band("b", "text", 40, 100),
     ]
-    assert with_names_placed(hidden)[0].name_fits == ""
+    assert with_names_placed(hidden)[0].name_width == 0
 
 
 def test_of_very_many_functions_the_largest_are_drawn() -> None:
@@ -111,16 +112,32 @@ def test_without_function_symbols_there_is_one_step_less() -> None:
     assert levels(stripped)[-1].focus == (0.0, 0.0)
 
 
-def test_blocks_by_memory_type_are_one_stretch() -> None:
-    # given: the layout of 6.4 and up, one block for each type
+def test_blocks_by_memory_type_lie_where_they_are_and_not_in_one_range() -> None:
+    # given: the layout of 6.4 and up, one block for each type, and another module's code between them
     base = sample.BASE
-    blocks = (
-        Region("text", base, base + 0x1000),
-        Region("data", base + 0x2000, base + 0x3000),
-        Region("init_text", base + 0x8000, base + 0x9000),
-    )
-    module = levels(replace(sample.observations(), blocks=blocks))[4]
-    assert (module.span.start, module.span.end) == (base, base + 0x3000)
+    seen = sample.by_memory_type(sample.observations())
+
+    around, module = levels(seen)[3:5]
+
+    # then: each block is drawn in the modules' range, nothing else is the module's
+    ours = {band.name: (band.start, band.end) for band in around.bands if band.kind == "module"}
+    assert ours == {
+        "chardev: text": (base, base + 0x1000),
+        "chardev: data": (base + 0x8000, base + 0xA000),
+        "chardev: rodata": (base + 0x4000, base + 0x6000),
+    }
+    assert "3 blocks, its code at" in around.text
+    assert "a block of its own" in around.text and "Each module takes" not in around.text
+    # and: the bar of the module says that it shows more than the module
+    assert module.title == "Where the 3 blocks of chardev lie"
+    assert (module.span.start, module.span.end) == (base, base + 0xA000)
+    assert "5 pages in 3 blocks" in module.text and "code first, then" not in module.text
+    assert "in 2 blocks of their own, which were freed" in module.text
+
+
+def test_of_a_release_whose_places_are_not_known_none_is_explained() -> None:
+    seen = sample.by_memory_type(sample.observations(), release="7.2.13")
+    assert "lowest gap" not in levels(seen)[3].text
 
 
 def test_five_levels_of_page_tables_make_larger_halves() -> None:

@@ -1,68 +1,16 @@
-"""The page in a real browser: wide and narrow, light and dark, with and without script, on paper."""
+"""The page in a real browser: light and dark, with and without script, on paper.
+
+Whether it fits the screen is in test_explain_fit.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import explain_sample as sample
 import pytest
-from browser import Browser, chromium, overflowing
-from test_explain_page import HOSTILE
-
-from kmod_harness.explain import render
+from browser import Browser
 
 pytestmark = pytest.mark.needs("chromium")
-
-PAGES_AND_WIDTHS = (
-    *(("usual", width) for width in (320, 360, 768, 1280, 1920)),
-    *((name, width) for name in ("hostile", "large", "little") for width in (360, 1280)),
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    directory = tmp_path_factory.mktemp("pages")
-    long_name = "a_module_whose_name_is_as_long_as_the_kernel_allows_it_to_be"
-    long = "unbroken" * 200
-    large = sample.observations(
-        name=long_name, relocation_count=5000, page_count=500, functions=400, text=long
-    )
-    little = sample.observations(device="", with_vmlinux=False, relocation_count=0, missing=["no vmlinux"])
-    usual = sample.observations(relocation_count=40)
-    hostile = sample.observations(text=HOSTILE)
-    made = {
-        "usual": render(usual, sample.outcomes(), sample.measured(), sample.ACCOUNT),
-        "hostile": render(hostile, sample.outcomes(HOSTILE), sample.measured(HOSTILE)),
-        "large": render(large, sample.outcomes(long), sample.measured(long), sample.ACCOUNT),
-        "little": render(little, sample.outcomes(), sample.measured()),
-    }
-    for name, html in made.items():
-        (directory / f"{name}.html").write_text(html, encoding="utf-8")
-    return {name: directory / f"{name}.html" for name in made}
-
-
-@pytest.mark.parametrize(("name", "width"), PAGES_AND_WIDTHS)
-def test_nothing_complains_and_nothing_overflows(
-    browser: Browser, pages: dict[str, Path], name: str, width: int
-) -> None:
-    browser.open(pages[name], width=width, dark=width == 360)
-    assert browser.evaluate("innerWidth") == width
-    assert overflowing(browser) == []
-    assert browser.complaints == []
-
-
-def test_an_overflowing_element_would_be_found(browser: Browser, tmp_path: Path) -> None:
-    page = tmp_path / "broken.html"
-    page.write_text("<!doctype html><meta name=viewport content='width=device-width'><p>" + "x" * 500)
-    browser.open(page, width=360)
-    assert overflowing(browser) != []
 
 
 def test_a_script_error_would_be_found(browser: Browser, tmp_path: Path) -> None:
@@ -133,15 +81,15 @@ COLUMN = "[...document.querySelectorAll('table.relocations tbody tr')].filter(r 
 
 def test_relocations_are_sorted_by_any_column_both_ways(browser: Browser, pages: dict[str, Path]) -> None:
     browser.open(pages["usual"], width=1280)
-    symbols = f"{COLUMN}.map(row => row.cells[3].textContent)"
-    press = "document.querySelectorAll('table.relocations th button')[3].click()"
+    symbols = f"{COLUMN}.map(row => row.cells[2].textContent)"
+    press = "document.querySelectorAll('table.relocations th button')[2].click()"
     before = browser.evaluate(symbols)
     browser.evaluate(press)
     ascending = browser.evaluate(symbols)
     browser.evaluate(press)
     assert browser.evaluate(symbols) == ascending[::-1] != ascending
     assert sorted(ascending) == sorted(before)
-    addresses = f"{COLUMN}.map(row => row.cells[0].textContent)"
+    addresses = f"{COLUMN}.map(row => row.querySelector('.second .a').textContent)"
     browser.evaluate("document.querySelectorAll('table.relocations th button')[0].click()")
     assert browser.evaluate(addresses) == sorted(browser.evaluate(addresses))
 

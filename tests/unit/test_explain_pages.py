@@ -40,6 +40,19 @@ def test_pages_that_happen_to_be_neighbours_are_said_to_be() -> None:
     assert "No page" in pages_picture(sample.pages(), RAM).summary
 
 
+def test_pages_of_several_blocks_are_not_said_to_follow_one_another() -> None:
+    first, second, *others = sample.pages()
+    apart = (first, *(replace(page, virtual=page.virtual + 8 * PAGE_SIZE) for page in (second, *others)))
+    picture = pages_picture(apart, RAM)
+    assert (picture.runs, picture.neighbours) == (2, 0)
+    together = tuple(replace(page, physical=0x200000 + n * PAGE_SIZE) for n, page in enumerate(apart))
+    picture = pages_picture(together, RAM)
+    assert picture.neighbours == 3, "the first one is no neighbour of the second"
+    assert "those in a row happen to lie" in picture.summary
+    alone = tuple(replace(page, virtual=page.virtual + n * PAGE_SIZE) for n, page in enumerate(apart))
+    assert pages_picture(alone, RAM).summary == "No two of them are neighbours."
+
+
 def test_read_only_pages_that_can_be_written_by_a_detour_are_counted() -> None:
     assert pages_picture(sample.pages(), RAM).open_by_detour == 0
     text, *others = sample.pages()

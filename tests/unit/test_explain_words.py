@@ -14,7 +14,7 @@ from kmod_harness.cli.explain import summary
 from kmod_harness.cli.explain_request import read_request
 from kmod_harness.cli.parser import parse
 from kmod_harness.errors import Misuse
-from kmod_harness.explain import Account
+from kmod_harness.explain import Account, render
 from kmod_harness.explain.account import summed
 from kmod_harness.explain.journey import stack_use, stations
 from kmod_harness.explain.timeline import MAX_STEPS, timeline
@@ -153,6 +153,23 @@ def test_the_summary_is_one_paragraph_with_the_verdicts() -> None:
     assert "\n" not in said
     unclear = Account(9184, 9021, (), findings=("a byte",))
     assert "not all of them explained" in summary(sample.observations(), sample.outcomes(), unclear)
+
+
+def test_what_could_not_be_compared_is_told_and_not_called_explained() -> None:
+    limited = Account(9184, 9021, (), limits=("call depth tracking is not replayed",), not_compared=40)
+    said = summary(sample.observations(), sample.outcomes(), limited)
+    assert "each for a known reason but 40 that could not be judged" in said
+    page = render(sample.observations(), sample.outcomes(), sample.measured(), limited)
+    assert "40 could not be judged" in page and "call depth tracking is not replayed" in page
+    assert "None is left unexplained" not in page
+
+
+def test_places_that_were_not_replayed_are_no_reason() -> None:
+    explained = {Mechanism.FENTRY: 5, Mechanism.NOT_REPLAYED: 15, Mechanism.HIDDEN_SYMBOL: 4}
+    sums = Totals(1, 100, 3, 76, explained, {}, 0, 0)
+    account = summed(sums, (), ("a limit",))
+    assert [count for _, count in account.mechanisms] == [5]
+    assert account.not_compared == 19
 
 
 def test_kvm_is_refused_before_anything_is_built() -> None:

@@ -129,3 +129,21 @@ class TestWithTheDevice:
         chosen = choose_accelerator(fake_qemu(tmp_path, "exit 33"), cache_directory=tmp_path)
 
         assert chosen.name == "kvm"
+
+
+@pytest.mark.usefixtures("kvm_device")
+def test_a_probe_that_could_not_be_run_is_not_remembered(tmp_path: Path) -> None:
+    chosen = choose_accelerator(str(tmp_path / "nonexistent"), "auto", tmp_path)
+
+    assert chosen.name == "tcg"
+    assert "could not be run" in chosen.reason
+    assert not (tmp_path / "accelerator.json").exists()
+
+
+@pytest.mark.usefixtures("kvm_device")
+def test_an_answer_that_cannot_be_kept_is_an_answer(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    chosen = choose_accelerator(fake_qemu(tmp_path, "exit 33"), "auto", tmp_path / "file/cache")
+
+    assert chosen.name == "kvm"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kmod_harness.errors import Misuse
 from kmod_harness.machine import rundir
 
 HOLDER = """
@@ -122,6 +123,36 @@ def test_runs_that_start_while_others_sweep_keep_their_directories(base: Path) -
         stop.set()
         for sweeper in sweepers:
             sweeper.join()
+
+
+def test_the_length_that_counts_is_in_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(rundir, "_LONGEST_BASE", len(os.fsencode(tmp_path)) + 12)
+    wide = tmp_path / ("\u2192" * 8)
+    wide.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(wide))
+
+    assert rundir.base_directory() == tmp_path
+
+
+def test_a_relative_runtime_directory_is_ignored(monkeypatch: pytest.MonkeyPatch, base: Path) -> None:
+    monkeypatch.chdir(base)
+    (base / "relative").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
+
+    assert rundir.base_directory() == base
+
+
+def test_where_nothing_can_be_written_each_place_is_named_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, base: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/nobody")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+    with pytest.raises(Misuse) as told:
+        rundir.base_directory()
+    for place in ("/run/nobody", str(base), "/tmp"):
+        assert f"'{place}' cannot be written" in told.value.evidence
+    assert "XDG_RUNTIME_DIR" in told.value.advice
 
 
 def test_a_base_too_long_for_a_socket_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

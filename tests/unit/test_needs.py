@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from needs.catalogue import NEEDS, ROOT
-from needs.need import LIST, Debian, Extra
+from needs.need import LIST, Debian
 from needs.programs import Undeclared, undeclared
 from needs.table import WIDTH, table
 
@@ -20,6 +20,7 @@ FREE_TO_SKIP = {
     "needs/hooks.py": "the one door",
     "debug/test_faults.py": "a fault that no detector of this kernel can see: its table says which",
     "guest/test_explain.py": "a page that says itself why it shows no stacks",
+    "readme/test_stranger.py": "a kernel that nothing but `make test-debug` builds",
     "plugin/test_plugin_outcomes.py": "the text of a suite that skips on purpose",
 }
 SUITE = """
@@ -133,16 +134,6 @@ def test_what_a_need_says_of_debians_packages_is_what_the_list_says(need) -> Non
     rows = [line.split()[:2] for line in (ROOT / LIST).read_text().splitlines()]
     for group in need.source.groups:
         assert [group, need.source.package] in rows, f"{LIST} lacks {need.source.package} in group {group}"
-
-
-@pytest.mark.parametrize(
-    "need", [need for need in NEEDS.values() if isinstance(need.source, Extra)], ids=lambda n: n.name
-)
-def test_what_a_need_says_of_an_extra_is_what_pyproject_says(need) -> None:
-    extras = (
-        (ROOT / "pyproject.toml").read_text().partition(f"\n{need.source.extra} = [")[2].partition("]")[0]
-    )
-    assert f'"{need.source.package}' in extras
 
 
 def test_nothing_is_skipped_but_through_a_need_or_for_a_reason_of_its_own() -> None:

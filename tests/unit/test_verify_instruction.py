@@ -70,7 +70,6 @@ OPCODE = st.integers(0, 255).filter(
 )
 
 
-@pytest.mark.needs("capstone")
 @settings(max_examples=500)
 @given(PREFIX, REX, MAP, OPCODE, st.binary(min_size=LONGEST, max_size=LONGEST))
 def test_capstone_agrees_wherever_it_knows_the_instruction(

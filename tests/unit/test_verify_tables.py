@@ -19,15 +19,19 @@ from kmod_harness.verify.locate import compare_addresses, find_struct, module_st
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.sorting import kernel_sort
 
-
-@given(st.lists(st.integers(0, 30)))
-def test_the_kernels_sort_sorts(items: list[int]) -> None:
-    assert kernel_sort(items, lambda a, b: a - b) == sorted(items)
+RELEASES = st.sampled_from(((6, 1), (6, 12)))
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers())))
-def test_and_loses_nothing_where_elements_are_equal(items: list[tuple[int, int]]) -> None:
-    found = kernel_sort(items, lambda a, b: a[0] - b[0])
+@given(st.lists(st.integers(0, 30)), RELEASES)
+def test_the_kernels_sort_sorts(items: list[int], release: tuple[int, int]) -> None:
+    assert kernel_sort(items, lambda a, b: a - b, release) == sorted(items)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers())), RELEASES)
+def test_and_loses_nothing_where_elements_are_equal(
+    items: list[tuple[int, int]], release: tuple[int, int]
+) -> None:
+    found = kernel_sort(items, lambda a, b: a[0] - b[0], release)
     assert sorted(found) == sorted(items)
     assert [key for key, _ in found] == sorted(key for key, _ in items)
 
@@ -71,6 +75,24 @@ def orc_found(it: Image, release: tuple[int, int] = (6, 1)) -> list[tuple[int, b
 
 
 WEAK, END = bytes(6), b"\0\0\0\0\0\4"
+
+
+def test_equal_elements_end_up_where_the_releases_sort_puts_them() -> None:
+    # by lib/sort.c of 6.1.192 and of 6.12.118, compiled for the host
+    items = [(0, name) for name in "abcdefg"]
+    order = {
+        release: "".join(name for _, name in kernel_sort(items, lambda a, b: a[0] - b[0], release))
+        for release in ((6, 1), (6, 12))
+    }
+    assert order == {(6, 1): "bcdefga", (6, 12): "dbefgca"}
+
+
+def test_since_6_4_an_orc_entry_is_weak_by_its_type() -> None:
+    # given: an entry without a stack register whose type says that it is one, and one of no type
+    typed, untyped = b"\0\0\0\0\0\3", b"\x08\0\0\0\x05\0"
+    entries = [(10, typed), (10, untyped)]
+    assert orc_found(orc(entries), (6, 12)) == [(10, untyped), (10, typed)]
+    assert orc_found(orc(entries), (6, 1)) == [(10, typed), (10, untyped)]
 
 
 def test_orc_entries_go_with_their_addresses() -> None:

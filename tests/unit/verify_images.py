@@ -61,13 +61,17 @@ def kernel(
     memory: Mapping[int, bytes] | None = None,
     symbols: Mapping[str, int] | None = None,
     release: tuple[int, int] = (6, 1),
+    at: tuple[int, int] | None = None,
 ) -> KernelState:
-    """A kernel whose boot CPU has these features, with some memory and some symbols."""
+    """A kernel whose boot CPU has these features, with some memory and some symbols.
+
+    at: the release whose place of the features it has, if another.
+    """
     words = [0] * CAPABILITY_WORDS
     for bit in (FPU, LONG_MODE, ALWAYS, *features):
         words[bit // 32] |= 1 << bit % 32
     content = {
-        CAPABILITIES[release]: b"".join(word.to_bytes(4, "little") for word in words),
+        CAPABILITIES[at or release]: b"".join(word.to_bytes(4, "little") for word in words),
         **(memory or {}),
     }
 

@@ -114,7 +114,7 @@ class Cache:
             return None
         except OSError as error:
             if not os.access(path / MANIFEST, os.R_OK):
-                raise self._unusable("read", error) from error
+                raise self._unusable("cannot be read", error) from error
         return path
 
     def entry(self, kind: str, key: str, build: Builder, *, say: Callable[[str], None] | None = None) -> Path:
@@ -132,7 +132,7 @@ class Cache:
             known = self.find(kind, key)
             if known is not None:
                 return known
-            with self._written():
+            with self._written(lacks=f"{kind}/{key}"):
                 _remove(path)
                 path.mkdir(parents=True, mode=0o700)
             try:
@@ -209,7 +209,8 @@ class Cache:
 
     def log_path(self, kind: str, key: str) -> Path:
         """Returns where a build's log goes, so that it outlives a failed entry."""
-        return self._directory("logs") / f"{_checked(kind)}-{_checked(key)}.log"
+        with self._written():
+            return self._directory("logs") / f"{_checked(kind)}-{_checked(key)}.log"
 
     def measure(self, kind: str, key: str) -> None:
         """Notes how large an entry is now, for one that grows after it was made."""
@@ -219,8 +220,9 @@ class Cache:
 
     def aside(self, path: Path) -> Path:
         """Moves a file that must not be used, but may be looked at, out of its place; returns the new one."""
-        new = self._directory("aside") / f"{path.name}.{time.time_ns()}"
-        path.replace(new)
+        with self._written():
+            new = self._directory("aside") / f"{path.name}.{time.time_ns()}"
+            path.replace(new)
         return new
 
     def pointer(self, name: str) -> str:
@@ -251,14 +253,13 @@ class Cache:
 
     def _directory(self, name: str) -> Path:
         """Returns a directory of the store, made if need be; the store is its user's alone."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.root / name
-        with self._written():
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.mkdir(exist_ok=True)
+        path.mkdir(exist_ok=True)
         return path
 
     @contextlib.contextmanager
-    def _written(self) -> Iterator[None]:
+    def _written(self, *, lacks: str = "") -> Iterator[None]:
         """What is written inside is the store's own: where that cannot be, CacheUnusable says so."""
         try:
             yield
@@ -266,11 +267,12 @@ class Cache:
             # a lock that another process holds
             raise
         except OSError as error:
-            raise self._unusable("written", error) from error
+            why = f"lacks {lacks} and cannot be written" if lacks else "cannot be written"
+            raise self._unusable(why, error) from error
 
-    def _unusable(self, what: str, error: OSError) -> CacheUnusable:
+    def _unusable(self, why: str, error: OSError) -> CacheUnusable:
         return CacheUnusable(
-            f"the cache {self.root} cannot be {what}: {error.strerror}",
+            f"the cache {self.root} {why}: {error.strerror}",
             advice="set XDG_CACHE_HOME to a directory of yours, with room for a kernel (1.6 GB)",
         )
 
@@ -280,9 +282,9 @@ class Cache:
     def _lock(self, kind: str, key: str, say: Callable[[str], None]) -> AbstractContextManager[object]:
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self._lock_file(kind, key))
         try:
-            with self._written():
+            with self._written(lacks=f"{kind}/{key}"):
+                lock = FileLock(self._lock_file(kind, key))
                 return lock.acquire(blocking=False)
         except Timeout:
             say(f"another process is building {kind} {key}: waiting for it")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from ..errors import BuildFailed, MissingTool
+from ..errors import BuildFailed, MissingTool, Misuse
 
 #: kbuild's short form of a compiled, assembled or linked object: "  CC      fs/open.o".
 _OBJECT = re.compile(r"\s+(?:CC|AS|LD)\s")
@@ -73,6 +73,12 @@ class Progress:
         self.stream.flush()
 
 
+def refuse_odd_path(path: Path, *, advice: str) -> None:
+    """Raises Misuse for a path that kbuild cannot build in (Linux Makefile: no spaces, no colons)."""
+    if any(character.isspace() or character == ":" for character in str(path)):
+        raise Misuse(f"kbuild cannot build in a path with spaces or colons: {path}", advice=advice)
+
+
 def run_make(
     arguments: Sequence[str],
     *,
@@ -89,7 +95,7 @@ def run_make(
     compiled = 0
     with log.open("ab") as file:
         start = file.tell()
-        file.write(f"$ {' '.join(command)}\n".encode())
+        file.write(os.fsencode(f"$ {' '.join(command)}\n"))
         file.flush()
         try:
             process = subprocess.Popen(

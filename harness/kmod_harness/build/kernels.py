@@ -99,12 +99,14 @@ def _built(cache: Cache) -> tuple[Kernel, ...]:
 
 
 def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path | None, cache: Cache) -> Kernel:
+    from .kbuild import refuse_odd_path
     from .kernel import build_kernel, built_kernel
     from .resources import kconfig_fragment, minimal_config
 
     fragments = (minimal_config(), *map(kconfig_fragment, kconfig))
     build_dir = built_kernel(fragments, cache=cache) if source is None or not build else None
     if build_dir is None and build:
+        refuse_odd_path(cache.root, advice="set XDG_CACHE_HOME to a directory without them")
         build_dir = build_kernel(fragments, source=source or "", cache=cache)
     if build_dir is None:
         options = "".join(f" --kconfig {fragment}" for fragment in kconfig)

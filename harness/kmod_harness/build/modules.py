@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import BuildFailed, Misuse
 from .cache import digest_of, write_atomically
-from .kbuild import jobs, require_tools, run_make
+from .kbuild import jobs, refuse_odd_path, require_tools, run_make
 from .kernels import Kernel
 
 _STAMP = ".built-from"
@@ -25,7 +25,7 @@ def build_modules(source_dir: Path, kernel: Kernel, out_dir: Path) -> tuple[Path
     error, Misuse when there is nothing to build or the kernel has no build directory.
     """
     build_dir = _build_dir(kernel)
-    sources = _sources(source_dir)
+    sources = sources_in(source_dir)
     stamp = digest_of(
         _kernel_identity(build_dir),
         *(part for path in sources for part in (str(path.relative_to(source_dir)), path.read_bytes())),
@@ -55,7 +55,7 @@ def build_modules_in_place(directory: Path, kernel: Kernel, log: Path) -> tuple[
 
     Raises as `build_modules`; `log` receives make's output.
     """
-    _sources(directory)
+    sources_in(directory)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
     return _run_kbuild(directory.absolute(), _build_dir(kernel), log)
@@ -64,8 +64,7 @@ def build_modules_in_place(directory: Path, kernel: Kernel, log: Path) -> tuple[
 def _run_kbuild(directory: Path, build_dir: Path, log: Path, *options: str) -> tuple[Path, ...]:
     directory = directory.absolute()
     _require_pahole(build_dir)
-    if any(character.isspace() or character == ":" for character in str(directory)):
-        raise Misuse(f"kbuild cannot build in a path with spaces or colons: {directory}")
+    refuse_odd_path(directory, advice="move it, or build a copy: kmod-harness modules DIR --out DIR")
     run_make(
         ["-C", str(build_dir), f"M={directory}", jobs(), *options, "modules"],
         log=log,
@@ -132,7 +131,8 @@ def _kernel_identity(build_dir: Path) -> str:
     return f"{build_dir} {status.st_mtime_ns if status else 0} {status.st_size if status else 0}"
 
 
-def _sources(directory: Path) -> tuple[Path, ...]:
+def sources_in(directory: Path) -> tuple[Path, ...]:
+    """Returns the files a module is built from. Raises Misuse for a directory that holds none."""
     if not directory.is_dir():
         raise Misuse(f"there is no directory {directory}; expected one with a module's sources and Makefile")
     if not any((directory / name).is_file() for name in ("Makefile", "Kbuild")):

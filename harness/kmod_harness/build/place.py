@@ -1,4 +1,4 @@
-"""Where the user's own directories lie: the cache, and what failures leave."""
+"""Where the user's own directories lie: the cache, what failures leave, the working directory."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ def bundle_root() -> Path:
     Not the cache, which drops what it did not make. Raises Misuse: no home.
     """
     return _base("XDG_STATE_HOME", ".local/state", "what failures leave") / "kmod-harness"
+
+
+def working_directory() -> Path | None:
+    """Returns the working directory, None for one that was removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
 
 
 def _base(variable: str, below: str, what: str) -> Path:

@@ -66,7 +66,7 @@ def debian_source_package(cache: Cache) -> str:
     named = [name for name in dependencies(METAPACKAGE) if name.startswith(f"{METAPACKAGE}-")]
     if not named:
         raise BuildFailed(f"Debian's package {METAPACKAGE} names no kernel source")
-    cache.point(_POINTER, f"{named[0]} {lists}")
+    cache.note(_POINTER, f"{named[0]} {lists}")
     return named[0]
 
 

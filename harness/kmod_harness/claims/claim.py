@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Literal
 
 from .observations import Observations
+from .sources import checked_in
 
 Side = Literal["inside", "outside"]
 
@@ -39,7 +40,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A claim after its experiment. `explanation` says what is really so; `source` names kernel file:line."""
+    """A claim after its experiment. `explanation` says what is really so.
+
+    source: file:line in the kernel's source, with the release that this was looked up in.
+    """
 
     number: int
     key: str
@@ -80,5 +84,5 @@ class Claim:
             self.explain(seen),
             self.inside(seen),
             self.outside(seen),
-            self.source,
+            f"{self.source} ({checked_in(seen.world.release)})",
         )

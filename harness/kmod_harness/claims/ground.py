@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..build.kconfig import parse_config
 from ..build.kernels import Kernel
 from ..guest import Guest
 from ..kmod.addresses import KERNEL_IMAGE_BASE, MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
+from ..kmod.layout import MEMORY_TYPES_SINCE, release_pair
 from ..kmod.symbols import KallsymsEntry
 from ..machine.kernel_memory import LINKED_TEXT, kernel_slide
 from ..machine.memory import GuestMemory
@@ -121,7 +122,7 @@ def _source(kernel: Kernel) -> str:
 
 def address_space(guest: Guest, ground: Ground) -> AddressSpace:
     """Returns this boot's ranges: by the page tables and the kernel's own variables, read from outside."""
-    modules = loaded_modules(guest)
+    modules = loaded_modules(guest, ground.kernel.release)
     with GuestMemory(guest.machine) as memory:
         levels = memory.tables.levels
         bases = _bases(memory, ground.symbols.addresses)
@@ -167,12 +168,28 @@ def symbols_of(guest: Guest, module: str) -> tuple[KallsymsEntry, ...]:
     return guest.kallsyms().of_module(module) if guest.exists("/proc/kallsyms") else ()
 
 
-def loaded_modules(guest: Guest) -> tuple[Region, ...]:
-    """Returns each module's core as /proc/modules shows it, by address; hidden addresses are left out."""
+def loaded_modules(guest: Guest, release: str) -> tuple[Region, ...]:
+    """Returns each module's core by address; hidden addresses are left out.
+
+    From 6.4 on its text alone: /proc/modules shows where that is, and the size of all its blocks.
+    """
     found = []
     for line in guest.read_text("/proc/modules").splitlines():
         fields = line.split()
         if len(fields) >= 6 and int(fields[5], 16):
             start = int(fields[5], 16)
             found.append(Region(fields[0], start, start + int(fields[1])))
+    if release_pair(release) >= MEMORY_TYPES_SINCE:
+        with GuestMemory(guest.machine) as memory:
+            found = [replace(module, end=_end_of_text(memory, module)) for module in found]
     return tuple(sorted(found, key=lambda region: region.start))
+
+
+def _end_of_text(memory: GuestMemory, module: Region) -> int:
+    """Where the executable pages end that begin at a module's text."""
+    end = module.start
+    for page in memory.tables.walk(module.start, module.end):
+        if page.virtual > end or not page.executable:
+            break
+        end = page.end
+    return min(end, module.end)

@@ -67,7 +67,8 @@ class Stop:
 class Step:
     """One step of the timeline: `at` microseconds after finit_module was entered, `took` microseconds.
 
-    depth: nesting, 0 for the system call itself. meaning: in plain words. source: file:line of 6.1.
+    depth: nesting, 0 for the system call itself. meaning: in plain words. source: file:line of
+    sources.CHECKED_RELEASE.
     count: how many calls in a row this stands for.
     """
 

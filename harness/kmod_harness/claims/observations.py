@@ -87,8 +87,8 @@ class AddressSpace:
     """The ranges that matter, lowest first, and what lies in them on this boot.
 
     slide: KASLR's, of the kernel image, from the page tables. kernel_window: where the image can be
-    with KASLR; module_range: MODULES_VADDR..MODULES_END. modules: every module's core, the
-    examined one included, by name. kernel_physical: where the image's first page is.
+    with KASLR; module_range: MODULES_VADDR..MODULES_END. modules: every module's core (from 6.4 on its
+    text), the examined one included, by name. kernel_physical: where the image's first page is.
     lowest_in_module_range: the first page mapped there, whoever owns it.
     """
 

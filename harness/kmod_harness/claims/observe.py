@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 from ..build.kernels import Kernel
@@ -20,6 +21,8 @@ from .watched_life import Load, load, share, unload
 
 #: Seconds for which the module is left alone: a thread or timer that ticks twice a second is seen.
 QUIET_SECONDS = 1.2
+#: Who asks vmalloc for modules, by the release: the loader, a part of it, or the allocator of code.
+_ALLOCATED_BY = re.compile(r" (?:load_module\+|move_module\+|module_\w*alloc|execmem_)")
 
 
 def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observations:
@@ -38,7 +41,8 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
     space = address_space(guest, bench.ground)
     shown = _shown(bench)
     pages = placement.module_pages(guest, bench.layout, first.bases)
-    maps = sharing.maps_within(guest, pages[0].virtual, pages[-1].virtual + 4096)
+    virtual = [page.virtual for page in pages]
+    maps = sharing.maps_within(guest, min(virtual), max(virtual) + 4096)
     linking = _linking(bench, first, refused)
     opening = _opening(bench, first, plain)
     shared = share(bench, first, plain, {page.virtual: page.physical for page in pages})
@@ -225,8 +229,8 @@ def _shown(bench: Bench) -> Shown:
     vmalloc = ""
     with contextlib.suppress(OSError):
         lines = guest.read_text("/proc/vmallocinfo").splitlines()
-        # the caller that vmalloc notes is module_alloc's (arch/x86/kernel/module.c:80, 6.1)
-        vmalloc = "\n".join(line for line in lines if " load_module+" in line or " module_alloc" in line)
+        # the caller that vmalloc notes is module_alloc's (arch/x86/kernel/module.c:80, 6.1), later its own
+        vmalloc = "\n".join(line for line in lines if _ALLOCATED_BY.search(line))
     kallsyms = guest.kallsyms() if guest.exists("/proc/kallsyms") else Kallsyms(())
     exports = (entry for entry in kallsyms.of_module(bench.file.name) if entry.name.startswith("__ksymtab_"))
     return Shown(

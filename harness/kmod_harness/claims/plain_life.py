@@ -50,7 +50,7 @@ def plain_life(
     guest: Guest, log: ExecutionLog, file: KernelModule, layout: Layout, data: bytes, parameters: str
 ) -> PlainLife:
     """Tries to load the module as three kinds of process; the one that may opens and removes it."""
-    others = loaded_modules(guest)
+    others = loaded_modules(guest, file.release)
     root = guest.process()
     attempts.drop_cap_sys_module(root)
     root_status = attempts.status_of(guest, root)

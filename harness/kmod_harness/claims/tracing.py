@@ -17,14 +17,15 @@ _ALL_FUNCTIONS = "#### all functions enabled ####"
 _GRAPH_OPTIONS = ("funcgraph-abstime", "funcgraph-proc", "funcgraph-tail", "nofuncgraph-overhead")
 
 #: Steps of a load that are functions of their own in 6.1 (the others are inlined into load_module), in plain
-#: words, with their place in the source. Few: each name costs a walk over all traced functions.
+#: words, with their place in the source of sources.CHECKED_RELEASE. Few: each name costs a walk over all
+#: traced functions.
 STEPS = {
     "__x64_sys_finit_module": ("the system call that insmod makes", "kernel/module/main.c:2954"),
     "kernel_read_file": ("the kernel reads the whole .ko into its own memory", "fs/kernel_read_file.c:35"),
     "load_module": ("check the file, then do everything below", "kernel/module/main.c:2709"),
     "layout_symtab": ("decide which symbols stay for kallsyms", "kernel/module/kallsyms.c:110"),
     "module_alloc": (
-        "find room in the module range: once for the core, once for init",
+        "find room in the module range, once for each block",
         "arch/x86/kernel/module.c:68",
     ),
     "resolve_symbol": ("look an undefined symbol up in the exported symbols", "kernel/module/main.c:1059"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..guest import Process
 from ..machine.gdb_stub import Gdb
+from ..verify.memory_types import MEMORY_CHANGED_SINCE
 from . import attempts, placement, sharing
 from .bench import Bench
 from .ground import symbols_of
@@ -78,6 +79,8 @@ def _why_unwatched(bench: Bench) -> str:
     lacking = {"do_init_module", "chrdev_open"} - bench.ground.symbols.addresses.keys()
     if lacking:
         return f"this kernel's symbols do not tell where {' and '.join(sorted(lacking))} are"
+    if not bench.ground.has_debug_info and bench.layout.release >= MEMORY_CHANGED_SINCE:
+        return "where this kernel puts a module's blocks only its vmlinux tells, which it comes without"
     return "" if shutil.which("gdb") else "gdb is not installed"
 
 

@@ -25,29 +25,49 @@ class Area:
 def address_map(
     kernel: Mapping[str, int],
     module: KernelModule,
-    block: tuple[int, int],
+    blocks: Mapping[str, tuple[int, int]],
     sections: Mapping[str, int],
     module_range: tuple[int, int],
 ) -> list[str]:
-    """Returns the lines: the top 2 GiB, the kernel image in it, the module's block in it.
+    """Returns the lines: the top 2 GiB, the kernel image in it, the module's blocks in it.
 
-    kernel: addresses by symbol name. block: the module's first address and its end.
-    sections: the module's section addresses. An area of any size gets a column.
+    kernel: addresses by symbol name. blocks: what the module keeps after init, first address and end: one
+    up to 6.3, from 6.4 on one for each kind of memory, wherever there was room. sections: the module's
+    section addresses. An area of any size gets a column.
     """
     image = kernel_areas(kernel)
     name = module.name
     lines = ["the top 2 GiB, where kernel code lives:"]
-    whole = [
-        *([Area("kernel image", image[0].start, image[-1].end, "K")] if image else []),
-        Area(f"module {name}", *block, "M"),
-    ]
+    own = (
+        [Area(f"module {name}", start, end, "M") for start, end in blocks.values()]
+        if len(blocks) == 1
+        else [Area(f"{name} {block}", start, end, "M") for block, (start, end) in blocks.items()]
+    )
+    whole = [*([Area("kernel image", image[0].start, image[-1].end, "K")] if image else []), *own]
     lines += draw(whole, KERNEL_IMAGE_BASE, module_range[1])
     lines.append(f"  (modules may lie in {_range(*module_range)})")
     if image:
         lines += ["", "the kernel image:", *draw(image, image[0].start, image[-1].end)]
-    parts = module_areas(module, block, sections)
-    lines += ["", f"the module {name}, {block[1] - block[0]} bytes:", *draw(parts, *block)]
-    return lines
+    return [*lines, "", *_module_map(module, blocks, sections)]
+
+
+def _module_map(
+    module: KernelModule, blocks: Mapping[str, tuple[int, int]], sections: Mapping[str, int]
+) -> list[str]:
+    size = sum(end - start for start, end in blocks.values())
+    if len(blocks) == 1:
+        (block,) = blocks.values()
+        parts = module_areas(module, block, sections)
+        return [f"the module {module.name}, {size} bytes:", *draw(parts, *block)]
+    marks = {"text": "T", "data": "D"}
+    parts = [
+        Area(f"module {block}", start, end, marks.get(block, "R"))
+        for block, (start, end) in sorted(blocks.items(), key=lambda one: one[1])
+    ]
+    return [
+        f"the module {module.name}, {size} bytes in {len(blocks)} blocks, wherever there was room:",
+        *_legend(parts),
+    ]
 
 
 def kernel_areas(addresses: Mapping[str, int]) -> list[Area]:
@@ -91,12 +111,16 @@ def draw(areas: Sequence[Area], start: int, end: int) -> list[str]:
         last = -(-(area.end - start) * _WIDTH // (end - start))
         for column in range(max(0, first), min(_WIDTH, max(last, first + 1))):
             bar[column] = area.mark
-    lines = [f"  |{''.join(bar)}|"]
-    lines += [
-        f"   {area.mark} {area.name:<16} {_range(area.start, area.end)} {_size(area.end - area.start):>9}"
+    return [f"  |{''.join(bar)}|", *_legend(areas)]
+
+
+def _legend(areas: Sequence[Area]) -> list[str]:
+    width = max((len(area.name) for area in areas), default=0)
+    return [
+        f"   {area.mark} {area.name:<{max(16, width)}} {_range(area.start, area.end)}"
+        f" {_size(area.end - area.start):>9}"
         for area in areas
     ]
-    return lines
 
 
 def _kind(section: Section) -> str:

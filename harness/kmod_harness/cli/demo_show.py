@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ..build.kernels import Kernel
 from ..checks import (
     Message,
     check_device_node,
@@ -26,10 +27,12 @@ from ..checks.messages import LEVELS
 from ..errors import CheckFailed, KmodHarnessError
 from ..guest import Guest, LoadedModule
 from ..klog import ConsoleParser, outcome_of_error, worst
+from ..kmod.layout import predict_layout
 from ..kmod.symbols import Kallsyms
 from ..machine import Deadline, Machine
 from ..machine.console import ConsoleLog
 from ..start import Prepared, start_machine
+from ..verify.inspection import kernel_options
 from .demo_map import address_map
 from .run_report import is_coloured
 
@@ -161,7 +164,7 @@ def _use(story: Story, guest: Guest, prepared: Prepared, chardev: Path) -> None:
         )
     kallsyms = guest.kallsyms()
     story.heading("Address map")
-    _draw(story, module, kallsyms, module_range(kernel))
+    _draw(story, module, kallsyms, kernel)
     story.heading("Bytes through open, write, lseek, read, close")
     with opener.open(_DEVICE):
         pass
@@ -186,10 +189,25 @@ def _use(story: Story, guest: Guest, prepared: Prepared, chardev: Path) -> None:
     )
 
 
-def _draw(story: Story, module: LoadedModule, kallsyms: Kallsyms, allowed: tuple[int, int]) -> None:
-    block = (module.address, module.address + module.size)
-    for line in address_map(kallsyms.kernel_address_of, module.file, block, module.sections, allowed):
+def _draw(story: Story, module: LoadedModule, kallsyms: Kallsyms, kernel: Kernel) -> None:
+    blocks = kept_blocks(module, kernel)
+    addresses = kallsyms.kernel_address_of
+    for line in address_map(addresses, module.file, blocks, module.sections, module_range(kernel)):
         story.line(line)
+
+
+def kept_blocks(module: LoadedModule, kernel: Kernel) -> dict[str, tuple[int, int]]:
+    """Returns block -> first address and end, of those that stay, by sysfs and the module's layout."""
+    options = kernel_options(kernel)
+    layout = predict_layout(
+        module.file, unload=options.unload, kallsyms=options.kallsyms, kallsyms_all=options.kallsyms_all
+    )
+    bases = layout.anchors(module.sections)
+    return {
+        block: (bases[block], bases[block] + size)
+        for block, size in layout.blocks.items()
+        if block in bases and not block.startswith("init")
+    }
 
 
 def _symbols(

@@ -101,6 +101,9 @@ def summary(seen: Observations, outcomes: Sequence[Outcome], account: Account) -
     verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in verdict_counts(outcomes))
     changed = account.compared - account.equal
     rest = "not all of them explained" if account.findings else "each for a known reason"
+    if account.limits and not account.findings:
+        unknown = f" but {account.not_compared} that could not be judged" if account.not_compared else ""
+        rest += f"{unknown}; what could not be compared, the page says"
     relocations, equal = len(seen.linking.relocations), f"{account.equal} are as the link makes them"
     world = f"Linux {seen.world.release}"
     return (

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import ExitStatus, KmodHarnessError
+from ..errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 from .signals import Terminated, terminating_signals
 from .streams import drop_output, prepare_streams
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_streams()
     try:
         with terminating_signals():
-            return _flushed(arguments, _run(arguments))
+            return _run(arguments)
     except KeyboardInterrupt:
         print("kmod-harness: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -46,27 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         # what tells of a failure has failed itself; 1 would say that a test did
         print(f"kmod-harness: internal error: {error!r}", file=sys.stderr)
-        return int(ExitStatus.USAGE)
-
-
-def _flushed(arguments: list[str], status: int) -> int:
-    """Writes what is left of stdout; returns the exit status, which is no success where that cannot be."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        drop_output()
-        print(f"kmod-harness: stdout cannot be written: {error.strerror}", file=sys.stderr)
-        return status or _exit_status(arguments, ExitStatus.USAGE)
-    return status
-
-
-def _exit_status(arguments: list[str], status: int) -> int:
-    """Returns the exit status of a `run` for `git bisect run` when that was asked for."""
-    from .run import exit_status_for
-
-    return exit_status_for(status, bisect=_has(arguments, "run") and _has(arguments, "--bisect"))
+        return BISECT_SKIP if "--bisect" in arguments else int(ExitStatus.USAGE)
 
 
 def _has(arguments: list[str], word: str) -> bool:
@@ -90,25 +70,33 @@ def _run(arguments: list[str]) -> int:
 
 
 def _parse_and_execute(arguments: list[str], ahead: Ahead | None) -> int:
-    from .parser import parse
-
     try:
-        args = parse(arguments)
-        args.ahead = ahead
-        if args.version:
-            from .. import __version__
-
-            print(f"kmod-harness {__version__}")
-            return 0
-        status: int = args.execute(args)
+        status = _executed(arguments, ahead)
+        sys.stdout.flush()
         return status
     except BrokenPipeError:
         raise
     except Exception as error:
-        from .told import told
+        from ..told import told
 
-        # of an OSError stdout may be the cause
-        return (isinstance(error, OSError) and _flushed(arguments, 0)) or _report(arguments, told(error))
+        return _report(arguments, told(error))
+
+
+def _executed(arguments: list[str], ahead: Ahead | None) -> int:
+    from .parser import parse
+
+    try:
+        args = parse(arguments)
+    except SystemExit as end:
+        # argparse has printed --help
+        return int(end.code or 0)
+    args.ahead = ahead
+    if args.version:
+        from .. import __version__
+
+        print(f"kmod-harness {__version__}")
+        return 0
+    return int(args.execute(args))
 
 
 def _report(arguments: list[str], error: KmodHarnessError) -> int:

@@ -35,10 +35,13 @@ def execute(args: argparse.Namespace) -> int:
     """Builds, then prints the paths of the .ko files, one a line."""
     from ..build.cache import default_cache
     from ..build.kernels import resolve_kernel
-    from ..build.modules import build_modules, build_modules_in_place
+    from ..build.modules import build_modules, build_modules_in_place, sources_in
     from ..build.resources import data_directory
     from ..spec import Spec
 
+    if args.directory:
+        # before a kernel that may not be built yet
+        sources_in(Path(args.directory))
     kernel = resolve_kernel(Spec(kernel=args.kernel, kconfig=tuple(args.kconfig)))
     if args.directory and not args.out:
         source = Path(args.directory)

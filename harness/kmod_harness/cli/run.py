@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ExitStatus, KmodHarnessError
+from ..errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 from .machine_options import add_machine_options, positive_seconds
 from .parameters import add_parameter_option
 
@@ -31,14 +31,13 @@ exit status:
   5 hang     6 boot failed   7 QEMU died   8 nothing was tested (the command exited with 4: skipped)
   --bisect turns 2, 6, 7 and 8 into 125 for `git bisect run`
   130 and 143 when ended by Ctrl-C or SIGTERM
+  A fault of kmod-harness itself is an "internal error": 2 too, with a file that says where it came from
 
 examples:
   kmod-harness run my.ko --param debug=1 -- ./my-test.sh
   kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
   kmod-harness run faulty.ko --param fault=oops --expect-splat oops
 """
-#: What `git bisect run` takes for "this commit cannot be tested" (git-bisect(1)).
-_BISECT_SKIP = 125
 _UNTESTABLE = (ExitStatus.USAGE, ExitStatus.BOOT_FAILED, ExitStatus.QEMU_DIED, ExitStatus.NOTHING_TESTED)
 
 
@@ -119,7 +118,7 @@ def execute(args: argparse.Namespace) -> int:
             say(f"note: {note}")
         run_session.run(request, record, say, getattr(args, "ahead", None))
     except Exception as error:
-        from .told import told
+        from ..told import told
 
         record.errors.append(told(error))
     except BaseException as end:
@@ -152,10 +151,10 @@ def _leave_bundle(
     args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: Verdict, expected: list[str]
 ) -> Path | None:
     """Returns where the evidence of a failure is; the verdict stands where none can be left."""
+    from ..told import told
     from .run_evidence import leave_bundle
     from .run_record import as_json
     from .run_report import say
-    from .told import told
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
     found = as_json(record, verdict, status, expected)
@@ -177,7 +176,7 @@ def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -
 
 def exit_status_for(status: int, *, bisect: bool) -> int:
     """Returns the exit status, for `git bisect run` when asked to."""
-    return _BISECT_SKIP if bisect and status in _UNTESTABLE else int(status)
+    return BISECT_SKIP if bisect and status in _UNTESTABLE else int(status)
 
 
 def _finish(
@@ -187,6 +186,7 @@ def _finish(
     from .streams import drop_output
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=bisect)
+    troubles: list[Exception] = []
     try:
         if json_wanted:
             _print_json(as_json(record, verdict, status, expected))
@@ -195,14 +195,21 @@ def _finish(
     except BrokenPipeError:
         # whoever read stdout has gone: the verdict stands
         drop_output()
-    except OSError as error:
-        drop_output()
-        print(f"kmod-harness: stdout cannot be written: {error.strerror}", file=sys.stderr)
-        # what failed has failed; what passed could not be told
-        status = status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
-    if report is not None:
-        report(record, verdict, expected=expected)
-    return status
+    except Exception as error:
+        troubles.append(error)
+    try:
+        if report is not None:
+            report(record, verdict, expected=expected)
+    except Exception as error:
+        troubles.append(error)
+    if not troubles:
+        return status
+    from ..told import told
+
+    for trouble in troubles:
+        print(f"kmod-harness: {told(trouble)}", file=sys.stderr)
+    # what failed has failed; what passed could not be told
+    return status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
 
 
 def _pass_on(stdout: bytes, stderr: bytes) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..build.place import bundle_root
+from ..build.place import bundle_root, working_directory
 from ..errors import GuestHang, KernelPanic, KmodHarnessError
 from .run_record import RunRecord
 
@@ -67,7 +67,8 @@ def leave_bundle(
     failure = Failure(
         verdict={key: value for key, value in found.items() if key != "kernel_log"},
         kernel_log=record.raw_log,
-        reproduction=Reproduction(_again(words), _here(), copies),
+        # of a working directory that is gone nothing can have been taken
+        reproduction=Reproduction(_again(words), working_directory() or Path("/"), copies),
         transcripts=_transcripts(record),
         qemu_argv=record.qemu_argv,
         versions={"python": platform.python_version(), "qemu": record.prepared.qemu},
@@ -88,14 +89,6 @@ def _again(words: Sequence[str]) -> tuple[str, ...]:
     command = words.index("--") if "--" in words else len(words)
     again = (*words[:command], "--bundle", AGAIN, *words[command:])
     return (sys.executable, "-m", "kmod_harness.cli.main", *again)
-
-
-def _here() -> Path:
-    """Returns the working directory; of one that is gone nothing can have been taken."""
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        return Path("/")
 
 
 def _transcripts(record: RunRecord) -> dict[str, str]:

@@ -9,11 +9,34 @@ import os
 import sys
 from typing import TextIO
 
+from ..errors import Misuse
+
 _ERRORS = "kmod-harness"
 
 
-class _Unfailing(io.FileIO):
-    """A descriptor for what is said in passing: that nobody can read it changes no verdict."""
+class OutputLost(Misuse):
+    """stdout cannot be written: a full disk, a closed descriptor. Not one whose reader has gone."""
+
+
+class _Stdout(io.FileIO):
+    """What is written here was asked for: what is lost raises OutputLost, once; the rest is dropped."""
+
+    _is_lost = False
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if not self._is_lost:
+                self._is_lost = True
+                raise OutputLost(f"stdout cannot be written: {error.strerror}") from error
+            return len(memoryview(data))  # type: ignore[arg-type]
+
+
+class _Stderr(io.FileIO):
+    """What is written here is said in passing: that nobody can read it changes no verdict."""
 
     def write(self, data: object) -> int:
         try:
@@ -25,34 +48,35 @@ class _Unfailing(io.FileIO):
 def prepare_streams() -> None:
     """Makes stdin, stdout and stderr usable, whatever this process was started with.
 
-    A closed one is open on /dev/null afterwards, so that no file of ours gets its number; writing to
-    stdout fails then, as it does on a full disk, since what is printed there is what was asked for.
-    What stderr cannot take is dropped. Neither fails for a character that its encoding does not have.
+    A closed one is open on /dev/null afterwards, so that no file of ours gets its number, and such a stdout
+    cannot be written. None fails for a character that its encoding does not have.
     """
     for number in range(3):
-        with contextlib.suppress(OSError):
+        try:
             os.fstat(number)
-            continue
-        os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
+        except OSError:
+            # the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
     codecs.register_error(_ERRORS, _byte_or_escape)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors=_ERRORS)
-    sys.stderr = _unfailing_stderr()
+    sys.stdout = _as(sys.stdout, _Stdout(1, "w", closefd=False), _ERRORS)
+    sys.stderr = _as(sys.stderr, _Stderr(2, "w", closefd=False), "backslashreplace")
 
 
 def drop_output() -> None:
-    """Points stdout at nothing: it cannot be written, and Python flushes it once more at its end."""
+    """Points stdout at nothing: whoever read it is gone, and Python flushes it once more at its end."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
 
 
-def _unfailing_stderr() -> TextIO:
-    encoding = sys.stderr.encoding if sys.stderr else None
-    raw = io.BufferedWriter(_Unfailing(2, "w", closefd=False))
-    return io.TextIOWrapper(raw, encoding=encoding, errors=_ERRORS, line_buffering=True)
+def _as(before: TextIO | None, raw: io.FileIO, errors: str) -> TextIO:
+    """Returns a stream that writes to `raw` and is in all else as Python had made it."""
+    encoding = before.encoding if before is not None else None
+    stream = io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors=errors)
+    if isinstance(before, io.TextIOWrapper):
+        stream.reconfigure(line_buffering=before.line_buffering, write_through=before.write_through)
+    return stream
 
 
 def _byte_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:

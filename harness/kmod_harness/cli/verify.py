@@ -68,9 +68,9 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Boots, loads, verifies, reports, and returns the exit status."""
+    from ..told import told
     from . import verify_show
     from .run_report import say
-    from .told import told
     from .verify_record import VerifyRecord
 
     record = VerifyRecord()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def open_stub(machine: Machine, kernel: Kernel, modules: Sequence[KernelModule],
     files = {module.name: file_for_gdb(module, machine.directory / "modules") for module in modules}
     commands = gdb_commands(kernel.vmlinux, slide, machine.ends.gdb_socket, files, stops)
     script = machine.directory / "gdb.commands"
-    script.write_text("".join(f"{command}\n" for command in commands))
+    # a path in it may hold bytes that are no text
+    script.write_bytes(os.fsencode("".join(f"{command}\n" for command in commands)))
     return script
 
 

@@ -26,13 +26,16 @@ _MEANINGS = {
     Mechanism.RO_AFTER_INIT: "values that init has set, read-only since",
     Mechanism.DATA: "data that running code has written",
 }
+#: What differs where the kernel may have written, and what it wrote was not worked out.
+_NOT_COMPARED = (Mechanism.HIDDEN_SYMBOL, Mechanism.NOT_REPLAYED)
 
 
 @dataclass(frozen=True)
 class Account:
     """Bytes compared and equal; mechanisms: (in words, bytes), largest first.
 
-    findings: what nothing explains, in words. limits: what could not be verified, and why.
+    not_compared: bytes that differ and were not worked out, in none of the mechanisms. findings: what
+    nothing explains, in words. limits: what could not be verified, and why.
     """
 
     compared: int
@@ -40,6 +43,7 @@ class Account:
     mechanisms: tuple[tuple[str, int], ...]
     findings: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    not_compared: int = 0
 
 
 def account_of(report: Report) -> Account:
@@ -50,6 +54,10 @@ def account_of(report: Report) -> Account:
 
 def summed(sums: Totals, findings: tuple[str, ...], limits: tuple[str, ...]) -> Account:
     """Returns the account, the mechanisms in words and largest first."""
-    explained = sorted(sums.explained.items(), key=lambda item: -item[1])
-    in_words = tuple((_MEANINGS.get(mechanism, str(mechanism)), count) for mechanism, count in explained)
-    return Account(sums.bytes, sums.equal, in_words, findings, limits)
+    unknown = sum(sums.explained.get(mechanism, 0) for mechanism in _NOT_COMPARED)
+    known = [item for item in sums.explained.items() if item[0] not in _NOT_COMPARED]
+    in_words = tuple(
+        (_MEANINGS.get(mechanism, str(mechanism)), count)
+        for mechanism, count in sorted(known, key=lambda item: -item[1])
+    )
+    return Account(sums.bytes, sums.equal, in_words, findings, limits, unknown)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ..claims.observations import AddressSpace, ModuleSection, Observations, Region
+from ..kmod.layout import MEMORY_TYPES_SINCE, release_pair
+from ..kmod.module_area import TEXT_CACHE_SINCE
 from .scale import Band, Level, Span, largest, visible_focus, with_names_placed
 from .wording import count_text, plural, size_text
 
@@ -19,27 +21,34 @@ _MAX_FUNCTIONS = 300
 
 def levels(seen: Observations) -> tuple[Level, ...]:
     """Returns the steps, each with the range of the next one marked in it; the first shows everything."""
-    module = module_region(seen)
+    blocks = kept_blocks(seen)
     steps = [
         _everything(seen.space),
         _kernel_half(seen.space),
         _top(seen.space),
-        _neighbourhood(seen.space, module),
-        _module(seen, module),
+        _neighbourhood(seen, blocks),
+        _module(seen, blocks),
     ]
     text = next((s for s in seen.sections if s.name == ".text" and s.size), None)
-    functions = _functions(seen, text) if text is not None and text.address in module else None
+    functions = _functions(seen, text) if text is not None and _in_any(text, blocks) else None
     if functions is not None:
         steps.append(functions)
     return tuple(_linked(steps))
 
 
-def module_region(seen: Observations) -> Region:
-    """Returns the range that holds all the module keeps after init, whole pages; one block on 6.1."""
+def kept_blocks(seen: Observations) -> tuple[Region, ...]:
+    """Returns the ranges of whole pages that the module keeps after init, by address: one up to 6.3."""
     kept = [block for block in seen.blocks if not block.name.startswith("init")]
-    starts = [block.start for block in kept] or [page.virtual for page in seen.pages]
-    ends = [block.end for block in kept] or [page.virtual + _PAGE for page in seen.pages]
-    return Region(seen.module.name, min(starts), max(ends))
+    if not kept:
+        start, end = seen.pages[0].virtual, seen.pages[-1].virtual + _PAGE
+        kept = [Region(seen.module.name, start, end)]
+    return tuple(sorted(kept, key=lambda block: block.start))
+
+
+def place_of_code(seen: Observations) -> int:
+    """Returns where its text begins; of a module without any, where its first block does."""
+    text = next((block.start for block in kept_blocks(seen) if block.name == "text"), None)
+    return kept_blocks(seen)[0].start if text is None else text
 
 
 def section_kind(section: ModuleSection) -> str:
@@ -119,68 +128,96 @@ def _top(space: AddressSpace) -> Level:
     return Level("top", "The last 2 GiB: the kernel and its modules", text, span, tuple(bands))
 
 
-def _neighbourhood(space: AddressSpace, module: Region) -> Level:
-    last = max(region.end for region in (*space.modules, module))
+def _in_any(section: ModuleSection, blocks: Sequence[Region]) -> bool:
+    return any(section.address in block for block in blocks)
+
+
+def _neighbourhood(seen: Observations, blocks: Sequence[Region]) -> Level:
+    space, name = seen.space, seen.module.name
+    others = [region for region in space.modules if region.name != name]
+    last = max(region.end for region in (*others, *blocks))
     size = 1 << max(20, (last - space.module_range.start - 1).bit_length())
     span = Span(space.module_range.start, min(space.module_range.start + size, space.module_range.end))
-    regions = {(region.start, region.end): region for region in (*space.modules, module)}
+    own = "the module of this page"
     bands = [
         span.band(
-            region.name,
-            "module" if region.name == module.name else "neighbour",
-            region.start,
-            region.end,
-            region.note or ("the module of this page" if region.name == module.name else ""),
+            name if len(blocks) == 1 else f"{name}: {block.name}", "module", block.start, block.end, own
         )
-        for region in regions.values()
+        for block in blocks
     ]
-    first = min(region.start for region in regions.values())
+    bands += [span.band(region.name, "neighbour", region.start, region.end, region.note) for region in others]
+    first = min(region.start for region in (*others, *blocks))
+    first = min(first, space.lowest_in_module_range or first)
     before = (first - span.start) // _PAGE
     if before:
         gap = span.band(
             "left free", "unused", span.start, first, "a random number of pages, drawn once a boot"
         )
         bands.append(gap)
-    others = len(regions) - 1
     text = (
         (f"On this boot the kernel left {plural(before, 'page')} free at the start. " if before else "")
-        + "Each module takes the lowest gap that it fits in, with an unmapped guard page behind it. "
+        + _how_places_are_found(seen.world.release)
         + (
-            f"There {'is' if others == 1 else 'are'} {plural(others, 'other module')} loaded. "
+            f"There {'is' if len(others) == 1 else 'are'} {plural(len(others), 'other module')} loaded"
+            f"{', of which the code is drawn' if len(blocks) > 1 else ''}. "
             if others
             else ""
         )
-        + f"{module.name} starts at 0x{module.start:x}."
+        + (
+            f"{name} starts at 0x{blocks[0].start:x}."
+            if len(blocks) == 1
+            else f"{name} has {plural(len(blocks), 'block')}, its code at 0x{place_of_code(seen):x}."
+        )
     )
     return Level("modules", "The start of the modules' range", text, span, _sorted(bands))
 
 
-def _module(seen: Observations, module: Region) -> Level:
-    span = Span(module.start, module.end)
+def _how_places_are_found(release: str) -> str:
+    """What is known of the release: nothing is said of its code from 6.13 on but that it is otherwise."""
+    if release_pair(release) < MEMORY_TYPES_SINCE:
+        return "Each module takes the lowest gap that it fits in, with an unmapped guard page behind it. "
+    if release_pair(release) < TEXT_CACHE_SINCE:
+        return (
+            "Each kind of a module's memory is a block of its own and takes the lowest gap that it fits in, "
+            "with an unmapped guard page behind it. "
+        )
+    return "Each kind of a module's memory is a block of its own; code comes from a cache of large pages. "
+
+
+def _module(seen: Observations, blocks: Sequence[Region]) -> Level:
+    span = Span(blocks[0].start, blocks[-1].end)
     bands = [
         span.band(section.name, section_kind(section), section.address, section.address + section.size)
         for section in seen.sections
-        if section.size and section.address in module and section.block != "init"
+        if section.size and section.block != "init" and _in_any(section, blocks)
     ]
-    pages = module.size // _PAGE
-    ticks = tuple(100.0 * number / pages for number in range(1, pages)) if pages <= _MAX_TICKS else ()
     kept = size_text(sum(band.size for band in bands))
-    text = (
-        f"{plural(pages, 'page')} hold {kept} of sections: code first, then constants, then data. A change "
-        f"of permission starts a new page, which is why much of the room stays empty. "
-        + _init_text(seen.sections)
-    )
-    return Level("module", f"The module {module.name}", text, span, _sorted(bands), ticks=ticks)
+    pages = sum(block.size for block in blocks) // _PAGE
+    if len(blocks) == 1:
+        ticks = tuple(100.0 * number / pages for number in range(1, pages)) if pages <= _MAX_TICKS else ()
+        title = f"The module {seen.module.name}"
+        text = (
+            f"{plural(pages, 'page')} hold {kept} of sections: code first, then constants, then data. A "
+            "change of permission starts a new page, which is why much of the room stays empty. "
+        )
+    else:
+        ticks = ()
+        title = f"Where the {len(blocks)} blocks of {seen.module.name} lie"
+        text = (
+            f"{plural(pages, 'page')} in {len(blocks)} blocks hold {kept} of sections: code, data, constants "
+            "and what init had to write are blocks of whole pages, each where there was room, which is why "
+            "much of it stays empty. What lies between them is not the module's. "
+        )
+    return Level("module", title, text + _init_text(seen), span, _sorted(bands), ticks=ticks)
 
 
-def _init_text(sections: Sequence[ModuleSection]) -> str:
-    freed = sum(section.size for section in sections if section.block == "init")
+def _init_text(seen: Observations) -> str:
+    freed = sum(section.size for section in seen.sections if section.block == "init")
     if not freed:
         return ""
-    return (
-        f"Another {size_text(freed)} of sections, used during init only, were in a block of their own, "
-        "which was freed."
-    )
+    count = sum(block.name.startswith("init") for block in seen.blocks)
+    where = "a block of their own, which was" if count < 2 else f"{count} blocks of their own, which were"
+    return f"Another {size_text(freed)} of sections, used during init only, were in {where} freed."
 
 
 def _functions(seen: Observations, text: ModuleSection) -> Level | None:

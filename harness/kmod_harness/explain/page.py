@@ -16,9 +16,10 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..claims import Observations, Outcome, Verdict
+from ..claims.sources import checked_in
 from . import wording
 from .account import Account
-from .address_space import levels, permission_kind, section_kind
+from .address_space import kept_blocks, levels, permission_kind, place_of_code, section_kind
 from .journey import stack_use, stations
 from .pages import pages_picture
 from .relocations import relocation_rows, relocation_summary
@@ -87,6 +88,9 @@ def render(
         policy=_policy(style, script),
         counts=verdict_counts(outcomes),
         levels=steps,
+        blocks=kept_blocks(seen),
+        code=place_of_code(seen),
+        checked_in=checked_in(seen.world.release),
         legends=[largest(step.bands, _MAX_LEGEND) for step in steps],
         picture=picture,
         summary=relocation_summary(seen.module, seen.sections, seen.linking.relocations),

@@ -51,8 +51,9 @@ class PagesPicture:
 
     window: that stretch, bytes. focus: where it lies in RAM, left and right in per cent.
     physical_order: page numbers in the order of their physical addresses, () when too many.
-    neighbours: how many pages have their successor right behind them physically. open_by_detour:
-    how many read-only pages may be written by their direct-map alias.
+    runs: how many there are of pages in a row. neighbours: how many pages in a row have their successor
+    right behind them physically too. open_by_detour: how many read-only pages may be written by their
+    direct-map alias.
     """
 
     threads: tuple[Thread, ...]
@@ -62,6 +63,7 @@ class PagesPicture:
     ram: Span
     focus: tuple[float, float]
     physical_order: tuple[int, ...]
+    runs: int
     neighbours: int
     open_by_detour: int
 
@@ -75,11 +77,14 @@ class PagesPicture:
         total = len(self.threads)
         if total == 1:
             return "It is a single page."
-        joints = total - 1
+        joints = total - self.runs
+        if not joints:
+            return "No two of them are neighbours."
         if self.neighbours == joints:
+            all_of_them = f"all {count_text(total)}" if self.runs == 1 else "those in a row"
             return (
-                f"On this boot all {count_text(total)} happen to lie one behind the other in physical memory "
-                "too. Nothing requires it: each was allocated alone."
+                f"On this boot {all_of_them} happen to lie one behind the other in physical memory too. "
+                "Nothing requires it: each was allocated alone."
             )
         if self.neighbours == 0:
             return "No page has its successor right behind it in physical memory."
@@ -124,11 +129,17 @@ def pages_picture(pages: Sequence[ModulePage], ram_size: int) -> PagesPicture:
         ram=ram,
         focus=visible_focus(ram.position(window.start), ram.position(window.end)),
         physical_order=tuple(index + 1 for index in by_place) if len(ordered) <= MAX_SINGLE else (),
+        runs=1 + sum(not _in_a_row(*pair) for pair in itertools.pairwise(ordered)),
         neighbours=sum(
-            later.physical - earlier.physical == PAGE_SIZE for earlier, later in itertools.pairwise(ordered)
+            _in_a_row(earlier, later) and later.physical - earlier.physical == PAGE_SIZE
+            for earlier, later in itertools.pairwise(ordered)
         ),
         open_by_detour=sum("w" in page.alias_permissions and "w" not in page.permissions for page in ordered),
     )
+
+
+def _in_a_row(page: ModulePage, next_one: ModulePage) -> bool:
+    return next_one.virtual - page.virtual == PAGE_SIZE
 
 
 def _window(first: int, last: int) -> Span:

@@ -8,16 +8,16 @@ from itertools import pairwise
 
 #: A band narrower than this share of its bar is drawn as a hairline, and the legend says so (per cent).
 HAIRLINE = 0.4
-#: Widths in CSS pixels that a name must fit in: on a phone, and on a wide screen.
-_NARROW_BAR, _WIDE_BAR, _GLYPH = 300.0, 640.0, 7.4
+#: A part of a bar narrower than this holds no name on any screen (per cent).
+NAMELESS = 3.0
 
 
 @dataclass(frozen=True)
 class Band:
     """A named range in a bar: `left` and `width` in per cent of the bar, true to scale.
 
-    kind: what the stylesheet colours it by. name_fits: `always`, `wide` (on wide screens only) or "";
-    name_at: where the middle of its name goes, in per cent of the bar.
+    kind: what the stylesheet colours it by. name_left, name_width: the part for its name, in per cent of
+    the bar, 0 wide if there is none; whether the name fits there only the browser knows, by its font.
     """
 
     name: str
@@ -27,8 +27,8 @@ class Band:
     left: float
     width: float
     note: str = ""
-    name_fits: str = ""
-    name_at: float = 0.0
+    name_left: float = 0.0
+    name_width: float = 0.0
 
     @property
     def size(self) -> int:
@@ -96,7 +96,7 @@ def visible_focus(left: float, right: float) -> tuple[float, float]:
 
 
 def with_names_placed(bands: Sequence[Band]) -> tuple[Band, ...]:
-    """Returns the bands with their names where they fit: in the widest part that no other band covers."""
+    """Returns the bands with their names placed: in the widest part that no other band covers."""
     placed = []
     for band in bands:
         start, end = band.left, band.left + band.width
@@ -108,7 +108,7 @@ def with_names_placed(bands: Sequence[Band]) -> tuple[Band, ...]:
             if not any(o.left < (left + right) / 2 < o.left + o.width for o in over)
         )
         width, left = max(free, default=(0.0, start))
-        placed.append(replace(band, name_fits=_name_fits(band.name, width), name_at=left + width / 2))
+        placed.append(replace(band, name_left=left, name_width=width if width >= NAMELESS else 0.0))
     return tuple(placed)
 
 
@@ -116,10 +116,3 @@ def largest(bands: Sequence[Band], count: int) -> tuple[Band, ...]:
     """Returns the `count` largest bands, in the order of their addresses."""
     chosen = sorted(bands, key=lambda band: -band.size)[:count]
     return tuple(sorted(chosen, key=lambda band: band.start))
-
-
-def _name_fits(name: str, width: float) -> str:
-    needed = len(name) * _GLYPH + 8
-    if needed <= width / 100 * _NARROW_BAR:
-        return "always"
-    return "wide" if needed <= width / 100 * _WIDE_BAR else ""

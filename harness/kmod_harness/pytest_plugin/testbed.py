@@ -14,6 +14,7 @@ from ..spec import Spec
 from ..standby import GuestSource
 from ..start import Prepared, prepare, start_guest
 from ..template import Template
+from ..told import machine_told
 from .options import Settings
 from .state import State
 from .watched import WatchedGuest
@@ -26,7 +27,8 @@ def prepare_testbed(spec: Spec, settings: Settings, state: State) -> Testbed:
             f"machine_spec must return a kmod_harness.Spec, not {type(spec).__name__}",
             advice='e.g. return Spec(kernel="minimal", cpus=2)',
         )
-    prepared = prepare(spec)
+    with machine_told():
+        prepared = prepare(spec)
     state.about.append(
         f"kernel {prepared.kernel.release} ({prepared.kernel.name}), {prepared.qemu}, "
         f"{prepared.accelerator.name}: {prepared.accelerator.reason}"
@@ -100,7 +102,8 @@ class Testbed:
             try:
                 # what a checkpoint holds, no boot gives
                 cold = cold or (self.settings.cold and source is None)
-                guest = life.enter_context(self._start(cold, source or self.standard))
+                with machine_told():
+                    guest = life.enter_context(self._start(cold, source or self.standard))
             except KmodHarnessError as error:
                 if not self._had_a_guest:
                     self._first_failure = error

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..build.place import working_directory
 from ..klog import KernelRecord, Splat, find_splats, parse_console
 from ..klog.frames import Frame, frames_of, position_of
 from ..kmod.symbolizer import SourceLine, Symbolizer
@@ -20,7 +21,8 @@ class Lines:
 
     def __init__(self, symbolizer: Symbolizer) -> None:
         self._symbolizer = symbolizer
-        self._roots = [root for root in (symbolizer.source_root(), _here()) if root]
+        here = working_directory()
+        self._roots = [root for root in (symbolizer.source_root(), f"{here}/" if here else "") if root]
 
     def of(self, frame: Frame, *, returns: bool) -> tuple[SourceLine, ...]:
         """Returns the lines of a frame; `returns`: its offset is a return address."""
@@ -37,14 +39,6 @@ class Lines:
         path = os.path.normpath(place.path)
         root = next((root for root in self._roots if path.startswith(root)), "")
         return f"{path.removeprefix(root)}:{place.line}"
-
-
-def _here() -> str:
-    """Returns the working directory with a slash, "" where it does not exist any more."""
-    try:
-        return f"{os.getcwd()}/"
-    except FileNotFoundError:
-        return ""
 
 
 def symbolized(log: str | bytes, symbolizer: Symbolizer) -> str:

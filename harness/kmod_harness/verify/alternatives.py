@@ -14,21 +14,11 @@ from .image import Image
 from .instruction import LONGEST, Undecodable, instruction_length
 from .kernel_state import KernelState
 from .mechanism import Mechanism
-from .moved_code import moved, with_joined_nops
+from .moved_code import LONG_NOPS, moved, with_joined_nops
 
 NOP = 0x90
-#: `x86_nops` by length (arch/x86/include/asm/nops.h, 6.1).
-NOPS = (
-    b"",
-    b"\x90",
-    b"\x66\x90",
-    b"\x0f\x1f\x00",
-    b"\x0f\x1f\x40\x00",
-    b"\x0f\x1f\x44\x00\x00",
-    b"\x66\x0f\x1f\x44\x00\x00",
-    b"\x0f\x1f\x80\x00\x00\x00\x00",
-    b"\x0f\x1f\x84\x00\x00\x00\x00\x00",
-)
+#: `x86_nops` by length (arch/x86/include/asm/nops.h, 6.1), which has none of more than eight bytes.
+NOPS = LONG_NOPS[:9]
 _INVERTED = 1 << 15
 #: `struct alt_instr` (arch/x86/include/asm/alternative.h, 6.1.192): two offsets relative to themselves,
 #: feature, length of the original, length of the replacement.

@@ -11,6 +11,8 @@ from ..kmod.layout import Layout
 #: `struct module_memory` (include/linux/module.h, 6.12.118): base, size, and a node of a tree where the
 #: kernel is configured for one. Its size, and where `mem` is in struct module, go by the configuration.
 _MEMORY = struct.Struct("<QI")
+#: The first release with more between the two: the copy of a text that is read-only from the start (execmem).
+MEMORY_CHANGED_SINCE = (6, 13)
 _STRIDES = range(16, 136, 8)
 _DATA = MEMORY_TYPES.index("data")
 
@@ -21,6 +23,8 @@ def block_bases(content: bytes, layout: Layout, data: int) -> dict[str, int]:
     data: address of the block `data`, which the struct itself lies in. `mem` is where that address stands
     and every other entry has a block's size as predicted; {} when no place, or more than one, is like that.
     """
+    if layout.release >= MEMORY_CHANGED_SINCE:
+        return {}
     found = {
         tuple(bases.items())
         for at in range(0, len(content) - _MEMORY.size + 1, 8)

@@ -60,7 +60,7 @@ EXECUTABLE = Claim(
     "relocatable-executable",
     "A .ko is a relocatable executable.",
     "It contains machine code that is executed after relocation.",
-    "kernel/module/main.c:1684 e_type must be ET_REL (Linux 6.1)",
+    "kernel/module/main.c:1684 e_type must be ET_REL",
     _executable,
     _explain_executable,
     _executable_inside,
@@ -130,8 +130,7 @@ DYNAMIC = Claim(
     "dynamically-linked",
     "It is linked dynamically with the kernel.",
     "Like a program with its shared libraries.",
-    "kernel/module/main.c:2820-2824 simplify_symbols, apply_relocations; arch/x86/kernel/module.c:132 "
-    "(Linux 6.1)",
+    "kernel/module/main.c:2820-2824 simplify_symbols, apply_relocations; arch/x86/kernel/module.c:132",
     _dynamic,
     _explain_dynamic,
     _dynamic_inside,
@@ -194,8 +193,7 @@ SYSTEM_MAP = Claim(
     "system-map",
     "insmod links it, with the addresses from System.map.",
     "The file with all symbols must be what it is for.",
-    "kernel/module/main.c:1288 simplify_symbols, 1059 resolve_symbol, 281 the search in __ksymtab, 1341 "
-    "(Linux 6.1)",
+    "kernel/module/main.c:1288 simplify_symbols, 1059 resolve_symbol, 281 the search in __ksymtab, 1341",
     _system_map,
     _explain_system_map,
     _system_map_inside,
@@ -261,8 +259,7 @@ PRIVATE = Claim(
     "private-names",
     "Its functions stay its own: no other module can call them by name.",
     "A module is linked with the kernel, so only the kernel's functions can be called.",
-    "kernel/module/main.c:298 find_symbol goes through all modules; include/linux/export.h EXPORT_SYMBOL "
-    "(Linux 6.1)",
+    "kernel/module/main.c:298 find_symbol goes through all modules; include/linux/export.h EXPORT_SYMBOL",
     _private,
     _explain_private,
     _private_inside,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ...kmod.addresses import KERNEL_IMAGE_BASE
+from ...kmod.layout import release_pair
+from ...kmod.module_area import TEXT_CACHE_SINCE
 from ..claim import Claim, Evidence, Verdict
 from ..observations import ModulePage, Observations, Region
 from .wording import count, inside, lines, outside
@@ -59,7 +61,7 @@ def _page_table(seen: Observations) -> str:
 def _top_outside(seen: Observations) -> Evidence:
     return outside(
         f"The page tables, walked in the stopped machine's memory, map {count(len(seen.pages), 'page')} of "
-        f"the module from {seen.pages[0].virtual:#x} on.",
+        f"the module, the lowest at {min(page.virtual for page in seen.pages):#x}.",
         _page_table(seen),
     )
 
@@ -69,7 +71,7 @@ TOP = Claim(
     "top-2-gib",
     "It is relocated into the top 2 GiB of the address space.",
     "So it is taught, and it is so.",
-    "arch/x86/kernel/module.c:68 module_alloc; arch/x86/Makefile: -mcmodel=kernel (Linux 6.1)",
+    "arch/x86/kernel/module.c:68 module_alloc; arch/x86/Makefile: -mcmodel=kernel",
     _top,
     _explain_top,
     _top_inside,
@@ -120,8 +122,7 @@ AROUND = Claim(
     "around-80000000",
     "It goes around 0xffffffff80000000.",
     "The address where kernel text is mapped, taken for the modules' as well.",
-    "arch/x86/include/asm/pgtable_64_types.h:196 MODULES_VADDR; page_64_types.h:96 KERNEL_IMAGE_SIZE "
-    "(Linux 6.1)",
+    "arch/x86/include/asm/pgtable_64_types.h:196 MODULES_VADDR; page_64_types.h:96 KERNEL_IMAGE_SIZE",
     _around,
     _explain_around,
     _around_inside,
@@ -149,10 +150,17 @@ def _explain_anywhere(seen: Observations) -> str:
         if pieces == 1
         else f"the {len(seen.pages)} here lie in {pieces} pieces of physical memory"
     )
-    return (
-        "vmalloc takes free 4 KiB pages from wherever there are some, and the page tables put them in order: "
-        f"{here}. Only the kernel image is mapped in one straight line."
-    )
+    if release_pair(seen.world.release) >= TEXT_CACHE_SINCE:
+        taken = (
+            "Its code comes from a cache of large pages, the rest from wherever 4 KiB pages are free, and "
+            "the page tables put them in order"
+        )
+    else:
+        taken = (
+            "vmalloc takes free 4 KiB pages from wherever there are some, and the page tables put them in "
+            "order"
+        )
+    return f"{taken}: {here}. Only the kernel image is mapped in one straight line."
 
 
 def _runs(pages: tuple[ModulePage, ...]) -> list[list[ModulePage]]:
@@ -187,7 +195,7 @@ ANYWHERE = Claim(
     "anywhere-physical",
     "Physically it can be anywhere in memory.",
     "Virtual memory makes the physical place irrelevant.",
-    "arch/x86/kernel/module.c:76 __vmalloc_node_range; mm/vmalloc.c:2989 vm_area_alloc_pages (Linux 6.1)",
+    "arch/x86/kernel/module.c:76 __vmalloc_node_range; mm/vmalloc.c:2989 vm_area_alloc_pages",
     _anywhere,
     _explain_anywhere,
     _anywhere_inside,
@@ -238,7 +246,7 @@ def _block_outside(seen: Observations) -> Evidence:
     loading = seen.loading
     during = f"{loading.init_mapped_during} pages were mapped while init ran, " if loading.init_stop else ""
     return outside(
-        f"The page tables show {', '.join(kinds)} pages; of the init block {during}"
+        f"The page tables show {', '.join(kinds)} pages; of what only init needs {during}"
         f"{loading.init_mapped_after} are mapped now.",
         _page_table(seen) + "\n" + "\n".join(_block_line(block) for block in seen.blocks),
     )
@@ -253,7 +261,7 @@ BLOCK = Claim(
     "one-block",
     "Its text and data go into one piece of kernel memory.",
     "A module is loaded as a whole.",
-    "kernel/module/main.c:1436 layout_sections, 2648 permissions, 2545 init freed (Linux 6.1)",
+    "kernel/module/main.c:1436 layout_sections, 2648 permissions, 2545 init freed",
     _one_block,
     _explain_block,
     _block_inside,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ...kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED
+from ...kmod.layout import release_pair
+from ...kmod.module_area import TEXT_CACHE_SINCE
 from ..claim import Claim, Evidence, Verdict
 from ..observations import Observations
 from .wording import inside, outside
@@ -54,8 +56,8 @@ DOCUMENTED = Claim(
     13,
     "documented-range",
     "The module mapping space begins at 0xffffffffa0000000.",
-    "The kernel's own documentation says so (Documentation/x86/x86_64/mm.rst).",
-    "arch/x86/include/asm/page_64_types.h:95-99, pgtable_64_types.h:196 (Linux 6.1)",
+    "The kernel's own documentation says so (x86_64/mm.rst in its Documentation).",
+    "arch/x86/include/asm/page_64_types.h:95-99, pgtable_64_types.h:196",
     _documented,
     _explain_documented,
     _documented_inside,
@@ -82,8 +84,12 @@ def _explain_moves(seen: Observations) -> str:
         )
     return (
         f"With KASLR the kernel moves its image (by {seen.space.slide:#x} here), and draws once a boot how "
-        f"many of the first 1024 pages of the module range stay empty ({pages} here). After that the lowest "
-        "gap that fits is taken: within one boot the place can be foretold."
+        f"many of the first 1024 pages of the module range stay empty ({pages} here). "
+        + (
+            "After that data goes to the lowest gap that fits, and code to a cache of large pages."
+            if release_pair(seen.world.release) >= TEXT_CACHE_SINCE
+            else "After that the lowest gap that fits is taken: within one boot the place can be foretold."
+        )
     )
 
 
@@ -110,7 +116,7 @@ MOVES = Claim(
     "another-address",
     "It gets another address at every boot.",
     "Address randomisation covers modules as well.",
-    "arch/x86/kernel/module.c:45 get_module_load_offset (Linux 6.1)",
+    "arch/x86/kernel/module.c:45 get_module_load_offset",
     _moves,
     _explain_moves,
     _moves_inside,

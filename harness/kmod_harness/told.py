@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
 import traceback
+from collections.abc import Iterator
 
-from ..errors import InternalError, KmodHarnessError, Misuse
-from ..spec import SpecError
+from .build.place import working_directory
+from .errors import InternalError, KmodHarnessError, Misuse
+from .spec import SpecError
 
 _PLACES = "places are set by XDG_CACHE_HOME (the cache), XDG_STATE_HOME (failures), TMPDIR (scratch files)"
 _ADVICE = {
@@ -18,7 +21,7 @@ _ADVICE = {
     errno.ENOSPC: f"make room there; {_PLACES}",
     errno.EDQUOT: f"make room there; {_PLACES}",
     errno.EFBIG: "ulimit -f unlimited",
-    errno.EMFILE: "ulimit -n 256: a guest takes 30 descriptors",
+    errno.EMFILE: "ulimit -n 256: a run takes about 30 descriptors",
     errno.ENFILE: "too many files are open on this machine: end what holds them",
     errno.EAGAIN: "ulimit -u 4096: this user may start no more processes",
     errno.ENOMEM: "end what uses this machine's memory, or raise ulimit -v",
@@ -41,21 +44,22 @@ def told(error: Exception) -> KmodHarnessError:
     return _internal(error)
 
 
+@contextlib.contextmanager
+def machine_told() -> Iterator[None]:
+    """Has what this machine refuses inside (OSError) raised as Misuse; a bug stays what it is."""
+    try:
+        yield
+    except OSError as error:
+        raise told(error) from None
+
+
 def _of_this_machine(error: OSError) -> Misuse:
-    if not _is_here():
+    if isinstance(error, FileNotFoundError) and working_directory() is None:
         return Misuse("the working directory does not exist any more", advice="cd to one that does")
     if error.errno is None or error.strerror is None:
         return Misuse(str(error))
     names = [repr(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     return Misuse(": ".join([error.strerror, *names]), advice=_ADVICE.get(error.errno, ""))
-
-
-def _is_here() -> bool:
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _internal(error: Exception) -> InternalError:
