@@ -10,22 +10,26 @@ _FONTS = Path("/usr/share/fonts")
 
 @dataclass(frozen=True)
 class FontSet:
-    """Fonts of one design in one directory. families: how the names of its families begin."""
+    """Fonts of one design in one directory. families: how the names of its families begin.
+
+    need: its name in tests/needs, "" for what `make test` does not see to.
+    """
 
     name: str
     directory: Path
     families: tuple[str, ...]
+    need: str = ""
 
 
 _KNOWN = (
-    FontSet("DejaVu", _FONTS / "truetype/dejavu", ("DejaVu",)),
-    FontSet("Liberation", _FONTS / "truetype/liberation", ("Liberation",)),
-    FontSet("FreeFont", _FONTS / "truetype/freefont", ("Free",)),
+    FontSet("DejaVu", _FONTS / "truetype/dejavu", ("DejaVu",), "DejaVu fonts"),
+    FontSet("Liberation", _FONTS / "truetype/liberation", ("Liberation",), "Liberation fonts"),
+    FontSet("FreeFont", _FONTS / "truetype/freefont", ("Free",), "FreeFont fonts"),
     FontSet("Noto", _FONTS / "truetype/noto", ("Noto",)),
     FontSet("URW", _FONTS / "opentype/urw-base35", ("Nimbus", "P052", "URW", "Standard Symbols", "D050000L")),
 )
-#: Those that are here; scripts/debian-packages.txt says which `make test` sees to.
-FONT_SETS = tuple(fonts for fonts in _KNOWN if fonts.directory.is_dir())
+#: Those that a test needs, and of the others those that are here.
+FONT_SETS = tuple(fonts for fonts in _KNOWN if fonts.need or fonts.directory.is_dir())
 
 
 def only(fonts: FontSet, directory: Path) -> Path:

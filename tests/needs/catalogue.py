@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .looking import directory, environment, kernel_file, kernel_symbol, module, option, programs, root
+from .looking import (
+    directory,
+    environment,
+    fonts,
+    kernel_file,
+    kernel_symbol,
+    module,
+    option,
+    programs,
+    root,
+    user_namespaces,
+)
 from .need import Debian, Need, Otherwise
 
 ROOT = Path(__file__).parents[2]
@@ -27,22 +38,25 @@ _TOOLS = (
     Need("mke2fs", programs("mke2fs", "debugfs"), Debian("e2fsprogs", ("test",))),
 )
 
+_FONTS = (
+    Need("DejaVu fonts", fonts("truetype/dejavu"), Debian("fonts-dejavu-core", ("test",))),
+    Need("Liberation fonts", fonts("truetype/liberation"), Debian("fonts-liberation", ("test",))),
+    Need("FreeFont fonts", fonts("truetype/freefont"), Debian("fonts-freefont-ttf", ("test",))),
+)
+
 _KERNEL = (
     Need("vmlinux", kernel_file("vmlinux"), Otherwise("KERNEL=minimal has it")),
     Need("System.map", kernel_file("system_map"), Otherwise("KERNEL=minimal has it")),
-    Need(
-        "function tracer",
-        kernel_symbol("FUNCTION_TRACER"),
-        Otherwise("KERNEL=debian has it"),
-    ),
+    Need("function tracer", kernel_symbol("FUNCTION_TRACER"), Otherwise("KERNEL=debian has it")),
     Need("KUnit", kernel_symbol("KUNIT"), Otherwise("make test-debug has it")),
     Need("another kernel", option("kconfig"), Otherwise("--kh-kconfig FILE")),
 )
 
 _PLACE = (
+    Need("user namespaces", user_namespaces, Otherwise("unshare --user is refused")),
     Need("root", root, Otherwise("run as root")),
     Need("recorded logs", directory(RECORDED_LOGS), Otherwise("../shared/data")),
     Need("a Buildroot tree", environment("BUILDROOT"), Otherwise("BUILDROOT=DIRECTORY")),
 )
 
-NEEDS = {need.name: need for need in (*_TOOLS, *_KERNEL, *_PLACE)}
+NEEDS = {need.name: need for need in (*_TOOLS, *_FONTS, *_KERNEL, *_PLACE)}

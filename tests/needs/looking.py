@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -68,9 +69,22 @@ def directory(path: Path) -> Look:
     return lambda config: path.is_dir()
 
 
+def fonts(where: str) -> Look:
+    return directory(Path("/usr/share/fonts", where))
+
+
 def environment(variable: str) -> Look:
     return lambda config: bool(os.environ.get(variable))
 
 
 def root(config: pytest.Config) -> bool:
     return os.geteuid() == 0
+
+
+def user_namespaces(config: pytest.Config) -> bool:
+    """Asks whether this user may have a root, mounts and a network of their own, or become another user."""
+    for words in (["--map-root-user", "--mount", "--net"], ["--map-user=4242"]):
+        done = subprocess.run(["unshare", "--user", *words, "true"], capture_output=True, check=False)
+        if done.returncode != 0:
+            return False
+    return True

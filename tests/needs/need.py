@@ -19,7 +19,7 @@ class Source(Protocol):
         """Says it, as it stands behind the need's name in a reason."""
 
     def promise(self, groups: frozenset[str]) -> str:
-        """Says which list should have brought it, given what make has installed; "" when none has."""
+        """Says what should have brought it, given what make has installed; "" when nothing should."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Debian:
 
     def promise(self, groups: frozenset[str]) -> str:
         found = [group for group in self.groups if group in groups]
-        return f"Debian's package {self.package}, group {found[0]} of {LIST}" if found else ""
+        return f"{LIST}, group {found[0]}, should bring {self.package}" if found else ""
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,4 @@ class Need:
     def broken_promise(self, groups: frozenset[str]) -> str:
         """Why a test without it fails, where make has installed these groups; "" where it is skipped."""
         promise = self.source.promise(groups)
-        return f"{self.name} is missing, though make installs it: {promise}" if promise else ""
+        return f"{self.name} is missing: {promise}" if promise else ""

@@ -42,7 +42,13 @@ def test_all_fits_in_letters_wider_than_any_usual_font_has_them(
     assert what_does_not_fit(browser, pages[name], wide=True) == NOTHING
 
 
-@pytest.mark.parametrize("fonts", FONT_SETS, ids=lambda fonts: fonts.name)
+@pytest.mark.parametrize(
+    "fonts",
+    [
+        pytest.param(fonts, id=fonts.name, marks=[pytest.mark.needs(fonts.need)] if fonts.need else [])
+        for fonts in FONT_SETS
+    ],
+)
 def test_all_fits_where_no_other_fonts_are_installed(
     pages: dict[str, Path], tmp_path: Path, fonts: FontSet
 ) -> None:

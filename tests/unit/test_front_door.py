@@ -192,7 +192,7 @@ def test_run_takes_the_sample_driver_or_what_it_is_given(checkout: Checkout) -> 
     ("asked", "machine", "installed"),
     [
         ([], "", "run fetch kernel source test"),
-        (["KERNEL=debian"], " --kh-kernel=debian", "run fetch test"),
+        (["KERNEL=debian"], " --kh-kernel=debian", "run fetch debian test"),
         (
             ["KERNEL=/boot/vmlinuz", "ROOTFS=buildroot"],
             " --kh-kernel=/boot/vmlinuz --kh-rootfs=buildroot",

@@ -74,7 +74,7 @@ def test_what_make_has_installed_and_is_not_there_fails_and_is_named_at_the_end(
     monkeypatch.setenv("KH_INSTALLED", "run fetch test")
     done = ran(run)
     done.assert_outcomes(passed=1, skipped=3, errors=2)
-    named = f"gdb is missing, though make installs it: Debian's package gdb, group test of {LIST}"
+    named = f"gdb is missing: {LIST}, group test, should bring gdb"
     assert done.stdout.lines[-2] == named
     assert done.stdout.lines.count(f"E   {named}") + done.stdout.lines.count(named) == 3
 
