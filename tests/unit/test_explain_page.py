@@ -167,3 +167,9 @@ def test_a_large_module_makes_no_large_page(tmp_path: Path) -> None:
     assert path == tmp_path / "index.html"
     assert path.stat().st_size < 2_000_000
     assert len((tmp_path / "relocations.csv").read_text().splitlines()) == 30_001
+
+
+def test_a_path_whose_bytes_are_no_text_is_shown_escaped(tmp_path: Path) -> None:
+    seen = sample.observations(text="/home/\udcff/chardev")
+    page = write_page(tmp_path, seen, sample.outcomes("/home/\udcff"), sample.measured())
+    assert "/home/\\udcff" in page.read_text(encoding="utf-8")

@@ -61,9 +61,9 @@ def write_page(
 ) -> Path:
     """Writes the page and the whole list of relocations beside it; returns the page's path."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / RELOCATIONS).write_text(relocations_csv(seen), encoding="utf-8")
+    (directory / RELOCATIONS).write_text(relocations_csv(seen), encoding="utf-8", errors="backslashreplace")
     page = directory / PAGE
-    page.write_text(render(seen, outcomes, measured, account), encoding="utf-8")
+    page.write_text(render(seen, outcomes, measured, account), encoding="utf-8", errors="backslashreplace")
     return page
 
 
