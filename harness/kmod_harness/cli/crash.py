@@ -33,12 +33,12 @@ def execute(args: argparse.Namespace) -> int:
     from ..kmod.elf import read_module
     from ..report.crash import opened, told
 
+    if not sys.stdin.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        # drgn takes Python 3.13's own prompt, which fails where no cursor can be moved; it decides when imported
+        os.environ["PYTHON_BASIC_REPL"] = "1"
     bundle = Path(args.bundle)
     with _dump(bundle) as dump, opened(dump) as program:
         if args.shell:
-            if not sys.stdin.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-                # Python 3.13's own prompt, which drgn takes, fails where no cursor can be moved
-                os.environ["PYTHON_BASIC_REPL"] = "1"
             from drgn.cli import run_interactive
 
             run_interactive(program)
