@@ -20,6 +20,7 @@ from .guest import Guest
 from .guest.restore import EarlierLife
 from .machine import Clock, DiskFile, Machine, RamFile
 from .machine.disks import overlay_path
+from .machine.rundir import NoRunDirectory
 from .spec import Spec
 from .start import Prepared, start_machine
 
@@ -135,7 +136,9 @@ def restore(
                 earlier=template.earlier,
                 boot_timeout=boot_timeout,
             )
-        # what else this machine refuses (a descriptor, a process) is no damage of the template
+        except NoRunDirectory:
+            raise
+        # what else this machine refuses (a descriptor, a process) is no damage of the template either
         except (KmodHarnessError, FileNotFoundError) as error:
             if boot_timeout is not None and isinstance(error, GuestHang):
                 # the limit was the user's: the template may be sound

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.build.packages import Requirement, found, parse_requirements, requirements
+from kmod_harness.cli.doctor import show
+from kmod_harness.cli.doctor_parts import Finding
 from kmod_harness.cli.doctor_works import (
     CHECKOUT_WORKS,
     WORKS,
@@ -136,3 +138,14 @@ def test_what_is_there_is_shown_with_its_place(tmp_path: Path) -> None:
     (programs / "gdb").symlink_to("/bin/true")
     environment = {"PATH": str(programs), "HOME": str(tmp_path)}
     assert f"{programs}/gdb" in " ".join(doctor(environment, "debug").stdout.split())
+
+
+def test_a_long_subject_squeezes_no_text(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/usr/share/fonts/truetype/liberation/LiberationSerif-Regular.ttf"
+    show([Finding("QEMU", "10.0.13 and more words"), Finding(path, "package fonts", there=False)], [], {}, [])
+    assert capsys.readouterr().out.splitlines() == [
+        "ok       QEMU  10.0.13 and more words",
+        f"missing  {path}",
+        "               package fonts",
+        "",
+    ]

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.errors import Misuse
 from kmod_harness.machine import rundir
 
 HOLDER = """
@@ -134,6 +133,28 @@ def test_the_length_that_counts_is_in_bytes(monkeypatch: pytest.MonkeyPatch, tmp
     assert rundir.base_directory() == tmp_path
 
 
+@pytest.mark.parametrize("name", [b"odd-\xff", b"two\nlines"])
+def test_a_path_that_is_no_text_cannot_be_told_to_qemu_and_is_not_used(
+    name: bytes, monkeypatch: pytest.MonkeyPatch, base: Path
+) -> None:
+    odd = base / os.fsdecode(name)
+    odd.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
+
+    assert rundir.base_directory() == base
+
+
+def test_the_working_directory_is_no_place_for_sockets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TMPDIR")
+    monkeypatch.chdir(tmp_path)
+    # what tempfile does where neither TMPDIR nor /tmp can be written
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    assert rundir.base_directory() == Path("/tmp")
+
+
 def test_a_relative_runtime_directory_is_ignored(monkeypatch: pytest.MonkeyPatch, base: Path) -> None:
     monkeypatch.chdir(base)
     (base / "relative").mkdir()
@@ -148,7 +169,7 @@ def test_where_nothing_can_be_written_each_place_is_named_with_its_reason(
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/nobody")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
 
-    with pytest.raises(Misuse) as told:
+    with pytest.raises(rundir.NoRunDirectory) as told:
         rundir.base_directory()
     for place in ("/run/nobody", str(base), "/tmp"):
         assert f"'{place}' cannot be written" in told.value.evidence

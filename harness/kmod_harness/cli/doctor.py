@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .doctor_works import Work
 
 _WIDTH = 80
+#: Columns of what a finding is about; a longer one, a file's path say, has a line of its own.
+_SUBJECT = 26
 _EPILOG = """\
 WORK: run, verify, explain, debug, disks (--disk), modules, kernel (kernel build
 minimal), debian (--kernel debian), buildroot; in a checkout test, lint, fresh.
@@ -73,9 +75,9 @@ def show(
     from ..build.resources import checkout
     from .doctor_works import install_advice
 
-    width = max(len(one.subject) for one in findings)
+    width = max((len(one.subject) for one in findings if len(one.subject) <= _SUBJECT), default=0)
     for one in findings:
-        print(_wrapped(f"{'ok' if one.there else 'missing':<9}{one.subject:<{width}}  ", one.text))
+        print(_row("ok" if one.there else "missing", one.subject, width, one.text))
     print()
     for work in works:
         lacks = obstacles[work.name]
@@ -122,6 +124,12 @@ def _each_once(ones: Iterable[Requirement]) -> list[Requirement]:
     for one in ones:
         by_check.setdefault(one.check, one)
     return list(by_check.values())
+
+
+def _row(state: str, subject: str, width: int, text: str) -> str:
+    if len(subject) > width:
+        return f"{state:<9}{subject}\n" + _wrapped(" " * (9 + width + 2), text)
+    return _wrapped(f"{state:<9}{subject:<{width}}  ", text)
 
 
 def _wrapped(head: str, text: str, end: str = "") -> str:

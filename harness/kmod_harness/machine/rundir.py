@@ -17,15 +17,23 @@ _LONGEST_BASE = 60
 _PREFIX = "kmod-harness-"
 
 
+class NoRunDirectory(Misuse):
+    """Nowhere on this machine can a private directory with sockets in it be made."""
+
+
 def base_directory() -> Path:
-    """Returns $XDG_RUNTIME_DIR or the temporary directory, /tmp when they cannot be used. Raises Misuse."""
+    """Returns $XDG_RUNTIME_DIR or the temporary directory, /tmp when they cannot be used.
+
+    Raises NoRunDirectory.
+    """
     whys = []
     for candidate in (os.environ.get("XDG_RUNTIME_DIR", ""), _temporary(), "/tmp"):
         why = _obstacle(candidate)
         if not why:
             return Path(candidate)
-        whys.append(f"{candidate!r} {why}")
-    raise Misuse(
+        if candidate:
+            whys.append(f"{candidate!r} {why}")
+    raise NoRunDirectory(
         "there is no directory for a machine's sockets and logs",
         evidence="\n".join(dict.fromkeys(whys)),
         advice="set XDG_RUNTIME_DIR or TMPDIR to a directory of yours with a short path",
@@ -33,10 +41,13 @@ def base_directory() -> Path:
 
 
 def _temporary() -> str:
+    """Returns Python's temporary directory; not its last resort, the working directory of whoever calls."""
     try:
-        return tempfile.gettempdir()
+        found = tempfile.gettempdir()
     except FileNotFoundError:
         return ""
+    named = [os.path.abspath(os.environ[name]) for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
+    return found if found in (*named, "/tmp", "/var/tmp", "/usr/tmp") else ""
 
 
 def _obstacle(candidate: str) -> str:
@@ -45,6 +56,9 @@ def _obstacle(candidate: str) -> str:
         return "is not an absolute path"
     if len(os.fsencode(candidate)) > _LONGEST_BASE:
         return f"is longer than {_LONGEST_BASE} bytes"
+    if not candidate.isprintable():
+        # QMP carries text only
+        return "is no text"
     return "" if os.access(candidate, os.W_OK | os.X_OK) else "cannot be written"
 
 
