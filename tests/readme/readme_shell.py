@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,8 @@ from readme_plan import Typed
 
 #: Seconds no command comes near, the compile of a kernel apart, which `make readme` has made before.
 PATIENCE = 600
+_OF_A_LOGIN = {"HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "USER"}
+_REACHING = re.compile(r"PIP_|SSL_|XDG_CACHE_HOME|(?:https?|no)_proxy$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,7 @@ def _try_with_gdb(shell: Shell, typed: Typed, asked: Sequence[str], answer: str)
 
 
 def _environment() -> dict[str, str]:
-    """This process's, without its Python environment and what pytest has left in it."""
-    of_tests = ("PYTEST", "PYTHON", "VIRTUAL_ENV", "KH_", "MAKE", "MFLAGS")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(of_tests)}
-    own = os.environ.get("VIRTUAL_ENV", str(Path(__file__).parents[2] / ".venv"))
-    path = [part for part in kept["PATH"].split(":") if not part.startswith(own)]
-    return {**kept, "PATH": ":".join(path)}
+    """What a login would set, and how packages are reached; nothing of make, pytest or this Python."""
+    kept = {name: value for name, value in os.environ.items() if name in _OF_A_LOGIN or _REACHING.match(name)}
+    own = str(Path(sys.executable).parent)
+    return {**kept, "PATH": ":".join(part for part in kept["PATH"].split(":") if part != own)}
