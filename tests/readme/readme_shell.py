@@ -6,12 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from readme_plan import Typed
+from readme_plan import ENDED, Typed
 
 #: Seconds no command comes near, the compile of a kernel apart, which `make readme` has made before.
 PATIENCE = 600
@@ -83,8 +83,8 @@ def try_command(shell: Shell, typed: Typed) -> None:
     assert "Traceback (most recent" not in done.stdout
 
 
-def _try_with_gdb(shell: Shell, typed: Typed, asked: Sequence[str], answer: str) -> None:
-    """Types gdb's command line where the command prints it, then Enter for what waits for that."""
+def _try_with_gdb(shell: Shell, typed: Typed, asked: str, answer: str) -> None:
+    """Types gdb's command line where the command prints it, then Enter; what waits for ever is ended."""
     with shell.started(typed.command) as process:
         assert process.stdout is not None and process.stdin is not None
         said = ""
@@ -94,8 +94,10 @@ def _try_with_gdb(shell: Shell, typed: Typed, asked: Sequence[str], answer: str)
                 break
         else:
             raise AssertionError(f"it printed no command line of gdb's: {said}")
-        told = shell.must(" ".join((line.strip(), "-batch", *(f"-ex '{one}'" for one in asked))))
+        told = shell.must(f"{line.strip()} -batch -ex '{asked}'")
         assert answer in told, told
+        if typed.status == ENDED:
+            process.terminate()
         rest, _ = process.communicate("\n", timeout=PATIENCE)
         assert process.returncode == typed.status, said + rest
 

@@ -117,7 +117,7 @@ def test_a_program_that_buildroot_asks_for_and_that_is_not_here_is_named(
     with pytest.raises(MissingTool, match=r"are missing: rsync\n") as error:
         BuildrootRun(tree, tmp_path, tmp_path / "output", tmp_path / "log", {}).configure([])
 
-    assert "apt-get install rsync" in error.value.advice
+    assert "apt-get install --no-install-recommends rsync" in error.value.advice
 
 
 def test_a_package_that_fails_is_named_with_its_last_words_and_the_log(tmp_path: Path, cache: Cache) -> None:

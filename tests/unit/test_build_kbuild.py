@@ -116,7 +116,7 @@ def test_missing_programs_are_named_with_their_packages() -> None:
     with pytest.raises(MissingTool) as failure:
         require_tools({"sh": "dash", "no-such-lexer": "flex", "no-such-parser": "bison"})
     assert failure.value.message.endswith("no-such-lexer, no-such-parser")
-    assert "apt-get install flex bison" in failure.value.advice
+    assert "apt-get install --no-install-recommends flex bison" in failure.value.advice
 
 
 def test_progress_on_a_terminal_is_one_line_redrawn() -> None:

@@ -102,7 +102,7 @@ def _require_ltdl() -> None:
     if not Path("/usr/share/aclocal/ltdl.m4").is_file():
         raise MissingTool(
             "ltdl.m4, which preparing libxcrypt needs, is missing",
-            advice="`make setup ROOTFS=buildroot` in a checkout, or as root: apt-get install libltdl-dev",
+            advice="as root: apt-get install --no-install-recommends libltdl-dev",
         )
 
 

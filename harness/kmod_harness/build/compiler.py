@@ -26,7 +26,7 @@ def compiler_version() -> str:
         raise MissingTool(
             f"{COMPILER} is not installed or does not run",
             evidence=str(error),
-            advice="install it: `apt-get install gcc`, or `make setup` in a checkout",
+            advice="as root: apt-get install --no-install-recommends gcc",
         ) from None
     version = f"{COMPILER} {answer.stdout.strip()}"
     if pointer:

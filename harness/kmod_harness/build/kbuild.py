@@ -111,7 +111,7 @@ def run_make(
         except FileNotFoundError:
             raise MissingTool(
                 "make is not installed",
-                advice="install the build tools: `make setup` in a checkout, or `apt-get install make gcc`",
+                advice="as root: apt-get install --no-install-recommends make gcc",
             ) from None
         assert process.stdout is not None
         try:
@@ -157,7 +157,7 @@ def require_tools(tools: Mapping[str, str]) -> None:
         packages = " ".join(dict.fromkeys(missing.values()))
         raise MissingTool(
             "programs needed for this build are missing: " + ", ".join(missing),
-            advice=f"`make setup` in a checkout, or as root: apt-get install {packages}",
+            advice=f"as root: apt-get install --no-install-recommends {packages}",
         )
 
 

@@ -173,7 +173,7 @@ def _require_libelf() -> None:
     if probe.returncode != 0:
         raise MissingTool(
             "the headers of libelf, which building a kernel needs, are missing",
-            advice="`make setup` in a checkout, or as root: apt-get install libelf-dev",
+            advice="as root: apt-get install --no-install-recommends libelf-dev",
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,9 @@ def execute(args: argparse.Namespace) -> int:
     bundle = Path(args.bundle)
     with _dump(bundle) as dump, opened(dump) as program:
         if args.shell:
+            if not sys.stdin.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+                # Python 3.13's own prompt, which drgn takes, fails where no cursor can be moved
+                os.environ["PYTHON_BASIC_REPL"] = "1"
             from drgn.cli import run_interactive
 
             run_interactive(program)

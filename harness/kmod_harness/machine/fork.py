@@ -41,7 +41,7 @@ def fork_qemu(argv: Sequence[str], inherited: Sequence[int], output: Path) -> su
         except FileNotFoundError as error:
             raise MissingTool(
                 f"{argv[0]} is not installed",
-                advice="`make setup`, or: apt-get install --no-install-recommends qemu-system-x86",
+                advice="as root: apt-get install --no-install-recommends qemu-system-x86",
             ) from error
 
 

@@ -38,7 +38,7 @@ def find_qemu(name: str = "qemu-system-x86_64") -> str:
     if path is None:
         raise MissingTool(
             f"{name} is not installed",
-            advice="`make setup`, or: apt-get install --no-install-recommends qemu-system-x86",
+            advice="as root: apt-get install --no-install-recommends qemu-system-x86",
         )
     return path
 
