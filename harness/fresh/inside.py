@@ -7,12 +7,17 @@ all that the command left running, and the mounts go with the namespace.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SYS_PIVOT_ROOT = 155  # x86-64: asm/unistd_64.h; glibc has no function for it
+_MNT_DETACH = 2  # sys/mount.h
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,9 +30,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("command")
     args = parser.parse_args(arguments)
     mount_all(args.root, args.bind)
+    make_it_the_root(args.root)
     child = os.fork()
     if child == 0:
-        enter(args.root, args.user, args.directory, args.command)
+        become(args.user, args.directory, args.command)
     # the command's own: the group has it too, and this process must outlive it to pass on its status
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return status_of(child)
@@ -35,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def mount_all(root: Path, binds: Sequence[str]) -> None:
     """Gives the root /proc of its own namespace, /dev of the machine, and the directories asked for."""
+    # pivot_root(2) wants a mount point
+    mount("--bind", str(root), str(root))
     mount("--rbind", "/dev", str(root / "dev"))
     mount("-t", "proc", "proc", str(root / "proc"))
     for bind in binds:
@@ -50,9 +58,26 @@ def mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True)
 
 
-def enter(root: Path, user: str, directory: str, command: str) -> None:
-    """Becomes the command: a shell's, in the root, as its user, with that user's groups."""
-    os.chroot(root)
+def make_it_the_root(root: Path) -> None:
+    """Makes it the root of this mount namespace; nothing of the machine's own is left in sight.
+
+    Not by chroot(2), in which no user namespace can be made (user_namespaces(7)): on a machine one can.
+    """
+    os.chdir(root)
+    # the old root is mounted over the new one, and goes at once (pivot_root(2), "pivot_root(".", ".")")
+    call("pivot_root", _LIBC.syscall(_SYS_PIVOT_ROOT, b".", b"."))
+    call("umount2", _LIBC.umount2(b".", _MNT_DETACH))
+    os.chdir("/")
+
+
+def call(name: str, result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def become(user: str, directory: str, command: str) -> None:
+    """Becomes the command: a shell's, as its user, with that user's groups."""
     os.chdir(directory)
     # runuser (util-linux, essential) reads the root's own user database; the environment is kept
     words = ["sh", "-c", command] if user == "root" else ["runuser", "-u", user, "--", "sh", "-c", command]
