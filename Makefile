@@ -136,9 +136,9 @@ lint: $(PACKAGES).lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch
 	shellcheck scripts/*.sh .ci/run
 
 # As nobody's machine: neither .venv nor the cache of this one takes part.
-fresh: $(STAMPS)/packages-fresh  ## the README's commands in empty Debian roots: SUITE=, AS=, COMMANDS=, CACHE=keep
-	@PYTHONPATH=harness $(shell scripts/find-python.sh) -m fresh --suite "$(SUITE)" --user "$(AS)" \
-	  --commands "$(COMMANDS)"$(if $(filter keep,$(CACHE)), --keep-kernels)
+fresh: $(STAMPS)/packages-fresh  ## the README's commands in empty Debian roots: SUITE=, WHO=, COMMANDS=, CACHE=keep
+	@PYTHONPATH=harness $(shell scripts/find-python.sh) -m fresh --suite "$$SUITE" --user "$$WHO" \
+	  --commands "$$COMMANDS"$(if $(filter keep,$(CACHE)), --keep-kernels)
 
 format: $(VENV_STAMP)  ## the Python sources, by ruff
 	$(VENV)/ruff check --fix-only .

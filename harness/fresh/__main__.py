@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -24,13 +25,17 @@ def main(arguments: Sequence[str]) -> int:
     """Returns 0 when every command passed, 1 when one failed, 2 when no root can be made."""
     args = _parser().parse_args(arguments)
     if args.can:
-        print(obstacle())
-        return 2 if obstacle() else 0
-    # a CI's way to end a job: the root is removed then too
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        lacking = obstacle()
+        print(lacking)
+        return 2 if lacking else 0
+    # files that are written into a root are for its users, whatever this user's umask says
+    os.umask(0o022)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # a CI's way to end a job: the root is removed then too
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        return _try_all(args)
-    except CannotRun as error:
+        return _try_all(_trials(args))
+    except (CannotRun, OSError) as error:
         print(f"fresh: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -38,25 +43,45 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
-def _try_all(args: argparse.Namespace) -> int:
-    lacking = obstacle()
-    if lacking:
+def _trials(args: argparse.Namespace) -> list[Trial]:
+    if lacking := obstacle():
         raise CannotRun(lacking)
     typed = readme.first_commands((CHECKOUT / "README.md").read_text())
     setup = readme.setup_of(typed)
     commands = readme.chosen(args.commands) or tuple(line for line in typed if line not in setup)
+    return [
+        Trial(suite, user, setup, commands, args.keep_kernels, args.shared)
+        for suite in _known("suite", args.suite, SUITES)
+        for user in _known("user", args.user, USERS)
+    ]
+
+
+def _known(what: str, chosen: str, known: Sequence[str]) -> Sequence[str]:
+    unknown = [word for word in chosen.split() if word not in known]
+    if unknown:
+        raise CannotRun(f"there is no {what} {unknown[0]!r}: one of {', '.join(known)}")
+    return chosen.split() or known
+
+
+def _try_all(trials: Sequence[Trial]) -> int:
+    """Tries one after the other, and tells what came of all that were tried, however it ends."""
     host = look_at_host()
     _say_what_is_left_out()
     steps: list[Step] = []
-    for suite in args.suite.split() or SUITES:
-        for user in args.user.split() or USERS:
-            trial = Trial(suite, user, setup, commands, args.keep_kernels, args.shared)
-            steps.extend(run_trial(trial, CHECKOUT, host, CHECKOUT / "build/fresh" / f"{suite}-{user}"))
-    print(f"\n{table(steps)}")
-    if failed := failures(steps):
-        print(failed)
-        return 1
-    return 0
+    untried = []
+    try:
+        for trial in trials:
+            out = CHECKOUT / "build/fresh" / f"{trial.suite}-{trial.user}"
+            try:
+                for step in run_trial(trial, CHECKOUT, host, out):
+                    steps.append(step)
+            except CannotRun as error:
+                untried.append(f"failed: {trial.suite}, {trial.user}: {error}")
+    finally:
+        for line in (f"\n{table(steps)}", failures(steps), *untried):
+            if line:
+                print(line, flush=True)
+    return int(bool(untried or failures(steps)))
 
 
 def _say_what_is_left_out() -> None:

@@ -71,7 +71,7 @@ def look_at_host() -> Host:
     options = _APT_NETWORK.findall(_output(["apt-config", "dump"]))
     return Host(
         sources=sources_from(targets),
-        apt_options=tuple(f'{name} "{value}";' for name, value in options),
+        apt_options=tuple(f'{name} "{value}";' for name, value in options if remote_only([value])),
         pip_settings=network_part(pip),
         certificates=certificates if certificates.is_file() else None,
         proxies={name: os.environ[name] for name in _PROXIES if name in os.environ},
@@ -111,7 +111,10 @@ def pip_settings(files: Iterable[Path], environment: Mapping[str, str]) -> dict[
     found: dict[str, str] = {}
     for file in files:
         parser = configparser.RawConfigParser()
-        parser.read(file)
+        try:
+            parser.read(file)
+        except configparser.Error as error:
+            raise CannotRun(f"pip's {file} cannot be read: {error}") from None
         for section in ("global", "install"):
             if parser.has_section(section):
                 found.update(parser.items(section))

@@ -18,6 +18,8 @@ from pathlib import Path
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SYS_PIVOT_ROOT = 155  # x86-64: asm/unistd_64.h; glibc has no function for it
 _MNT_DETACH = 2  # sys/mount.h
+#: As chroot(1) says that it failed itself.
+_NOT_ENTERED = 125
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,8 +31,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--directory", default="/")
     parser.add_argument("command")
     args = parser.parse_args(arguments)
-    mount_all(args.root, args.bind)
-    make_it_the_root(args.root)
+    try:
+        mount_all(args.root, args.bind)
+        make_it_the_root(args.root)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"the empty root cannot be entered: {error}", file=sys.stderr)
+        return _NOT_ENTERED
     child = os.fork()
     if child == 0:
         become(args.user, args.directory, args.command)

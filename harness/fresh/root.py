@@ -39,7 +39,8 @@ def obstacle() -> str:
             if os.geteuid() == 0
             else "not root, and no user namespace (uidmap, /etc/subuid) can"
         )
-        return f"{who} make mount and process namespaces: {tried.stderr.strip() or tried.returncode}"
+        said = tried.stderr.strip().splitlines() or [f"status {tried.returncode}"]
+        return f"{who} make mount and process namespaces: {said[0]}"
     return ""
 
 
@@ -97,16 +98,8 @@ def empty_root(suite: str, user: str, host: Host, scratch: Path, binds: Sequence
     _remove(path)
     path.mkdir(parents=True)
     try:
-        _as_root_there(
-            [
-                "tar",
-                "--extract",
-                "--numeric-owner",
-                "--exclude=./dev/*",
-                f"--file={tarball}",
-                f"--directory={path}",
-            ]
-        )
+        options = ("--extract", "--numeric-owner", "--exclude=./dev/*")
+        as_root_there(["tar", *options, f"--file={tarball}", f"--directory={path}"])
         root = Root(path, user, tuple(binds), _environment(user, host))
         _configure(root, suite, host)
         if user != "root":
@@ -126,11 +119,13 @@ def _tarball(suite: str, host: Host) -> Path:
     options = [f"--aptopt={option}" for option in host.apt_options]
     command = ["mmdebstrap", "--variant=minbase", *options, suite, str(unfinished), *host.sources_of(suite)]
     print(f"making an empty root of {suite}: {tarball}", flush=True)
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise CannotRun(f"mmdebstrap made no root of {suite}: {done.stderr.strip()[-500:]}")
+        unfinished.replace(tarball)
+    finally:
         unfinished.unlink(missing_ok=True)
-        raise CannotRun(f"mmdebstrap made no root of {suite}: {done.stderr.strip()[-500:]}")
-    unfinished.replace(tarball)
     return tarball
 
 
@@ -159,10 +154,12 @@ def _configure(root: Root, suite: str, host: Host) -> None:
         if host.certificates:
             shutil.copyfile(host.certificates, root.path / _CERTIFICATES.lstrip("/"))
         (etc / "apt/sources.list").write_text("\n".join(host.sources_of(suite)) + "\n")
-        (etc / "apt/apt.conf.d/90fresh").write_text("\n".join(options) + "\n")
+        # the last of all: mmdebstrap leaves the options that it was given in one of its own
+        (etc / "apt/apt.conf.d/99zz-fresh").write_text("\n".join(options) + "\n")
         (etc / "pip.conf").write_text(host.pip_configuration(certificates))
         for name in ("resolv.conf", "hosts"):
-            shutil.copyfile(f"/etc/{name}", etc / name)
+            if Path("/etc", name).is_file():
+                shutil.copyfile(f"/etc/{name}", etc / name)
 
 
 @contextlib.contextmanager
@@ -172,8 +169,8 @@ def _writable(root: Root) -> Iterator[None]:
         yield
         return
     directories = [str(root.path / name) for name in ("etc", "etc/apt", "etc/apt/apt.conf.d")]
-    _as_root_there(["chmod", "a+w", *directories])
-    _as_root_there(
+    as_root_there(["chmod", "a+w", *directories])
+    as_root_there(
         [
             "rm",
             "-f",
@@ -183,7 +180,7 @@ def _writable(root: Root) -> Iterator[None]:
         ]
     )
     yield
-    _as_root_there(["chmod", "go-w", *directories])
+    as_root_there(["chmod", "go-w", *directories])
 
 
 def _add_user(root: Root, user: str) -> None:
@@ -199,8 +196,11 @@ def _unshare() -> tuple[str, ...]:
     return (*_WITH_PARENT, "unshare", *(() if os.geteuid() == 0 else _USER_NAMESPACE[1:]), *_NAMESPACES)
 
 
-def _as_root_there(command: Sequence[str]) -> None:
-    """Runs a command that handles files of other users: as root, or as root of a user namespace."""
+def as_root_there(command: Sequence[str]) -> None:
+    """Runs a command that handles files of other users: as root, or as root of a user namespace.
+
+    Raises CannotRun when it fails.
+    """
     words = [*(() if os.geteuid() == 0 else _USER_NAMESPACE), *command]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -209,4 +209,4 @@ def _as_root_there(command: Sequence[str]) -> None:
 
 def _remove(path: Path) -> None:
     if path.exists():
-        _as_root_there(["rm", "-rf", "--one-file-system", str(path)])
+        as_root_there(["rm", "-rf", "--one-file-system", str(path)])

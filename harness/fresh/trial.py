@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
 import shutil
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import readme
 from .host import CannotRun, Host
-from .root import USER, Root, cache_directory, empty_root
+from .root import USER, Root, as_root_there, cache_directory, empty_root
 
 #: What CACHE=keep shares between runs: kernels and their source, keyed by all that went into them.
 _KEPT_KINDS = ("kernel", "source")
 _PACKAGES = "dpkg-query --show --showformat='${Package} ${Version}\\n'"
 _ASKED_FOR = "apt-mark showmanual"
 _NAME = "kmod-harness"
+#: Of build/test, kept beside the logs.
+_REPORTS = ("junit.xml", "debug.xml", "readme.xml", "faults.md")
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,16 @@ def run_trial(trial: Trial, checkout: Path, host: Host, out: Path) -> Iterator[S
     Raises CannotRun when there can be no root.
     """
     name = "root" if trial.user == "root" else USER
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
     home = "/root" if name == "root" else f"/home/{name}"
     binds = [f"{trial.shared}:{home}/shared:ro"] if trial.shared else []
-    kept = _kept_kernels(trial) if trial.keep_kernels else None
-    if kept:
-        binds.append(f"{kept}:{home}/.cache/kmod-harness")
-    with empty_root(trial.suite, name, host, out, binds) as root:
+    with contextlib.ExitStack() as held:
+        held.enter_context(_alone(out))
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True, exist_ok=True)
+        if trial.keep_kernels:
+            kept = held.enter_context(_kept_kernels(trial))
+            binds.append(f"{kept}:{home}/.cache/kmod-harness")
+        root = held.enter_context(empty_root(trial.suite, name, host, out, binds))
         before, asked_before = _lines(root, _PACKAGES), _lines(root, _ASKED_FOR)
         _clone(checkout, root)
         for number, command in enumerate((*trial.setup, *trial.commands)):
@@ -77,23 +84,21 @@ def run_trial(trial: Trial, checkout: Path, host: Host, out: Path) -> Iterator[S
 
 
 def _clone(checkout: Path, root: Root) -> None:
-    """Clones HEAD; git sees no configuration of this user's, and the clone has no link into the checkout."""
+    """Clones HEAD by this machine's git, for the root may have none; no setting of its user's counts."""
     place = f"{root.home}/{_NAME}"
-    bundle = root.path / "tmp/head.bundle"
-    made = subprocess.run(
-        ["git", "-C", str(checkout), "bundle", "create", str(bundle), "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode != 0:
-        raise CannotRun(f"git cannot pack HEAD of {checkout}: {made.stderr.strip()}")
-    # unpacked by a git of this machine's: the root may have none yet
-    scratch = root.path / "tmp/clone"
-    subprocess.run(["git", "clone", "--quiet", str(bundle), str(scratch)], check=True, capture_output=True)
+    bundle, scratch = root.path / "tmp/head.bundle", root.path / "tmp/clone"
+    _git(os.environ, "-C", str(checkout), "bundle", "create", str(bundle), "HEAD")
+    unset = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    _git({**os.environ, **unset}, "clone", "--quiet", str(bundle), str(scratch))
     bundle.unlink()
     owned = f"{root.home}/.cache {place}"
     root.run(f"mkdir -p {root.home}/.cache && mv /tmp/clone {place} && chown -R {root.user}: {owned}")
+
+
+def _git(environment: Mapping[str, str], *words: str) -> None:
+    done = subprocess.run(["git", *words], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CannotRun(f"git cannot clone HEAD: {done.stderr.strip()}")
 
 
 def _type(trial: Trial, root: Root, command: str, log: Path) -> Step:
@@ -138,20 +143,35 @@ def _lines(root: Root, command: str) -> set[str]:
 
 def _keep(root: Root, installed: Sequence[str], asked_for: Sequence[str], out: Path) -> None:
     (out / "installed.txt").write_text("".join(f"{line}\n" for line in installed))
-    reports = root.path / root.home.lstrip("/") / _NAME / "build/test"
-    if reports.is_dir():
-        shutil.copytree(reports, out / "test", ignore=shutil.ignore_patterns("*.ko", "bundles"))
+    for name in _REPORTS:
+        # read by root, there: a home may be its user's alone
+        text = root.run(f"cat {root.home}/{_NAME}/build/test/{name} 2>/dev/null || true")
+        if text:
+            (out / name).write_text(text)
     names = textwrap.fill(" ".join(asked_for), 78, initial_indent="  ", subsequent_indent="  ")
     print(
         f"\n{len(installed)} packages were installed ({out}/installed.txt), for these:\n{names}", flush=True
     )
 
 
-def _kept_kernels(trial: Trial) -> Path:
-    """Returns the harness's cache for this suite and user; nothing is in it but kernels and their source."""
+@contextlib.contextmanager
+def _kept_kernels(trial: Trial) -> Iterator[Path]:
+    """Gives the harness's cache for this suite and user; nothing is in it but kernels and their source."""
     directory = cache_directory() / "kernels" / f"{trial.suite}-{trial.user}"
     directory.mkdir(parents=True, exist_ok=True)
-    for entry in directory.iterdir():
-        if entry.name not in _KEPT_KINDS:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    return directory
+    with _alone(directory):
+        others = [str(entry) for entry in directory.iterdir() if entry.name not in _KEPT_KINDS]
+        as_root_there(["rm", "-rf", *others])
+        yield directory
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Holds a directory for one run; raises CannotRun when another has it."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with (directory.parent / f".{directory.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotRun(f"another run uses {directory}: wait for its end") from None
+        yield

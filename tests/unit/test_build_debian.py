@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build import debian
+from kmod_harness.build import debian, source
 from kmod_harness.build.agent import compile_agent
 from kmod_harness.build.cache import Cache
 from kmod_harness.build.cpio import read_cpio
@@ -118,6 +118,20 @@ def test_the_kernels_source_is_the_running_suites_and_apt_is_asked_once(
     cache = Cache(tmp_path / "cache")
     assert [debian_source_package(cache) for _ in range(2)] == ["linux-source-6.12"] * 2
     assert (tmp_path / "calls").read_text() == "x\n"
+
+
+def test_a_source_that_apt_named_once_is_known_when_its_lists_are_gone(
+    tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    program("apt-cache", "printf 'linux-source\n  Depends: linux-source-6.12\n'")
+    assert debian_source_package(cache) == "linux-source-6.12"
+    # an image of a container without lists
+    monkeypatch.setattr(source, "APT_LISTS", tmp_path / "nowhere")
+    program("apt-cache", "echo 'E: No packages found' >&2; exit 100")
+    assert debian_source_package(cache) == "linux-source-6.12"
+    with pytest.raises(MissingTool, match="apt does not know"):
+        debian_source_package(Cache(tmp_path / "another"))
 
 
 def test_the_root_file_system_is_small_and_the_same_when_built_twice(tmp_path: Path) -> None:

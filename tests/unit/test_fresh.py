@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fresh import readme
+from fresh import __main__ as fresh
+from fresh import inside, readme
 from fresh.host import CannotRun, Host, network_part, pip_settings, sources_from
 from fresh.report import failures, table
-from fresh.trial import Step, closing_line
+from fresh.trial import Step, Trial, closing_line
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -113,3 +116,48 @@ def test_the_table_has_a_line_for_each_command_and_failures_name_their_logs() ->
         "trixie  sudo  make test  status 2  300      1 failed, 9 passed",
     ]
     assert failures(steps) == "failed: make test (trixie, sudo): b.log"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [("--suite sid", "no suite 'sid'"), ("--user me", "no user 'me'")]
+)
+def test_an_unknown_suite_or_user_is_named_in_one_line(
+    words: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fresh, "obstacle", lambda: "")
+    assert fresh.main(words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_machine_that_can_make_no_root_says_so_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fresh, "obstacle", lambda: "mmdebstrap is not installed")
+    assert fresh.main([]) == 2
+    assert fresh.main(["--can"]) == 2
+    told = capsys.readouterr()
+    assert (told.err, told.out) == ("fresh: mmdebstrap is not installed\n", "mmdebstrap is not installed\n")
+
+
+@pytest.mark.needs("git")
+def test_what_was_tried_is_told_when_a_later_root_cannot_be_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_trial(trial: Trial, *_: object) -> Iterator[Step]:
+        if trial.suite == "trixie":
+            raise CannotRun("the mirror is away")
+        yield Step(trial.suite, trial.user, "make demo", 0, 1.0, "", Path("a.log"))
+
+    monkeypatch.setattr(fresh, "obstacle", lambda: "")
+    monkeypatch.setattr(fresh, "look_at_host", lambda: None)
+    monkeypatch.setattr(fresh, "run_trial", run_trial)
+    assert fresh.main(["--user", "root"]) == 1
+    *_, passed, failed = capsys.readouterr().out.splitlines()
+    assert passed.split() == ["bookworm", "root", "make", "demo", "passed", "1"]
+    assert failed == "failed: trixie, root: the mirror is away"
+
+
+@pytest.mark.parametrize(("ends", "status"), [("exit 7", 7), ("kill -TERM $$", 143)])
+def test_a_commands_status_is_a_shells(ends: str, status: int) -> None:
+    assert inside.status_of(subprocess.Popen(["sh", "-c", ends]).pid) == status

@@ -83,6 +83,7 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
         ("scripts/make-venv.sh", NOTE),
         (".venv/bin/kmod-harness", HARNESS),
         (".venv/bin/python", PYTHON),
+        ("scripts/find-python.sh", "#!/bin/sh\necho .venv/bin/python\n"),
     ):
         program = directory / path
         program.parent.mkdir(parents=True, exist_ok=True)
@@ -223,3 +224,15 @@ def test_modules_of_others_are_built_where_they_are(checkout: Checkout) -> None:
     assert checkout.calls_of("modules", "M=/home/me/driver")[-1] == (
         "kmod-harness modules --kernel minimal /home/me/driver"
     )
+
+
+def test_fresh_tries_all_that_nobody_names_and_takes_commands_as_they_are(checkout: Checkout) -> None:
+    assert checkout.calls_of("fresh") == [
+        "install-packages fresh",
+        "python -m fresh --suite  --user  --commands ; installed: ",
+    ]
+    words = ("SUITE=trixie", "WHO=sudo", "CACHE=keep", 'COMMANDS=make test ARGS="-k x"; make lint')
+    assert checkout.calls_of("fresh", *words) == [
+        'python -m fresh --suite trixie --user sudo --commands make test ARGS="-k x"; make lint'
+        " --keep-kernels; installed: "
+    ]

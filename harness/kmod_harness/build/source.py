@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BuildFailed, Misuse
+from ..errors import BuildFailed, MissingTool, Misuse
 from .cache import Cache, digest_of, file_digest
 from .debian import APT_LISTS, candidate_version, dependencies, installed_version, unpack_packages
 
@@ -56,14 +56,20 @@ def kernel_source(source: str | Path, cache: Cache) -> KernelSource:
 def debian_source_package(cache: Cache) -> str:
     """Returns the name of the running suite's package with the kernel's source, as `linux-source-6.12`.
 
-    Asks apt (a second) once for each state of its lists. Raises MissingTool when apt is not here or its
-    lists know no such package.
+    Asks apt (a second) once for each state of its lists, and keeps what it said last: lists may be gone
+    since. Raises MissingTool when apt is not here or its lists know no such package, BuildFailed for
+    another failure of apt's.
     """
     lists = str(APT_LISTS.stat().st_mtime_ns) if APT_LISTS.is_dir() else ""
     name, _, known_lists = cache.pointer(_POINTER).partition(" ")
     if name and known_lists == lists:
         return name
-    named = [name for name in dependencies(METAPACKAGE) if name.startswith(f"{METAPACKAGE}-")]
+    try:
+        named = [name for name in dependencies(METAPACKAGE) if name.startswith(f"{METAPACKAGE}-")]
+    except MissingTool:
+        if name:
+            return name
+        raise
     if not named:
         raise BuildFailed(f"Debian's package {METAPACKAGE} names no kernel source")
     cache.note(_POINTER, f"{named[0]} {lists}")
