@@ -34,8 +34,7 @@ def execute(args: argparse.Namespace) -> int:
     from ..report.crash import opened, told
 
     if not sys.stdin.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        # drgn takes Python 3.13's own prompt, which fails where no cursor can be moved; it decides
-        # when it is imported
+        # drgn takes Python 3.13's own prompt, which fails without a cursor to move; it decides when imported
         os.environ["PYTHON_BASIC_REPL"] = "1"
     bundle = Path(args.bundle)
     with _dump(bundle) as dump, opened(dump) as program:
