@@ -73,10 +73,12 @@ def discard(template: Template) -> None:
     _drop(default_cache(), template.directory.name)
 
 
-def _drop(cache: Cache, key: str) -> None:
-    """Removes a template where that can be; a read-only cache keeps it, and the boot is cold each time."""
-    with contextlib.suppress(CacheUnusable):
-        cache.remove(_KIND, key)
+def _drop(cache: Cache, key: str) -> bool:
+    """Removes a template; False where that cannot be, in a read-only cache: the boot is cold each time."""
+    try:
+        return cache.remove(_KIND, key)
+    except CacheUnusable:
+        return False
 
 
 def _make(
@@ -166,8 +168,8 @@ def _open(prepared: Prepared, disk_digest: str, cache: Cache, key: str, entry: P
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         sound = False
     if not sound:
-        _drop(cache, key)
-        raise TemplateDamaged("the saved guest was damaged or changed; it was discarded")
+        done = "it was discarded" if _drop(cache, key) else "it could not be discarded"
+        raise TemplateDamaged(f"the saved guest was damaged or changed; {done}")
     return Template(entry, earlier, saved_disks(prepared.disks, entry), disk_digest)
 
 

@@ -76,6 +76,10 @@ class ModuleMismatch(Misuse):
     """The module was built for another kernel: vermagic or symbols differ."""
 
 
+#: A note on an OSError that a system call of the guest's gave: nothing on this machine is the matter.
+GUESTS_ANSWER = "(the guest's answer)"
+
+
 class InternalError(KmodHarnessError):
     """A fault of the harness itself: it says nothing of what was tested, and so never has status 1."""
 

@@ -139,7 +139,7 @@ def restore(
         except NoRunDirectory:
             raise
         # what else this machine refuses (a descriptor, a process) is no damage of the template either
-        except (KmodHarnessError, FileNotFoundError) as error:
+        except (KmodHarnessError, FileNotFoundError, ConnectionError) as error:
             if boot_timeout is not None and isinstance(error, GuestHang):
                 # the limit was the user's: the template may be sound
                 raise BootFailed(

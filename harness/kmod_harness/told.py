@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 
 from .build.place import working_directory
-from .errors import InternalError, KmodHarnessError, Misuse
+from .errors import GUESTS_ANSWER, InternalError, KmodHarnessError, Misuse
 from .spec import SpecError
 
 _PLACES = "places are set by XDG_CACHE_HOME (the cache), XDG_STATE_HOME (failures), TMPDIR (scratch files)"
@@ -59,7 +59,10 @@ def _of_this_machine(error: OSError) -> Misuse:
     if error.errno is None or error.strerror is None:
         return Misuse(str(error))
     names = [repr(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
-    return Misuse(": ".join([error.strerror, *names]), advice=_ADVICE.get(error.errno, ""))
+    words = ": ".join([error.strerror, *names])
+    if GUESTS_ANSWER in getattr(error, "__notes__", ()):
+        return Misuse(f"{words} {GUESTS_ANSWER}")
+    return Misuse(words, advice=_ADVICE.get(error.errno, ""))
 
 
 def _internal(error: Exception) -> InternalError:
@@ -75,5 +78,5 @@ def _internal(error: Exception) -> InternalError:
     return InternalError(
         f"internal error: {type(error).__name__}: {error}",
         evidence=evidence,
-        advice=f"this is a fault of kmod-harness, and nothing was tested: report it{where}",
+        advice=f"this is a fault of kmod-harness and says nothing of what was tested: report it{where}",
     )

@@ -87,3 +87,22 @@ def test_what_a_locale_has_no_letter_for_is_escaped(tmp_path: Path, encoding: st
     done = in_shell("", "cache", "list", env=environment)
     assert done.returncode == 0, done.stderr
     assert f"{tmp_path}/\\u2192/kmod-harness" in done.stdout
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_pipe_that_does_not_block_is_waited_for(number: int) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    full = 0
+    while True:
+        try:
+            full += os.write(writer, b"x" * 4096)
+        except BlockingIOError:
+            break
+    streams = {1: {"stdout": writer}, 2: {"stderr": writer}}[number]
+    with subprocess.Popen([*COMMAND, "run", "--json", "/nonexistent.ko"], **streams) as process:
+        os.close(writer)
+        with open(reader, "rb") as file:
+            said = file.read()[full:]
+    assert process.returncode == 2
+    assert b"/nonexistent.ko" in said

@@ -13,6 +13,7 @@ import pytest
 from kmod_harness.cli import run_report, run_request
 from kmod_harness.cli.main import main
 from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError, MissingTool, Misuse
+from kmod_harness.guest.process import os_error
 from kmod_harness.told import told
 
 
@@ -125,3 +126,9 @@ def test_a_fault_of_ours_in_telling_of_one_does_not_end_with_1(
     monkeypatch.setattr("kmod_harness.told.told", faulty)
     assert main(["symbolize", "/nonexistent"]) == 2
     assert "internal error: LookupError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOMEM, errno.EACCES])
+def test_what_the_guest_answered_has_no_advice_about_this_machine(number: int) -> None:
+    error = told(os_error(number, "/kmod-harness/loaded"))
+    assert (error.advice, "the guest's answer" in error.message) == ("", True)

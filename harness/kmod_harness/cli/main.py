@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         # what tells of a failure has failed itself; 1 would say that a test did
         print(f"kmod-harness: internal error: {error!r}", file=sys.stderr)
-        return BISECT_SKIP if "--bisect" in arguments else int(ExitStatus.USAGE)
+        ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        return BISECT_SKIP if "--bisect" in ours else int(ExitStatus.USAGE)
 
 
 def _has(arguments: list[str], word: str) -> bool:
@@ -105,7 +106,7 @@ def _report(arguments: list[str], error: KmodHarnessError) -> int:
 
     usage = f"{error.usage}\n" if isinstance(error, UsageError) else ""
     print(f"{usage}kmod-harness: {error}", file=sys.stderr)
-    if not _has(arguments, "run"):
+    if next((word for word in arguments if not word.startswith("-")), "") != "run":
         return int(error.exit_status)
     from .run import report_misuse
 

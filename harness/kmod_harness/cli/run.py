@@ -187,9 +187,11 @@ def _finish(
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=bisect)
     troubles: list[Exception] = []
+    delivered = False
     try:
         if json_wanted:
             _print_json(as_json(record, verdict, status, expected))
+            delivered = True
         elif record.completed is not None:
             _pass_on(record.completed.stdout, record.completed.stderr)
     except BrokenPipeError:
@@ -208,8 +210,8 @@ def _finish(
 
     for trouble in troubles:
         print(f"kmod-harness: {told(trouble)}", file=sys.stderr)
-    # what failed has failed; what passed could not be told
-    return status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
+    # what failed has failed, and an object that was printed holds; what passed could not be told
+    return status if delivered else status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
 
 
 def _pass_on(stdout: bytes, stderr: bytes) -> None:

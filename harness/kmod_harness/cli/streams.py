@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import io
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -18,14 +19,23 @@ class OutputLost(Misuse):
     """stdout cannot be written: a full disk, a closed descriptor. Not one whose reader has gone."""
 
 
-class _Stdout(io.FileIO):
+class _Waiting(io.FileIO):
+    """A descriptor whose full pipe is waited for, even one that does not block (some CI runners, ssh)."""
+
+    def write(self, data: object) -> int:
+        while (done := super().write(data)) is None:  # type: ignore[arg-type]
+            select.select((), (self.fileno(),), ())
+        return done
+
+
+class _Stdout(_Waiting):
     """What is written here was asked for: what is lost raises OutputLost, once; the rest is dropped."""
 
     _is_lost = False
 
     def write(self, data: object) -> int:
         try:
-            return super().write(data)  # type: ignore[arg-type]
+            return super().write(data)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -35,12 +45,12 @@ class _Stdout(io.FileIO):
             return len(memoryview(data))  # type: ignore[arg-type]
 
 
-class _Stderr(io.FileIO):
+class _Stderr(_Waiting):
     """What is written here is said in passing: that nobody can read it changes no verdict."""
 
     def write(self, data: object) -> int:
         try:
-            return super().write(data)  # type: ignore[arg-type]
+            return super().write(data)
         except OSError:
             return len(memoryview(data))  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import MachineFailure, Misuse
+from ..errors import GUESTS_ANSWER, MachineFailure, Misuse
 from ..machine import Deadline, Machine
 from . import syscalls
 from .channel import AgentChannel
@@ -336,9 +336,9 @@ def check(result: Result, about: str = "") -> Result:
 
 def os_error(number: int, about: str = "") -> OSError:
     """Returns OSError (its errno's subclass) as the same failure would raise on the host."""
-    if about:
-        return OSError(number, os.strerror(number), about)
-    return OSError(number, os.strerror(number))
+    error = OSError(number, os.strerror(number), *((about,) if about else ()))
+    error.add_note(GUESTS_ANSWER)
+    return error
 
 
 def c_path(path: str) -> bytes:
