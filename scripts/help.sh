@@ -20,6 +20,8 @@ Variables
   ROOTFS=    embedded (default), buildroot, buildroot-ext4 (for a kernel with ext4), or a path: a cpio
              archive or an ext4 image
   BUILDROOT=  Buildroot tree or git repository for ROOTFS=buildroot (default: the pinned release, cloned)
+  SUITE= WHO= COMMANDS= CACHE=  for `make fresh`: bookworm or trixie; root or sudo; other commands than the
+             README's, separated by `;`; keep: kernels compiled by an earlier run
   M=         directory of modules for `make modules`
   ARGS=      more arguments for the command
   KH_NO_INSTALL=1  install no Debian packages: name the programs that are missing instead
