@@ -136,7 +136,7 @@ lint: $(PACKAGES).lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch
 	shellcheck scripts/*.sh .ci/run
 
 # As nobody's machine: neither .venv nor the cache of this one takes part.
-fresh: $(STAMPS)/packages-fresh  ## the README's commands in empty Debian roots: SUITE=, WHO=, COMMANDS=, CACHE=keep
+fresh: $(STAMPS)/packages-fresh  ## the README's commands in empty roots of Debian 12 and 13
 	@PYTHONPATH=harness $(shell scripts/find-python.sh) -m fresh --suite "$$SUITE" --user "$$WHO" \
 	  --commands "$$COMMANDS"$(if $(filter keep,$(CACHE)), --keep-kernels)
 
