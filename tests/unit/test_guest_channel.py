@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 
 from kmod_harness.errors import BootFailed, GuestHang, Misuse, QemuDied
-from kmod_harness.guest import Process, ProcessKilled
+from kmod_harness.guest import Process, ProcessKilled, channel
 from kmod_harness.guest.channel import AgentChannel
 from kmod_harness.guest.protocol import (
     PROTOCOL_VERSION,
@@ -288,7 +288,19 @@ class TestSending:
             process.call("getpid")
         assert time.monotonic() - started < 1
 
-    def test_a_closed_port_of_a_living_qemu_is_no_answer(self, host: Host) -> None:
+    def test_a_qemu_that_takes_long_to_die_is_not_taken_for_a_living_one(self, host: Host) -> None:
+        process = host.process()
+        pending = process.begin(GETPID)
+        host.agent.hear()
+        host.agent.end.close()
+        threading.Timer(2, host.qemu.kill).start()
+        with pytest.raises(QemuDied):
+            pending.result()
+
+    def test_a_closed_port_of_a_living_qemu_is_no_answer(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(channel, "END_SECONDS", 0.1)
         process = host.process()
         pending = process.begin(GETPID)
         host.agent.hear()

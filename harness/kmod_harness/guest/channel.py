@@ -9,6 +9,9 @@ from ..machine import Deadline, Machine
 from .protocol import PROTOCOL_VERSION, Frame, FrameReader, Kind, ProtocolError
 from .transcript import Transcript
 
+#: Seconds: the port closes before a killed QEMU is gone, which gives back its memory first.
+END_SECONDS = 10.0
+
 
 class AgentChannel:
     """Frames to and from one machine's agent; one thread at a time may use it.
@@ -78,7 +81,7 @@ class AgentChannel:
                 if fd in self._machine.watch.wait([fd], deadline, writable=[fd]):
                     self.take_in()
             except OSError:
-                self._machine.watch.wait_for_end(1.0)
+                self._machine.watch.wait_for_end(END_SECONDS)
                 raise
         return tag
 
@@ -124,7 +127,7 @@ class AgentChannel:
         except OSError:
             data = b""
         if not data:
-            self._machine.watch.wait_for_end(1.0)
+            self._machine.watch.wait_for_end(END_SECONDS)
             raise ProtocolError("the agent's channel was closed, though QEMU runs")
         for frame in self._reader.feed(data):
             self._note_life(frame)
