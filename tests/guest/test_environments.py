@@ -93,7 +93,7 @@ def test_a_path_may_hold_any_bytes(name: str, faulty_ko: Path, tmp_path: Path) -
     module.write_bytes(faulty_ko.read_bytes())
     words = ("run", module, "--param", "fault=oops", "--bundle", place / "bundle")
 
-    done = in_shell('cd "$0" && "$@"'.replace("$0", "$PLACE"), *words, env={"PLACE": str(place)})
+    done = in_shell('cd "$PLACE" && "$@"', *words, env={"PLACE": str(place)})
     assert done.returncode == 3, done.stderr
     assert "bundle" in done.stderr.splitlines()[-2], done.stderr
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kmod_harness import Guest, prepare
+from kmod_harness import Guest
 from kmod_harness.checks import check_gone, device_nodes
 from kmod_harness.cli.main import main
 from kmod_harness.errors import CheckFailed, ModuleLoadError
 from kmod_harness.guest import ProcessKilled
 from kmod_harness.kmod.layout import release_pair
-from kmod_harness.pytest_plugin.testbed import Testbed
-from kmod_harness.start import boot
+from kmod_harness.pytest_plugin.testbed import Testbed, prepare_testbed
 
 
 @pytest.mark.parametrize(
@@ -46,19 +46,29 @@ def test_a_fault_in_write_is_recognised(guest: Guest, faulty_ko: Path, fault: st
     assert module.state == "Live"
 
 
-def test_a_page_freed_with_a_mapping_is_recognised(machine: Testbed, faulty_ko: Path) -> None:
-    # given: a kernel that looks at freed pages; from 6.3 on not all do (check_pages_enabled, mm/mm_init.c)
-    prepared = machine.prepared
-    if release_pair(prepared.kernel.release) >= (6, 3):
-        spec = prepared.spec
-        prepared = prepare(replace(spec, append=(*spec.append, "init_on_free=1")))
-    with boot(prepared) as guest:
-        mark = guest.kernel_log.mark()
-        guest.load(faulty_ko, fault="bad_page", when="write")
-        guest.process().open("/dev/faulty", os.O_WRONLY).write(b"x")
-        splats = guest.judge(mark)
+@pytest.fixture
+def page_checking_guest(machine: Testbed, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """A guest that looks at freed pages; from 6.3 on not all do (check_pages_enabled, mm/mm_init.c)."""
+    if release_pair(machine.prepared.kernel.release) < (6, 3):
+        yield request.getfixturevalue("guest")
+        return
+    spec = machine.prepared.spec
+    checking = replace(spec, append=(*spec.append, "init_on_free=1"))
+    with prepare_testbed(checking, machine.settings, machine.state) as own, own.guest(cold=True) as guest:
+        yield guest
+
+
+@pytest.mark.expect_splat("BAD_PAGE")
+def test_a_page_freed_with_a_mapping_is_recognised(page_checking_guest: Guest, faulty_ko: Path) -> None:
+    guest = page_checking_guest
+    mark = guest.kernel_log.mark()
+    module = guest.load(faulty_ko, fault="bad_page", when="write")
+    assert guest.judge(mark) == (), "a fault for write leaves init clean"
+    guest.process().open("/dev/faulty", os.O_WRONLY).write(b"x")
+    splats = guest.judge(mark)
     assert "BAD_PAGE" in [splat.kind for splat in splats]
     assert any("faulty_bad_page" in splat.text for splat in splats)
+    assert module.state == "Live"
 
 
 def test_a_thread_runs_although_nobody_opened_anything(guest: Guest, faulty_ko: Path) -> None:

@@ -203,7 +203,6 @@ class TestAGuestThatEnds:
 
 @pytest.mark.needs("gdb")
 @pytest.mark.usefixtures("chardev")
-@pytest.mark.needs("gdb")
 class TestGdb:
     def test_a_breakpoint_is_hit_while_another_thread_opens_and_is_gone_afterwards(
         self, guest: Guest, chardev: LoadedModule, machine: Testbed

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cli_process import kmod_harness
 
+from kmod_harness import prepare
 from kmod_harness.errors import QemuDied
 from kmod_harness.kmod.elf import read_module
 from kmod_harness.machine.memory import GuestMemory
@@ -135,6 +136,25 @@ def test_hidden_addresses_are_a_limit_and_the_bytes_are_verified_still(guest, ch
     change(guest, loaded.symbol("chardev_read") + 9)
     (module,) = verify_modules(guest, machine.prepared.kernel, [loaded.file]).modules
     assert [finding.kind for finding in module.findings] == [FindingKind.TEXT]
+
+
+@pytest.mark.needs("call depth tracking")
+def test_counted_calls_are_a_limit_and_the_other_bytes_are_verified_still(chardev_ko, machine):
+    # given: an Intel CPU whose returns the kernel guards by counting calls
+    spec = machine.prepared.spec
+    counting = replace(
+        spec,
+        append=(*spec.append, "retbleed=stuff"),
+        qemu_args=(*spec.qemu_args, "-cpu", "Skylake-Client"),
+    )
+    with boot(prepare(counting)) as guest:
+        loaded = guest.load(chardev_ko)
+        report = verify_modules(guest, machine.prepared.kernel, [loaded.file])
+        assert report.is_explained
+        assert any("call depth tracking" in limit.evidence for limit in report.all_limits)
+        change(guest, loaded.symbol("chardev_read") + 9)
+        (module,) = verify_modules(guest, machine.prepared.kernel, [loaded.file]).modules
+        assert [finding.kind for finding in module.findings] == [FindingKind.TEXT]
 
 
 def test_the_command_prints_a_table_and_says_passed(chardev_ko):

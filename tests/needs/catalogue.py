@@ -48,6 +48,11 @@ _KERNEL = (
     Need("vmlinux", kernel_file("vmlinux"), Otherwise("KERNEL=minimal has it")),
     Need("System.map", kernel_file("system_map"), Otherwise("KERNEL=minimal has it")),
     Need("function tracer", kernel_symbol("FUNCTION_TRACER"), Otherwise("KERNEL=debian has it")),
+    Need(
+        "call depth tracking",
+        kernel_symbol("MITIGATION_CALL_DEPTH_TRACKING"),
+        Otherwise("Linux 6.12 has it, Debian 13's"),
+    ),
     Need("KUnit", kernel_symbol("KUNIT"), Otherwise("make test-debug has it")),
     Need("another kernel", option("kconfig"), Otherwise("--kh-kconfig FILE")),
 )

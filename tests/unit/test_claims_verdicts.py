@@ -226,7 +226,9 @@ def test_the_claims_are_numbered_and_have_keys_of_their_own() -> None:
     [
         ("6.1.192-kmod-harness", "(Linux 6.1.192)"),
         ("6.1.176", "(checked in Linux 6.1.192; this is 6.1.176)"),
-        ("6.12.118+deb13-cloud-amd64", "(checked in Linux 6.1.192; this is 6.12.118)"),
+        ("6.12.118+deb13-cloud-amd64", "(checked in Linux 6.1.192; this is 6.12.118+deb13-cloud-amd64)"),
+        # Debian 12's 6.1.0 is the name of an ABI; its version is another
+        ("6.1.0-56-cloud-amd64", "(checked in Linux 6.1.192; this is 6.1.0-56-cloud-amd64)"),
     ],
 )
 def test_a_place_in_the_source_names_the_release_it_was_looked_up_in(release: str, told: str) -> None:

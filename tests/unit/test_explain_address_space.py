@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import explain_sample as sample
 import pytest
+from explain_sample_blocks import by_memory_type
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,7 +116,7 @@ def test_without_function_symbols_there_is_one_step_less() -> None:
 def test_blocks_by_memory_type_lie_where_they_are_and_not_in_one_range() -> None:
     # given: the layout of 6.4 and up, one block for each type, and another module's code between them
     base = sample.BASE
-    seen = sample.by_memory_type(sample.observations())
+    seen = by_memory_type(sample.observations())
 
     around, module = levels(seen)[3:5]
 
@@ -136,7 +137,7 @@ def test_blocks_by_memory_type_lie_where_they_are_and_not_in_one_range() -> None
 
 
 def test_of_a_release_whose_places_are_not_known_none_is_explained() -> None:
-    seen = sample.by_memory_type(sample.observations(), release="7.2.13")
+    seen = by_memory_type(sample.observations(), release="7.2.13")
     assert "lowest gap" not in levels(seen)[3].text
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import explain_sample as sample
 import pytest
+from explain_sample_blocks import by_memory_type
 
 from kmod_harness.claims import Verdict
 from kmod_harness.claims.observations import Block, Executed
@@ -77,12 +78,12 @@ def test_every_claim_has_its_verdict_and_evidence_of_both_sides_or_the_reason(pa
 
 
 def test_of_blocks_apart_nothing_is_said_that_holds_for_one_piece(page: str) -> None:
-    seen = sample.by_memory_type(sample.observations())
+    seen = by_memory_type(sample.observations())
     text = Words(render(seen, sample.outcomes(), sample.measured(), sample.ACCOUNT)).text
     assert "here to three places in it, the code to 0xffffffffc00b7000" in text
     assert "Five pages hold the module, in three places." in text
     assert "pages in a row hold" not in text
-    assert "checked in Linux 6.1.192; this is 6.12.118" in text
+    assert "checked in Linux 6.1.192; this is 6.12.118-kmod-harness" in text
     # and of one piece it still is
     assert "Five pages in a row hold the module." in Words(page).text
     assert "The addresses follow one another" in Words(page).text

@@ -135,6 +135,10 @@ def test_a_run_of_nops_becomes_one(code: str, joined: str) -> None:
     assert with_joined_nops(bytes.fromhex(code)).hex(" ") == joined
 
 
+def test_nops_before_what_cannot_be_decoded_are_joined_and_what_is_behind_it_stays() -> None:
+    assert moved(bytes.fromhex("90 90 06 90 90"), TEXT + 0x100, TEXT, 5).hex(" ") == "66 90 06 90 90"
+
+
 def test_a_run_too_long_for_one_nop_is_jumped_over() -> None:
     assert one_nop(12).hex(" ") == "eb 0a" + " cc" * 10
     assert one_nop(200)[:5] == b"\xe9" + (195).to_bytes(4, "little") and len(one_nop(200)) == 200

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
-from verify_images import TABLES, TEXT, kernel, linked, relative
+import struct
 
+import pytest
+from verify_images import KERNEL, TABLES, TEXT, kernel, linked, relative
+
+from kmod_harness.kmod.elf import Symbol
 from kmod_harness.kmod.relocation import LinkedModule
 from kmod_harness.verify.comparison import compare
 from kmod_harness.verify.image import Image
-from kmod_harness.verify.kernel_state import CALL_DEPTH, RETPOLINE
+from kmod_harness.verify.kernel_state import ALWAYS, CALL_DEPTH, RETPOLINE
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.replay import replay
 
 CALL = b"\xe8\0\0\0\0"
+PAD, FEW = b"\x90" * 16, b"\x90" * 8
+#: `sarq $5, %gs:pcpu_hot+...(%rip)`, as Debian 13's 6.12.118 wrote it into a module
+ACCOUNTING = bytes.fromhex("6548c13dd0d9aa3f05")
 
 
 def module(*tables: str) -> LinkedModule:
@@ -50,6 +56,64 @@ def test_counted_calls_are_a_limit_on_6_12(table: str) -> None:
     image, unknown = replay(module(table), kernel(CALL_DEPTH, RETPOLINE, release=(6, 12)))
     assert len(unknown) == 1 and "call depth tracking" in unknown[0]
     assert judged(image, b"\xe8\1\2\3\4\x90\xc3") == [Mechanism.NOT_REPLAYED]
+
+
+def with_alternative() -> LinkedModule:
+    """A call that no table of calls names, but that of alternatives; its own code is the alternative."""
+    entry = struct.pack("<iiIBB", TEXT - TABLES, TEXT + 5 - (TABLES + 4), 1 << 16 | ALWAYS, 5, 0)
+    return linked({".text": (TEXT, CALL + b"\x90\xc3"), ".altinstructions": (TABLES, entry)})
+
+
+def functions() -> LinkedModule:
+    """Two functions of one byte, the second with padding before it, the first with fewer NOPs."""
+    return linked(
+        {".text": (TEXT, FEW + b"\xc3" + PAD + b"\xc3")},
+        tuple(Symbol(name, at, 1, "FUNC", "LOCAL", ".text") for name, at in (("first", 8), ("second", 25))),
+    )
+
+
+def test_a_counted_call_in_an_alternative_is_a_limit_without_a_table_of_calls() -> None:
+    image, unknown = replay(with_alternative(), kernel(CALL_DEPTH, release=(6, 12)))
+    assert len(unknown) == 1 and "call depth tracking" in unknown[0]
+    assert judged(image, b"\xe8\1\2\3\4\x90\xc3") == [Mechanism.NOT_REPLAYED]
+    assert judged(image, CALL + b"\xcc\xc3") == [None]
+    image, unknown = replay(with_alternative(), kernel(release=(6, 12)))
+    assert unknown == ()
+    assert judged(image, b"\xe8\1\2\3\4\x90\xc3") == [None]
+
+
+def test_where_calls_are_counted_the_padding_before_a_function_is_a_limit_and_no_other_byte() -> None:
+    # given: no call of the module's own; another module's may have had the padding filled
+    image, unknown = replay(functions(), kernel(CALL_DEPTH, release=(6, 12)))
+    assert len(unknown) == 1 and "call depth tracking" in unknown[0]
+    assert judged(image, FEW + b"\xc3" + PAD[:7] + ACCOUNTING + b"\xc3") == [Mechanism.NOT_REPLAYED]
+    assert judged(image, FEW + b"\xcc" + PAD + b"\xc3") == [None], "the function before it"
+    assert judged(image, FEW + b"\xc3" + PAD + b"\xcc") == [None], "the function itself"
+    assert judged(image, b"\xcc" + FEW[1:] + b"\xc3" + PAD + b"\xc3") == [None], "too few for the counting"
+
+
+@pytest.mark.parametrize("release", [(6, 1), (6, 12)])
+def test_where_calls_are_not_counted_a_change_of_the_padding_is_found(release: tuple[int, int]) -> None:
+    image, unknown = replay(functions(), kernel(release=release))
+    assert unknown == ()
+    assert judged(image, FEW + b"\xc3" + PAD[:7] + ACCOUNTING + b"\xc3") == [None]
+
+
+def test_where_calls_are_counted_a_trampoline_of_the_modules_own_is_a_limit_too() -> None:
+    trampoline, key = b"\xe9\0\0\0\0\x0f\xb9\xcc", TABLES + 0x1000
+    symbols = (
+        Symbol("__SCT__mine", 0, 8, "FUNC", "GLOBAL", ".text"),
+        Symbol("__SCK__mine", 0, 16, "OBJECT", "GLOBAL", ".data"),
+    )
+    site = relative(TABLES, TEXT + 8) + relative(TABLES + 4, key)
+    parts = {".text": (TEXT, trampoline + CALL), ".static_call_sites": (TABLES, site)}
+    no_keys = {f"__{end}_static_call_tramp_key": KERNEL for end in ("start", "stop")}
+    image, unknown = replay(
+        linked({**parts, ".data": (key, bytes(16))}, symbols),
+        kernel(CALL_DEPTH, memory={KERNEL: b""}, symbols=no_keys, release=(6, 12)),
+    )
+    assert len(unknown) == 1 and "call depth tracking" in unknown[0]
+    assert judged(image, b"\xe9\1\2\3\4" + trampoline[5:] + CALL) == [Mechanism.NOT_REPLAYED]
 
 
 def test_calls_that_are_not_counted_stay_as_they_are() -> None:

@@ -11,11 +11,12 @@ CHECKED_RELEASE = "6.1.192"
 def checked_in(running: str) -> str:
     """Returns the release that places were checked in, and the running one where that is another.
 
+    The running one is told whole: Debian's `6.1.0-56-cloud-amd64` is no Linux 6.1.0.
+
     >>> checked_in("6.1.192-kmod-harness"), checked_in("6.12.118")
     ('Linux 6.1.192', 'checked in Linux 6.1.192; this is 6.12.118')
     """
     match = re.match(r"\d+(?:\.\d+)*", running)
-    release = match[0] if match else running
-    if release == CHECKED_RELEASE:
+    if match and match[0] == CHECKED_RELEASE:
         return f"Linux {CHECKED_RELEASE}"
-    return f"checked in Linux {CHECKED_RELEASE}; this is {release}"
+    return f"checked in Linux {CHECKED_RELEASE}; this is {running}"

@@ -186,12 +186,6 @@ def apply_cfi(image: Image, kernel: KernelState) -> None:
         raise NotReplayed("the module was built by clang with kCFI, whose rewriting is not replayed")
 
 
-def apply_call_thunks(image: Image, kernel: KernelState) -> None:
-    """Where calls are counted, each leads to the code before its function (callthunks_patch_module_calls)."""
-    if image.section(".call_sites") is not None:
-        kernel.refuse_call_depth()
-
-
 def apply_fentry(image: Image, kernel: KernelState) -> None:
     """The call of `__fentry__` at each place in `__mcount_loc` becomes a NOP, or a tracer's call again.
 

@@ -18,6 +18,8 @@ REPLAYED_RELEASES = ((6, 1), (6, 12))
 FPU, LONG_MODE, ALWAYS = 0, 1 * 32 + 29, 3 * 32 + 21
 RETPOLINE, RETPOLINE_LFENCE, RETHUNK = 11 * 32 + 12, 11 * 32 + 13, 11 * 32 + 14
 CALL_DEPTH = 11 * 32 + 19
+#: arch/x86/kernel/callthunks.c came with 6.2.
+CALLS_COUNTED_SINCE = (6, 2)
 #: X86_FEATURE_INDIRECT_THUNK_ITS by release (the same files).
 INDIRECT_THUNK_ITS = {(6, 1): 21 * 32 + 5, (6, 12): 21 * 32 + 6}
 #: NCAPINTS + NBUGINTS, the words of x86_capability (the same files).
@@ -105,6 +107,6 @@ class KernelState:
         return self.has(INDIRECT_THUNK_ITS[self.release])
 
     def refuse_call_depth(self) -> None:
-        """Raises NotReplayed on a CPU for which 6.2 and later count calls (retbleed=stuff)."""
-        if self.release >= (6, 2) and self.has(CALL_DEPTH):
+        """Raises NotReplayed on a CPU for which the kernel counts calls (retbleed=stuff)."""
+        if self.release >= CALLS_COUNTED_SINCE and self.has(CALL_DEPTH):
             raise NotReplayed("the kernel counts calls here (call depth tracking), which is not replayed")

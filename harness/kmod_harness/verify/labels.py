@@ -141,6 +141,12 @@ def _keys_by_trampoline(kernel: KernelState) -> dict[int, int]:
 
 def _apply_trampolines(image: Image, kernel: KernelState) -> None:
     """The module's own trampolines follow its own keys."""
+    for address, key in _trampolines(image):
+        _transform(image, kernel, address, kernel.word(key), tail=True)
+
+
+def _trampolines(image: Image) -> Iterator[tuple[int, int]]:
+    """Address of each trampoline of the module's own, and of its key."""
     symbols = {symbol.name: symbol for symbol in image.module.symbols}
     for name, symbol in symbols.items():
         key = symbols.get(name.replace("__SCT__", "__SCK__", 1)) if name.startswith("__SCT__") else None
@@ -151,7 +157,7 @@ def _apply_trampolines(image: Image, kernel: KernelState) -> None:
             continue
         address = places[0].address + symbol.value
         if image.read(address + 5, 3) == TRAMPOLINE_MARK:
-            _transform(image, kernel, address, kernel.word(places[1].address + key.value), tail=True)
+            yield address, places[1].address + key.value
 
 
 def _transform(image: Image, kernel: KernelState, address: int, function: int, *, tail: bool) -> None:
@@ -193,8 +199,8 @@ def jump_label_sites(image: Image) -> list[tuple[int, int]]:
 
 
 def static_call_places(image: Image) -> list[tuple[int, int]]:
-    """Address and size of each static call, and of the table that would be sorted."""
-    places = []
+    """Address and size of each static call and trampoline, and of the table that would be sorted."""
+    places = [(address, 5) for address, _ in _trampolines(image)]
     for address, data in image.words(".static_call_sites", _SITE.size):
         places += [(address + _SITE.unpack(data)[0], 6), (address, _SITE.size)]
     return places

@@ -40,7 +40,10 @@ NOT_DETERMINED = {
     Mechanism.RO_AFTER_INIT: "not reproduced: init's own; sealed since",
     Mechanism.DATA: "not reproduced: the work of running code",
     Mechanism.HIDDEN_SYMBOL: "not reproduced: an address it depends on is hidden",
-    Mechanism.NOT_REPLAYED: "not reproduced: a place that the module's own tables give the kernel to patch",
+    Mechanism.NOT_REPLAYED: (
+        "not reproduced: a place that the module's own tables give the kernel to patch, "
+        "or the padding before a function"
+    ),
 }
 
 _NUMBERED = tuple(Mechanism)

@@ -38,7 +38,7 @@ def moved(code: bytes, source: int, target: int, length: int) -> bytes:
         try:
             size = instruction_length(bytes(result[at : at + LONGEST]))
         except Undecodable:
-            return bytes(result)
+            break
         _move(result, at, size, source - target, length)
         at += size
     return with_joined_nops(bytes(result))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..kmod.relocation import LinkedModule
-from . import alternatives, branches, labels, tables
+from . import alternatives, branches, call_thunks, labels, tables
 from .image import Freedom, Image
 from .kernel_state import REPLAYED_RELEASES, FeaturesUnreadable, KernelState, NotReplayed, SymbolHidden
 from .mechanism import Mechanism
@@ -41,7 +41,7 @@ _CODE = (
     _Code("retpolines", branches.apply_retpolines, _at_offsets(".retpoline_sites", 6)),
     _Code("return sites", branches.apply_returns, _at_offsets(".return_sites", 5)),
     _Code("alternatives", alternatives.apply_alternatives, alternatives.sites),
-    _Code("call sites", branches.apply_call_thunks, _at_offsets(".call_sites", 5)),
+    _Code("counted calls", call_thunks.apply_call_thunks, call_thunks.counted_call_places),
     _Code("ENDBR seals", branches.apply_endbr_seal, _at_offsets(".ibt_endbr_seal", 4)),
     _Code("SMP locks", branches.apply_smp_locks, _at_offsets(".smp_locks", 1)),
     _Code("fentry sites", branches.apply_fentry, _on_any(branches.fentry_sites)),
@@ -83,7 +83,7 @@ def _replay_known(image: Image, kernel: KernelState) -> tuple[str, ...]:
 
 
 def _allow_all(image: Image, release: tuple[int, int]) -> tuple[str, ...]:
-    """Of a release that is not replayed: every place that a table names, and the tables themselves."""
+    """Of a release that is not replayed: the tables, the places they name, and those of counted calls."""
     replayed = " and ".join(f"{major}.{minor}" for major, minor in REPLAYED_RELEASES)
     unknown = [
         f"the patching code of Linux {release[0]}.{release[1]} is not replayed here, that of {replayed} is"
