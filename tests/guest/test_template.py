@@ -104,13 +104,19 @@ def test_the_boot_s_log_is_the_beginning_of_a_restored_guest_s(prepared: Prepare
         assert guest.kernel_log.records[0].text.startswith("Linux version")
 
 
+#: Seconds: far more than a guest needs to be handed out, on a busy machine too.
+_ON_STANDBY = 3.0
+
+
 def test_a_guest_on_standby_is_as_pristine_and_as_current(prepared: Prepared) -> None:
     with GuestSource(prepared, standby=True) as source:
         with source.guest() as guest:
             start = uptime(guest)
-            time.sleep(1.0)  # not a wait for anything: the time a test takes while the next guest waits
+            time.sleep(
+                _ON_STANDBY
+            )  # not a wait for anything: the time a test takes while the next guest waits
         with source.guest() as guest:
-            assert abs(uptime(guest) - start) < 0.5
+            assert abs(uptime(guest) - start) < _ON_STANDBY / 2
             assert abs(wall_clock_error(guest)) < 0.5
 
 
