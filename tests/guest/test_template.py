@@ -112,9 +112,7 @@ def test_a_guest_on_standby_is_as_pristine_and_as_current(prepared: Prepared) ->
     with GuestSource(prepared, standby=True) as source:
         with source.guest() as guest:
             start = uptime(guest)
-            time.sleep(
-                _ON_STANDBY
-            )  # no wait: the time that a test takes while the next guest waits
+            time.sleep(_ON_STANDBY)  # no wait: the time that a test takes while the next guest waits
         with source.guest() as guest:
             assert abs(uptime(guest) - start) < _ON_STANDBY / 2
             assert abs(wall_clock_error(guest)) < 0.5
