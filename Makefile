@@ -1,4 +1,4 @@
-# The front door. Thin: what takes more than a few lines is in scripts/ or in Python.
+# The front door. Thin: what takes more than a few lines is in harness/scripts/ or in Python.
 #
 # A stamp under build/stamps/ says that a step is done; it is older than what the step depends on when the
 # step has to be done again. With everything built, make runs no pip, no apt, no kbuild and no Python.
@@ -22,7 +22,7 @@ HARNESS     := $(VENV)/kmod-harness
 
 # Kernels that are built or downloaded; any other is a path, or the running one.
 KNOWN_KERNEL := $(filter minimal debian,$(KERNEL))
-# Groups of scripts/debian-packages.txt; one stamp for all, so that one message names all that is missing.
+# Groups of harness/scripts/debian-packages.txt; one stamp for all, so that one message names all that is missing.
 GROUPS       := run.fetch$(if $(filter minimal,$(KERNEL)),.kernel$(if $(KERNEL_SRC),,.source))$(if \
                 $(filter debian,$(KERNEL)),.debian)$(if $(BUILDROOT)$(filter buildroot%,$(ROOTFS)),.buildroot)
 PACKAGES     := $(STAMPS)/packages-$(GROUPS)
@@ -34,15 +34,16 @@ CHARDEV        = $(filter %/chardev.ko,$(file <$(MODULES_STAMP)))
 ROOTFS_STAMP  := $(if $(filter embedded buildroot buildroot-ext4,$(ROOTFS)),$(STAMPS)/rootfs-$(ROOTFS))
 
 # For pytest: the machine that was asked for. And what make has installed, so that a test whose need is among
-# it fails where by hand it is skipped: a line is missing in scripts/debian-packages.txt (tests/needs).
+# it fails where by hand it is skipped: a line is missing in harness/scripts/debian-packages.txt (tests/needs).
 TEST_MACHINE := $(if $(filter-out minimal,$(KERNEL)),--kh-kernel=$(KERNEL)) $(if \
                 $(filter-out embedded,$(ROOTFS)),--kh-rootfs=$(ROOTFS))
 PROMISED     := KH_INSTALLED="$(subst ., ,$(GROUPS)) test"
 
 # What `make test-debug` runs: all that a kernel's detectors watch. Not what compares addresses and bytes
 # with predictions for a kernel without them, nor what is about QEMU, files or speed alone.
-DEBUG_SUITE  := $(addprefix tests/guest/test_,$(addsuffix .py,\
-                agent_programs channels_shell chardev faulty module_load plugin_fixtures))
+DEBUG_SUITE  := $(addprefix tests/guest/,$(addsuffix .py,\
+                agent/test_programs channels/test_shell modules/test_chardev modules/test_faulty \
+                modules/test_module_load lifecycle/test_plugin_fixtures))
 
 # These stamps begin with the path of what was made: gone, from the cache say, it is made again.
 # KERNEL_SRC= may have changed since the last time: the harness looks.
@@ -117,8 +118,8 @@ readme: $(PACKAGES).explain ready  ## the README's every command, in a clean cop
 
 nightly: $(PACKAGES).test ready  ## guest tests over kernels, CPUs, KASLR, images; each detector; to build/nightly/
 	export $(PROMISED); $(HARNESS) nightly --out build/nightly $(ARGS); status=$$?; \
-	  scripts/detector-kernels.sh $(HARNESS) build/nightly || failed=1; \
-	  scripts/image-suites.sh $(HARNESS) build/nightly "$(BUILDROOT)" || failed=1; \
+	  harness/scripts/detector-kernels.sh $(HARNESS) build/nightly || failed=1; \
+	  harness/scripts/image-suites.sh $(HARNESS) build/nightly "$(BUILDROOT)" || failed=1; \
 	  test -z "$$failed" && exit $$status
 
 soak: $(PACKAGES).test ready  ## long tests: processes killed at random, floods
@@ -132,12 +133,12 @@ lint: $(PACKAGES).lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 	$(VENV)/lint-imports
-	scripts/checkpatch.sh "$$($(HARNESS) kernel dir $(KERNEL))"
-	shellcheck scripts/*.sh .ci/run
+	harness/scripts/checkpatch.sh "$$($(HARNESS) kernel dir $(KERNEL))"
+	shellcheck harness/scripts/*.sh .ci/run
 
 # As nobody's machine: neither .venv nor the cache of this one takes part.
 fresh: $(STAMPS)/packages-fresh  ## the README's commands in empty roots of Debian 12 and 13
-	@PYTHONPATH=harness $(shell scripts/find-python.sh) -m fresh --suite "$$SUITE" --user "$$WHO" \
+	@PYTHONPATH=harness $(shell harness/scripts/find-python.sh) -m fresh --suite "$$SUITE" --user "$$WHO" \
 	  --commands "$$COMMANDS"$(if $(filter keep,$(CACHE)), --keep-kernels)
 
 format: $(VENV_STAMP)  ## the Python sources, by ruff
@@ -154,7 +155,7 @@ distclean: clean  ## the same, and .venv (kernels: kmod-harness cache prune)
 	rm -rf .venv
 
 help:  ## this text
-	@scripts/help.sh $(MAKEFILE_LIST)
+	@harness/scripts/help.sh $(MAKEFILE_LIST)
 
 # --- the steps
 
@@ -162,13 +163,13 @@ $(STAMPS):
 	@mkdir -p $@
 
 # dpkg's status changes with every package that comes or goes
-$(STAMPS)/packages-%: scripts/debian-packages.txt scripts/install-packages.sh \
+$(STAMPS)/packages-%: harness/scripts/debian-packages.txt harness/scripts/install-packages.sh \
   $(wildcard /var/lib/dpkg/status) | $(STAMPS)
-	@scripts/install-packages.sh $(subst ., ,$*)
+	@harness/scripts/install-packages.sh $(subst ., ,$*)
 	@touch $@
 
-$(VENV_STAMP): pyproject.toml scripts/make-venv.sh | $(PACKAGES)
-	@scripts/make-venv.sh
+$(VENV_STAMP): pyproject.toml harness/scripts/make-venv.sh | $(PACKAGES)
+	@harness/scripts/make-venv.sh
 	@touch $@
 
 # The harness's `minimal` is the one built last: a stamp of the other source is void.
@@ -180,10 +181,10 @@ $(KERNEL_STAMP): $(PACKAGES) $(VENV_STAMP) $(wildcard kernel-config/*)
 $(MODULES_STAMP): $(PACKAGES) $(VENV_STAMP) $(KERNEL_STAMP) $(shell find modules -type f ! -name '.*')
 	$(HARNESS) modules --kernel $(KERNEL) >$@
 
-$(STAMPS)/rootfs-embedded: $(PACKAGES) $(VENV_STAMP) $(addprefix harness/kmod_harness/build/,rootfs.py cpio.py)
+$(STAMPS)/rootfs-embedded: $(PACKAGES) $(VENV_STAMP) $(addprefix harness/kmod_harness/build/image/,embedded.py cpio.py)
 	@$(HARNESS) rootfs >$@
 
 $(STAMPS)/rootfs-buildroot $(STAMPS)/rootfs-buildroot-ext4: $(PACKAGES) $(VENV_STAMP) \
-  $(wildcard harness/kmod_harness/build/buildroot*.py harness/kmod_harness/guest/agent_src/*.[ch]) \
+  $(wildcard harness/kmod_harness/build/buildroot/*.py harness/kmod_harness/guest/agent_src/*.[ch]) \
   $(shell find buildroot -type f)
 	$(HARNESS) rootfs $(ROOTFS)$(if $(BUILDROOT), --buildroot $(BUILDROOT)) >$@

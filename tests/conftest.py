@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from kmod_harness.build.kernels import Kernel
-from kmod_harness.cli.modules import sample_directory
+from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.cli.commands.modules import sample_directory
 from needs.looking import kernel_of
 
 # an example's 200 ms of wall clock say how busy the machine is; what must be fast is timed by processor time

@@ -15,11 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .guest import Guest as Guest
-    from .spec import Spec as Spec
-    from .start import Prepared as Prepared
-    from .start import boot as boot
-    from .start import prepare as prepare
+    from kmod_harness.guest.guest import Guest as Guest
+    from kmod_harness.lifecycle.prepare import Prepared as Prepared
+    from kmod_harness.lifecycle.prepare import boot as boot
+    from kmod_harness.lifecycle.prepare import prepare as prepare
+    from kmod_harness.spec.spec import Spec as Spec
 
 _FILE_OF = {"Guest": "guest", "Prepared": "start", "Spec": "spec", "boot": "start", "prepare": "start"}
 __version__ = "0.1.0"

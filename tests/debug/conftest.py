@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from fault_table import KernelUnderProof, Row, markdown
 
-from kmod_harness.build import kconfig
-from kmod_harness.build.kernels import resolve_kernel
-from kmod_harness.cli.modules import sample_directory
-from kmod_harness.kmod.layout import release_pair
-from kmod_harness.spec import Spec
+from debug.fault_table import KernelUnderProof, Row, markdown
+from kmod_harness.build.kernel import kconfig
+from kmod_harness.build.kernel.known import resolve_kernel
+from kmod_harness.cli.commands.modules import sample_directory
+from kmod_harness.kmod.layout.predict import release_pair
+from kmod_harness.spec.spec import Spec
 
 _OUT = Path("build/test")
 

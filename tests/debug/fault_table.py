@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli_process import COMMAND
+from shared.cli_process import COMMAND
 
 #: Seconds for a whole run: the first one of a machine boots it, which takes a minute with all detectors.
 PATIENCE = 240

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kmod_harness.klog import Outcome, SplatKind
-from kmod_harness.klog.kinds import HANG_KINDS
+from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
+from kmod_harness.klog.outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_table import KernelUnderProof, Row, run
-from faults import FAULTS, NO_SPLAT, Fault, Report
 
-from kmod_harness.klog import Outcome
+from debug.fault_table import KernelUnderProof, Row, run
+from debug.faults import FAULTS, NO_SPLAT, Fault, Report
+from kmod_harness.klog.outcome import Outcome
+from shared.checkout import ROOT
 
 PROVOKE = Path(__file__).parent / "provoke.sh"
 #: Seconds in which the verdict of a hang must come after the deadline that was missed.
@@ -90,7 +91,7 @@ def _after_deadline(found: dict[str, Any], timeout: float) -> float | None:
 
 
 def test_every_fault_of_the_module_is_in_the_table(kernels: dict[str, KernelUnderProof]) -> None:
-    sources = (Path(__file__).parents[2] / "modules/faulty").glob("*.c")
+    sources = (ROOT / "modules/faulty").glob("*.c")
     named = {
         line.split('"')[1]
         for source in sources

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build import kconfig
 from kmod_harness.build.cache import default_cache
-from kmod_harness.build.kernel import configure
-from kmod_harness.build.resources import minimal_config
-from kmod_harness.build.source import kernel_source
+from kmod_harness.build.kernel import kconfig
+from kmod_harness.build.kernel.from_source import configure
+from kmod_harness.build.kernel.source import kernel_source
+from kmod_harness.host.resources import minimal_config
 
 MINIMAL = minimal_config()
 FRAGMENTS = sorted(path for path in MINIMAL.parent.glob("*.config") if path != MINIMAL)

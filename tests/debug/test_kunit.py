@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fault_table import KernelUnderProof, run
 
+from debug.fault_table import KernelUnderProof, run
 from kmod_harness import Guest
 from kmod_harness.klog.ktap import TestStatus
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cli_process
 import pytest
 
 from needs.looking import chosen
+from shared import cli_process
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,5 +3,5 @@
     @pytest.mark.needs("gdb", "vmlinux")
 
 Without it the test is skipped for that reason. Under `make test`, which installs what its groups of
-scripts/debian-packages.txt list, a need that such a package brings fails the test instead.
+harness/scripts/debian-packages.txt list, a need that such a package brings fails the test instead.
 """

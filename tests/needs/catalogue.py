@@ -1,8 +1,8 @@
-"""Every need of a test. What a group of scripts/debian-packages.txt should bring says which one."""
+"""Every need of a test. What a group of harness/scripts/debian-packages.txt should bring says which one."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from shared.checkout import ROOT
 
 from .looking import (
     directory,
@@ -18,7 +18,6 @@ from .looking import (
 )
 from .need import Debian, Need, Otherwise
 
-ROOT = Path(__file__).parents[2]
 #: Logs of other people's kernels, beside the checkout where somebody has put them.
 RECORDED_LOGS = ROOT.parent / "shared" / "data" / "kernel-logs"
 

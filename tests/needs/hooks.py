@@ -12,7 +12,7 @@ from .catalogue import NEEDS
 from .programs import watch
 from .table import table
 
-#: Groups of scripts/debian-packages.txt that make has installed; set by the Makefile, unset by hand.
+#: Groups of harness/scripts/debian-packages.txt that make has installed; set by the Makefile, unset by hand.
 INSTALLED = "KH_INSTALLED"
 _MISSING = "kh_missing"
 _DECLARED = pytest.StashKey[list[frozenset[str]]]()

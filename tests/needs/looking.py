@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kconfig import parse_config
-from kmod_harness.build.kernels import Kernel, resolve_kernel
-from kmod_harness.spec import Spec
+from kmod_harness.build.kernel.kconfig import parse_config
+from kmod_harness.build.kernel.known import Kernel, resolve_kernel
+from kmod_harness.spec.spec import Spec
 
 Look = Callable[[pytest.Config], bool]
 #: A user's PATH on Debian lacks them; the harness looks there too.

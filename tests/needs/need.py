@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-LIST = "scripts/debian-packages.txt"
+LIST = "harness/scripts/debian-packages.txt"
 
 
 class Source(Protocol):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from strangers import RunSuite, SuiteRun, run_pytest
 
 from needs.looking import chosen
+from plugin.strangers import RunSuite, SuiteRun, run_pytest
 
 
 @pytest.fixture(scope="session")

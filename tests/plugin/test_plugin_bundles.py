@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_process import kmod_harness
-from strangers import RunSuite
 
-from kmod_harness.build.kernels import Kernel
+from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.pytest_plugin.bundles import options_again
+from plugin.strangers import RunSuite
+from shared.cli_process import kmod_harness
 
 SUITE = """
 import os

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from strangers import RunSuite
+
+from plugin.strangers import RunSuite
 
 CONFTEST = """
 import pathlib

@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from strangers import RunSuite, SuiteRun
+
+from plugin.strangers import RunSuite, SuiteRun
 
 SUITE = """
 import pytest

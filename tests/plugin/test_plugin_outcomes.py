@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from strangers import RunSuite, SuiteRun
+
+from plugin.strangers import RunSuite, SuiteRun
 
 #: Seconds: long for any call to a guest on a busy machine, short for a test of a hang.
 TIMEOUT = 6.0

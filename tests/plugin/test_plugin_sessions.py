@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from strangers import RunSuite
+
+from plugin.strangers import RunSuite
 
 #: A program of the guest can say on /dev/kmsg what a kernel says: a splat without a module.
 WARNING_LINE = "WARNING: CPU: 0 PID: 1 at kernel/late.c:1 late_work+0x1/0x2"

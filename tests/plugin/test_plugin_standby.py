@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from strangers import RunSuite
 
 from kmod_harness.build.cache import default_cache
+from plugin.strangers import RunSuite
 
 SUITE = """
 import time

@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from strangers import RunSuite
+
+from plugin.strangers import RunSuite
 
 INERT = """
 import sys
 
 def test_without_a_guest(request):
-    heavy = ("kmod_harness.start", "kmod_harness.guest", "kmod_harness.machine", "kmod_harness.klog")
+    rooms = ("lifecycle.prepare", "guest", "machine", "klog")
+    heavy = tuple(f"kmod_harness.{room}" for room in rooms)
     third = ("paramiko", "pexpect", "elftools", "qemu", "rich")
     assert not {*heavy, *third} & set(sys.modules)
     assert "machine" not in request.fixturenames

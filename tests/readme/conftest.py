@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from readme_blocks import Block, blocks
-from readme_plan import OWN_REPOSITORY
-from readme_shell import Shell
 
-ROOT = Path(__file__).parents[2]
+from readme.blocks import Block, blocks
+from readme.plan import OWN_REPOSITORY
+from readme.shell import Shell
+from shared.checkout import ROOT
+
 README = (ROOT / "README.md").read_text()
 #: What a checkout has at its top and a clone of it has not.
 _MADE = ("build", "dist", ".git", ".venv", ".hypothesis")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from readme_blocks import blocks
-from readme_plan import IN_THE_COPY, OUTPUT, Typed
-from readme_shell import Shell, try_command
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+from readme.blocks import blocks
+from readme.plan import IN_THE_COPY, OUTPUT, Typed
+from readme.shell import Shell, try_command
+from shared.checkout import ROOT
+
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("first", OUTPUT)

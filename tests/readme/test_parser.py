@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from readme_blocks import blocks, inline_commands, is_command, options, prose
+from readme.blocks import blocks, inline_commands, is_command, options, prose
 
 TEXT = """\
 # A title
@@ -64,7 +64,14 @@ def test_options_are_found_in_commands_and_in_the_text() -> None:
 
 
 def test_a_command_is_known_by_its_first_word() -> None:
-    typed = ("make", "make demo", ".venv/bin/pytest x", "scripts/a-b.sh", "reproduce.sh", "git bisect run")
+    typed = (
+        "make",
+        "make demo",
+        ".venv/bin/pytest x",
+        "harness/scripts/a-b.sh",
+        "reproduce.sh",
+        "git bisect run",
+    )
     assert [text for text in typed if not is_command(text)] == []
     others = ("makefile", "Make demo", "kmod-harness-debug", "build/test", "pytest.mark", "run my.ko", "Boot")
     assert [text for text in others if is_command(text)] == []

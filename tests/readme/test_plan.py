@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from readme_blocks import Block, blocks, inline_commands, options
-from readme_plan import (
+
+from readme.blocks import Block, blocks, inline_commands, options
+from readme.plan import (
     FRAGMENTS,
     IN_A_STRANGERS_REPOSITORY,
     IN_THE_COPY,
@@ -19,8 +19,8 @@ from readme_plan import (
     OWN_REPOSITORY,
     PICTURES,
 )
+from shared.checkout import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 #: Of pytest, of gdb and of git, as the README names them: none of ours.
 OTHERS_OPTIONS = {"--help"}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from readme_blocks import Block, blocks
-from readme_plan import FRAGMENTS, IN_A_STRANGERS_REPOSITORY, ON_A_DEBUG_KERNEL, Typed
-from readme_shell import Shell, try_command
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+from readme.blocks import Block, blocks
+from readme.plan import FRAGMENTS, IN_A_STRANGERS_REPOSITORY, ON_A_DEBUG_KERNEL, Typed
+from readme.shell import Shell, try_command
+from shared.checkout import ROOT
+
+README = (ROOT / "README.md").read_text()
 _FRAGMENTS = [block for block in blocks(README) if block.lines[0] in FRAGMENTS]
 
 

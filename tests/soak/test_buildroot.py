@@ -15,19 +15,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_process import COMMAND
 
-from kmod_harness.build.buildroot import DEFCONFIG, ImageRequest, build_images, image_of, kernel_of
-from kmod_harness.build.buildroot_defconfig import find_defconfig, fragments_of, read_requests
-from kmod_harness.build.buildroot_downloads import expected_hashes
-from kmod_harness.build.buildroot_run import ENVIRONMENT, BuildrootRun
-from kmod_harness.build.buildroot_tree import buildroot_tree
+from kmod_harness.build.buildroot.defconfig import find_defconfig, fragments_of, read_requests
+from kmod_harness.build.buildroot.downloads import expected_hashes
+from kmod_harness.build.buildroot.images import DEFCONFIG, ImageRequest, build_images, image_of, kernel_of
+from kmod_harness.build.buildroot.run import ENVIRONMENT, BuildrootRun
+from kmod_harness.build.buildroot.tree import buildroot_tree
 from kmod_harness.build.cache import default_cache, file_digest
 from kmod_harness.errors import BuildFailed
-from kmod_harness.spec import Spec
-from kmod_harness.start import boot, prepare
+from kmod_harness.lifecycle.prepare import boot, prepare
+from kmod_harness.spec.spec import Spec
+from shared.checkout import ROOT
+from shared.cli_process import COMMAND
 
-ROOT = Path(__file__).parents[2]
 EXTERNAL = ROOT / "buildroot"
 DEFCONFIGS = sorted(path.name for path in (EXTERNAL / "configs").glob("*_defconfig"))
 BUILDROOT = os.environ.get("BUILDROOT", "")

@@ -6,21 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from claims_worlds import observed, usual_verdict, watched
 
 from kmod_harness.build.modules import build_modules
-from kmod_harness.build.resources import data_directory
-from kmod_harness.claims import Observations
-from kmod_harness.claims.bench import Subject, set_up, subject
-from kmod_harness.claims.catalogue import outcomes
-from kmod_harness.claims.craft import with_bytes_replaced
-from kmod_harness.claims.refusals import unexported_symbol, wanting
-from kmod_harness.kmod.elf import read_module
-from kmod_harness.kmod.symbols import AddressesHidden
-from kmod_harness.spec import Spec
-from kmod_harness.start import boot, prepare
+from kmod_harness.explain.claims.catalogue import outcomes
+from kmod_harness.explain.observe.crafted_modules import with_bytes_replaced
+from kmod_harness.explain.observe.experiment import Subject, set_up, subject
+from kmod_harness.explain.observe.observations import Observations
+from kmod_harness.explain.observe.refusals import unexported_symbol, wanting
+from kmod_harness.host.resources import data_directory
+from kmod_harness.kmod.elf.module import read_module
+from kmod_harness.kmod.symbols.tables import AddressesHidden
+from kmod_harness.lifecycle.prepare import boot, prepare
+from kmod_harness.spec.spec import Spec
+from shared.checkout import ROOT
+from shared.claims_worlds import observed, usual_verdict, watched
 
-CONFIG = Path(__file__).parents[2] / "kernel-config/no-kaslr.config"
+CONFIG = ROOT / "kernel-config/no-kaslr.config"
 World = Callable[[Spec, Subject], Observations]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_process import kmod_harness
-from gdb_process import gdb, waiting_guest
+
+from shared.cli_process import kmod_harness
+from shared.gdb_process import gdb, waiting_guest
 
 
 @pytest.mark.needs("gdb", "vmlinux")

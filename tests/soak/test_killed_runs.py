@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from killed_runs import kill_at_random, qemus
 
-from kmod_harness.build.kernels import Kernel
+from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.machine import rundir
+from shared.killed_runs import kill_at_random, qemus
 
 SEED = 20261122
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cli_process import PATIENCE, kmod_harness
+
+from shared.cli_process import PATIENCE, kmod_harness
 
 
 def again(bundle: Path) -> tuple[int, str]:

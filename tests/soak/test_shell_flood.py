@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kmod_harness.guest import Guest
+from kmod_harness.guest.guest import Guest
 
 FLOOD = "while :; do echo '<6>flood of the kernel log: kmod 0 : $? end' > /dev/kmsg; done"
 

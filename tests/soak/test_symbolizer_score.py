@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from trace_scores import Chain, Entry, Place, Truth, decoded, entries, symbolized, truths
 
 from kmod_harness import Guest
 from kmod_harness.build.modules import build_modules
-from kmod_harness.checks import read_slide
+from kmod_harness.checks.system_map import read_slide
 from kmod_harness.errors import KernelSplat
-from kmod_harness.guest import ProcessKilled
-from kmod_harness.spec import Spec
-from kmod_harness.standby import GuestSource
-from kmod_harness.start import Prepared, prepare
+from kmod_harness.guest.process import ProcessKilled
+from kmod_harness.lifecycle.prepare import Prepared, prepare
+from kmod_harness.lifecycle.standby import GuestSource
+from kmod_harness.spec.spec import Spec
+from soak.trace_scores import Chain, Entry, Place, Truth, decoded, entries, symbolized, truths
 
 SOURCES = Path(__file__).parent / "crossing"
 TABLE = Path("build/test/symbolizer.md")

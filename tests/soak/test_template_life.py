@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from kmod_harness import Guest, Prepared, Spec, boot, prepare
-from kmod_harness import checkpoint as checkpoints
-from kmod_harness.boot_template import template_of
 from kmod_harness.build.cache import default_cache
-from kmod_harness.checkpoint import save_checkpoint
 from kmod_harness.guest.protocol import Out
-from kmod_harness.standby import GuestSource
+from kmod_harness.lifecycle import checkpoint as checkpoints
+from kmod_harness.lifecycle.boot_template import template_of
+from kmod_harness.lifecycle.checkpoint import save_checkpoint
+from kmod_harness.lifecycle.standby import GuestSource
 
 _EDU = "/sys/bus/pci/devices/0000:00:04.0"
 

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_process import COMMAND
 
-from kmod_harness.build.debian import dependencies, unpack_packages
-from kmod_harness.build.initrd import channel_modules, module_files
-from kmod_harness.kmod.elf import KernelModule, read_module
-from kmod_harness.machine.memory import GuestMemory
-from kmod_harness.spec import Spec
-from kmod_harness.start import Prepared, boot, prepare
-from kmod_harness.verify import FindingKind, verify_modules
+from kmod_harness.build.debian_packages import dependencies, unpack_packages
+from kmod_harness.build.image.initrd import channel_modules, module_files
+from kmod_harness.kmod.elf.module import KernelModule, read_module
+from kmod_harness.lifecycle.prepare import Prepared, boot, prepare
+from kmod_harness.machine.memory.guest_memory import GuestMemory
+from kmod_harness.spec.spec import Spec
+from kmod_harness.verify.inspection import verify_modules
+from kmod_harness.verify.report import FindingKind
+from shared.cli_process import COMMAND
 
 #: Large ones, ones with thousands of static calls, jump labels and alternatives; with what they depend on
 #: and the drivers that the harness's channels load, 45 modules.

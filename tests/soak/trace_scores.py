@@ -10,10 +10,9 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from cli_process import COMMAND
-
-from kmod_harness.klog import parse_console
 from kmod_harness.klog.frames import Frame, frames_of, plain, position_of
+from kmod_harness.klog.records import parse_console
+from shared.cli_process import COMMAND
 
 _SYMBOL = re.compile(r"([0-9a-f]+) .{7} (\S+)\t([0-9a-f]+) (?:\.\w+ )?(\S+)")
 _PLACE = re.compile(r"(\S+):(\d+)(?: \(discriminator \d+\))?")

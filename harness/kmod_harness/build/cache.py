@@ -23,9 +23,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Misuse
-from .disk_usage import disk_usage
-from .place import cache_root
+from kmod_harness.build.disk_usage import disk_usage
+from kmod_harness.errors import Misuse
+from kmod_harness.host.place import cache_root
 
 #: Bytes the store may hold before the least recently used entries go: room for about 20 kernels.
 DEFAULT_MAX_BYTES = 20 * 1000**3

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from functools import cache
 
-from ..errors import MissingTool
-from .cache import default_cache, digest_of
+from kmod_harness.build.cache import default_cache, digest_of
+from kmod_harness.errors import MissingTool
 
 COMPILER = "gcc"
 

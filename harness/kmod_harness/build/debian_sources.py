@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import BuildFailed, MissingTool
-from .debian import run_apt
+from kmod_harness.build.debian_packages import run_apt
+from kmod_harness.errors import BuildFailed, MissingTool
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _DOWNLOADER = "/usr/lib/apt/apt-helper"

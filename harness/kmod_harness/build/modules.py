@@ -6,10 +6,10 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from ..errors import BuildFailed, Misuse
-from .cache import digest_of, write_atomically
-from .kbuild import jobs, refuse_odd_path, require_tools, run_make
-from .kernels import Kernel
+from kmod_harness.build.cache import digest_of, write_atomically
+from kmod_harness.build.kernel.kbuild import jobs, refuse_odd_path, require_tools, run_make
+from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.errors import BuildFailed, Misuse
 
 _STAMP = ".built-from"
 _LOG = "build.log"

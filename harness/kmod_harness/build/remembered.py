@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from .cache import Cache, default_cache, digest_of
+from kmod_harness.build.cache import Cache, default_cache, digest_of
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..klog import KernelRecord
-from .require import require
+from kmod_harness.checks.require import require
+from kmod_harness.klog.records import KernelRecord
 
 _CALLER = r"\(pid (?P<pid>\d+) comm (?P<comm>.{1,16})\)"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 
-from ..guest import Guest
-from .require import require
+from kmod_harness.checks.require import require
+from kmod_harness.guest.guest import Guest
 
 
 @dataclass(frozen=True)

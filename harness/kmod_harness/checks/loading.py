@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..guest import Guest, LoadedModule
-from .require import require
+from kmod_harness.checks.require import require
+from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.module import LoadedModule
 
 
 @dataclass(frozen=True)

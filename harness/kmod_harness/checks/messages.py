@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import CheckFailed
-from ..guest import Guest
-from ..klog import KernelRecord
-from .require import require
+from kmod_harness.checks.require import require
+from kmod_harness.errors import CheckFailed
+from kmod_harness.guest.guest import Guest
+from kmod_harness.klog.records import KernelRecord
 
 #: include/linux/kern_levels.h
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..build.kconfig import parse_config
-from ..build.kernels import Kernel
-from ..guest import Guest, LoadedModule
-from ..kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
-from ..kmod.compare import compare_module_symbols
-from ..kmod.symbols import Kallsyms
-from .require import require
+from kmod_harness.build.kernel.kconfig import parse_config
+from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.checks.require import require
+from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.module import LoadedModule
+from kmod_harness.kmod.layout.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
+from kmod_harness.kmod.symbols.compare import compare_module_symbols
+from kmod_harness.kmod.symbols.tables import Kallsyms
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import CheckFailed
+from kmod_harness.errors import CheckFailed
 
 
 def require(holds: bool, message: str, evidence: str = "", advice: str = "") -> None:

@@ -13,12 +13,12 @@ import tty
 from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
-from ..errors import GuestRebooted
-from ..guest import Guest
-from ..guest.process import Pending
-from ..guest.protocol import Call, InOut
-from ..guest.syscalls import NUMBERS
-from ..machine import Deadline
+from kmod_harness.errors import GuestRebooted
+from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.process import Pending
+from kmod_harness.guest.protocol import Call, InOut
+from kmod_harness.guest.syscalls import NUMBERS
+from kmod_harness.machine.deadline import Deadline
 
 #: Ctrl-], as in telnet: pressed twice it ends the guest.
 ESCAPE = b"\x1d"

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..spec import Spec
+    from kmod_harness.spec.spec import Spec
 
 
 def add_kernel_option(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
 
 def spec_from(args: argparse.Namespace) -> Spec:
     """Returns the Spec these options describe. Raises SpecError naming the field."""
-    from ..spec import Spec, parse_size_mib
+    from kmod_harness.spec.spec import Spec, parse_size_mib
 
     return Spec(
         kernel=args.kernel,

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import BISECT_SKIP, ExitStatus, KmodHarnessError
-from .signals import Terminated, terminating_signals
-from .streams import drop_output, prepare_streams
+from kmod_harness.cli.signals import Terminated, terminating_signals
+from kmod_harness.cli.streams import drop_output, prepare_streams
+from kmod_harness.errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 
 if TYPE_CHECKING:
-    from .ahead import Ahead
+    from kmod_harness.cli.run.ahead import Ahead
 
 #: Objects made between two searches for cycles; Python's own 700 has a `run` search 50 times.
 _GC_THRESHOLD = 100_000
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _has(arguments: list[str], word: str) -> bool:
-    from .parser import split_command
+    from kmod_harness.cli.parser import split_command
 
     return word in split_command(arguments)[0]
 
@@ -60,7 +60,7 @@ def _started_ahead(arguments: list[str]) -> contextlib.AbstractContextManager[Ah
     """Starts what a `run` of these words led to last time, before the command line is even parsed."""
     if arguments[:1] != ["run"] or "--cold" in arguments:
         return contextlib.nullcontext()
-    from .ahead import Ahead
+    from kmod_harness.cli.run.ahead import Ahead
 
     return Ahead(arguments)
 
@@ -78,13 +78,13 @@ def _parse_and_execute(arguments: list[str], ahead: Ahead | None) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        from ..told import told
+        from kmod_harness.host.exceptions import told
 
         return _report(arguments, told(error))
 
 
 def _executed(arguments: list[str], ahead: Ahead | None) -> int:
-    from .parser import parse
+    from kmod_harness.cli.parser import parse
 
     try:
         args = parse(arguments)
@@ -93,7 +93,7 @@ def _executed(arguments: list[str], ahead: Ahead | None) -> int:
         return int(end.code or 0)
     args.ahead = ahead
     if args.version:
-        from .. import __version__
+        from kmod_harness import __version__
 
         print(f"kmod-harness {__version__}")
         return 0
@@ -102,13 +102,13 @@ def _executed(arguments: list[str], ahead: Ahead | None) -> int:
 
 def _report(arguments: list[str], error: KmodHarnessError) -> int:
     """Says what went wrong, as one JSON object too where a `run` was to give one; returns the exit status."""
-    from .parser import UsageError
+    from kmod_harness.cli.parser import UsageError
 
     usage = f"{error.usage}\n" if isinstance(error, UsageError) else ""
     print(f"{usage}kmod-harness: {error}", file=sys.stderr)
     if next((word for word in arguments if not word.startswith("-")), "") != "run":
         return int(error.exit_status)
-    from .run import report_misuse
+    from kmod_harness.cli.run.command import report_misuse
 
     return report_misuse(error, json_wanted=_has(arguments, "--json"), bisect=_has(arguments, "--bisect"))
 

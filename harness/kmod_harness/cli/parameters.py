@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import Misuse
+from kmod_harness.errors import Misuse
 
 if TYPE_CHECKING:
-    from ..kmod.elf import KernelModule
+    from kmod_harness.kmod.elf.module import KernelModule
 
 
 def add_parameter_option(parser: argparse.ArgumentParser) -> None:

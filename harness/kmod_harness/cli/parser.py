@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from ..errors import Misuse
+from kmod_harness.errors import Misuse
 
 #: What a command does with its parsed arguments; returns the exit status.
 Execute = Callable[[argparse.Namespace], int]

@@ -10,7 +10,7 @@ import select
 import sys
 from typing import TextIO
 
-from ..errors import Misuse
+from kmod_harness.errors import Misuse
 
 _ERRORS = "kmod-harness"
 

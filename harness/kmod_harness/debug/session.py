@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..machine.gdb_mi import quote
+from kmod_harness.machine.gdb.mi import quote
 
 GDB_SIDE = Path(__file__).with_name("gdb_side.py")
 UNWIND = Path(__file__).with_name("unwind.py")

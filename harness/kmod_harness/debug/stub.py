@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..build.kernels import Kernel
-from ..kmod.elf import KernelModule
-from ..kmod.for_gdb import file_for_gdb
-from ..kmod.symbols import parse_system_map
-from ..machine.machine import Machine
-from ..machine.memory import GuestMemory
-from .session import Stops, gdb_commands
+from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.debug.session import Stops, gdb_commands
+from kmod_harness.kmod.elf.for_gdb import file_for_gdb
+from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.symbols.tables import parse_system_map
+from kmod_harness.machine.machine import Machine
+from kmod_harness.machine.memory.guest_memory import GuestMemory
 
 
 def open_stub(machine: Machine, kernel: Kernel, modules: Sequence[KernelModule], stops: Stops) -> Path:

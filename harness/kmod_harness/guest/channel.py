@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..errors import BootFailed, GuestHang, GuestRebooted, KernelPanic
-from ..machine import Deadline, Machine
-from .protocol import PROTOCOL_VERSION, Frame, FrameReader, Kind, ProtocolError
-from .transcript import Transcript
+from kmod_harness.errors import BootFailed, GuestHang, GuestRebooted, KernelPanic
+from kmod_harness.guest.protocol import PROTOCOL_VERSION, Frame, FrameReader, Kind, ProtocolError
+from kmod_harness.guest.transcript import Transcript
+from kmod_harness.machine.deadline import Deadline
+from kmod_harness.machine.machine import Machine
 
 #: Seconds: the port closes before a killed QEMU is gone, which gives back its memory first.
 END_SECONDS = 10.0

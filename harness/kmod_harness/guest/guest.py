@@ -8,24 +8,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GuestHang, MachineFailure, Misuse
-from ..machine import Machine
-from ..spec import Spec
-from . import jobs
-from .channel import AgentChannel
-from .kernel_log import KernelLog
-from .module import LoadedModule, Parameter, load, refuse
-from .process import Process, ProcessKilled
-from .restore import EarlierLife, Waking
+from kmod_harness.errors import GuestHang, MachineFailure, Misuse
+from kmod_harness.guest import jobs
+from kmod_harness.guest.channel import AgentChannel
+from kmod_harness.guest.kernel_log import KernelLog
+from kmod_harness.guest.module import LoadedModule, Parameter, load, refuse
+from kmod_harness.guest.process import Process, ProcessKilled
+from kmod_harness.guest.restore import EarlierLife, Waking
+from kmod_harness.machine.machine import Machine
+from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from ..klog import Splat
-    from ..kmod.elf import KernelModule
-    from ..kmod.preflight import KernelFacts
-    from ..kmod.symbols import Kallsyms
-    from .files import GuestFile
-    from .shell import Shell
-    from .ssh import Ssh
+    from kmod_harness.guest.open_file import GuestFile
+    from kmod_harness.guest.shell import Shell
+    from kmod_harness.guest.ssh import Ssh
+    from kmod_harness.klog.splats import Splat
+    from kmod_harness.kmod.elf.module import KernelModule
+    from kmod_harness.kmod.preflight import KernelFacts
+    from kmod_harness.kmod.symbols.tables import Kallsyms
 
 #: Seconds from QEMU's start to the agent's first word (times 4 under emulation).
 BOOT_SECONDS = 15.0
@@ -183,7 +183,7 @@ class Guest:
     def shell(self) -> Shell:
         """The shell on ttyS1, by pexpect; starts in step when first used. Raises BootFailed."""
         if self._shell is None:
-            from .shell import serial_shell
+            from kmod_harness.guest.shell import serial_shell
 
             shell = serial_shell(self.machine)
             shell.synchronise(prompt_seen=self.was_restored)
@@ -198,7 +198,7 @@ class Guest:
     def ssh(self) -> Ssh:
         """An SSH connection by paramiko, made when first used. Raises SshFailed."""
         if self._ssh is None:
-            from .ssh import Ssh
+            from kmod_harness.guest.ssh import Ssh
 
             self._ssh = Ssh(self)
         return self._ssh
@@ -221,8 +221,8 @@ class Guest:
         method's own. `force` skips the check, to see the kernel's own answer. Raises
         ModuleFileError, ModuleMismatch (before loading), ModuleLoadError (with errno).
         """
-        from ..kmod.elf import read_module
-        from ..kmod.files import module_bytes
+        from kmod_harness.kmod.elf.ko_file import module_bytes
+        from kmod_harness.kmod.elf.module import read_module
 
         file = read_module(path)
         if not force:
@@ -239,7 +239,7 @@ class Guest:
 
     def check_before_loading(self, file: KernelModule) -> None:
         """Raises ModuleMismatch, with both sides shown, for a module this kernel would refuse."""
-        from ..kmod.preflight import preflight
+        from kmod_harness.kmod.preflight import preflight
 
         if self._facts is None:
             self._facts = self._kernel_facts()
@@ -278,7 +278,7 @@ class Guest:
 
     def kallsyms(self) -> Kallsyms:
         """Returns the guest's /proc/kallsyms, parsed."""
-        from ..kmod.symbols import parse_kallsyms
+        from kmod_harness.kmod.symbols.tables import parse_kallsyms
 
         return parse_kallsyms(self.syscaller.read_proc("/proc/kallsyms").decode(errors="replace"))
 
@@ -288,12 +288,12 @@ class Guest:
         Prepare once, branch many times: what is loaded and open is so in every branch. The guest goes on;
         its checkpoint lives as long as it does, one with a name as long as the fixture `machine`, whose
         `machine.checkpoint(name)` gives it again. Raises Misuse for a name that is taken, and where nothing
-        keeps checkpoints: outside pytest, kmod_harness.checkpoint.save_checkpoint takes a directory.
+        keeps checkpoints: outside pytest, `lifecycle.checkpoint.save_checkpoint` takes a directory.
         """
         if self.saver is None:
             raise Misuse(
                 "this guest was not given a place for checkpoints",
-                advice="kmod_harness.checkpoint.save_checkpoint(prepared, guest, directory) takes one",
+                advice="lifecycle.checkpoint.save_checkpoint(prepared, guest, directory) takes one",
             )
         return self.saver(self, name)
 

@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import GuestHang, MachineFailure
-from ..machine import Machine
-from .channel import AgentChannel
-from .process import os_error, signal_name
-from .protocol import Kind, ProtocolError, encode_run
+from kmod_harness.errors import GuestHang, MachineFailure
+from kmod_harness.guest.channel import AgentChannel
+from kmod_harness.guest.process import os_error, signal_name
+from kmod_harness.guest.protocol import Kind, ProtocolError, encode_run
+from kmod_harness.machine.machine import Machine
 
 #: Seconds a program may run unless the caller says otherwise (times 4 under emulation).
 RUN_SECONDS = 30.0

@@ -6,17 +6,18 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..klog import ConsoleParser, KernelRecord, parse_console
-from ..kmod.module_addresses import ModuleAddresses
-from ..machine import Deadline, Machine
-from .process import check
-from .protocol import Call, ResultOf
-from .syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.process import check
+from kmod_harness.guest.protocol import Call, ResultOf
+from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.klog.records import ConsoleParser, KernelRecord, parse_console
+from kmod_harness.kmod.layout.module_addresses import ModuleAddresses
+from kmod_harness.machine.deadline import Deadline
+from kmod_harness.machine.machine import Machine
 
 if TYPE_CHECKING:
-    from ..klog import Splat
-    from ..klog.ktap import KtapResult
-    from .process import Process
+    from kmod_harness.guest.process import Process
+    from kmod_harness.klog.ktap import KtapResult
+    from kmod_harness.klog.splats import Splat
 
 _NONCE = "kmod-harness-nonce "
 #: Seconds the nonce may take from /dev/kmsg to ttyS0 (times 4 under emulation).
@@ -77,13 +78,13 @@ class KernelLog:
         return "\n".join(record.raw for record in self.since(mark))
 
     def splats_since(self, mark: int) -> tuple[Splat, ...]:
-        from ..klog import find_splats
+        from kmod_harness.klog.splats import find_splats
 
         return find_splats(self.since(mark), self.addresses.name_of)
 
     def ktap(self, since: int = 0) -> tuple[KtapResult, ...]:
         """Returns the cases that KUnit suites reported behind a mark; () when none ran."""
-        from ..klog.ktap import ktap_results
+        from kmod_harness.klog.ktap import ktap_results
 
         return ktap_results(self.since(since))
 

@@ -7,16 +7,16 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import ModuleLoadError, ModuleMismatch
-from .proc_files import calls_that_read, content
-from .process import Process, ProcessKilled, c_path, check, os_error
-from .protocol import CHUNK, Call, OutUpToResult, ResultOf
-from .syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.errors import ModuleLoadError, ModuleMismatch
+from kmod_harness.guest.proc_files import calls_that_read, content
+from kmod_harness.guest.process import Process, ProcessKilled, c_path, check, os_error
+from kmod_harness.guest.protocol import CHUNK, Call, OutUpToResult, ResultOf
+from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 
 if TYPE_CHECKING:
-    from ..kmod.elf import KernelModule
-    from ..kmod.findings import Finding
-    from .guest import Guest
+    from kmod_harness.guest.guest import Guest
+    from kmod_harness.kmod.elf.module import KernelModule
+    from kmod_harness.kmod.findings import Finding
 
 Parameter = str | int | bool | Sequence[str | int | bool]
 
@@ -167,7 +167,7 @@ def load(
         check(opened, path)
     except ProcessKilled as killed:
         guest.kernel_log.sync(guest.syscaller)
-        from ..klog import error_for
+        from kmod_harness.klog.outcome import error_for
 
         splats = guest.kernel_log.splats_since(mark)
         if splats:

@@ -6,9 +6,9 @@ import errno
 import os
 from collections.abc import Sequence
 
-from .process import Process, c_path, check, os_error
-from .protocol import Call, OutUpToResult, Result, ResultOf
-from .syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.process import Process, c_path, check, os_error
+from kmod_harness.guest.protocol import Call, OutUpToResult, Result, ResultOf
+from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 
 #: One read gives at most a page (fs/seq_file.c, fs/kernfs/file.c, 6.1); so many take in most files.
 _PAGE = 4096

@@ -10,11 +10,10 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import GUESTS_ANSWER, MachineFailure, Misuse
-from ..machine import Deadline, Machine
-from . import syscalls
-from .channel import AgentChannel
-from .protocol import (
+from kmod_harness.errors import GUESTS_ANSWER, MachineFailure, Misuse
+from kmod_harness.guest import syscalls
+from kmod_harness.guest.channel import AgentChannel
+from kmod_harness.guest.protocol import (
     CHUNK,
     PEEK,
     POKE,
@@ -29,9 +28,11 @@ from .protocol import (
     decode_results,
     encode_calls,
 )
+from kmod_harness.machine.deadline import Deadline
+from kmod_harness.machine.machine import Machine
 
 if TYPE_CHECKING:
-    from .files import GuestFile
+    from kmod_harness.guest.open_file import GuestFile
 
 #: Seconds one system call may take unless the caller says otherwise (times 4 under emulation).
 CALL_SECONDS = 10.0
@@ -212,7 +213,7 @@ class Process:
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> GuestFile:
         """Returns an open file of the guest. Raises OSError with the guest's errno and the path."""
-        from .files import GuestFile
+        from kmod_harness.guest.open_file import GuestFile
 
         result = self.call("openat", syscalls.AT_FDCWD, c_path(path), flags, mode, about=path)
         return GuestFile(self, result.value, path)
@@ -236,7 +237,7 @@ class Process:
         proc gives a page a read (fs/seq_file.c, 6.1), so many reads go in one round trip. Some come
         after the end, and a long one is opened twice: not for a device, which might count them.
         """
-        from .proc_files import read_whole
+        from kmod_harness.guest.proc_files import read_whole
 
         return read_whole(self, path, limit)
 

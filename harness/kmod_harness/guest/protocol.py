@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from ..errors import MachineFailure
+from kmod_harness.errors import MachineFailure
 
 PROTOCOL_VERSION = 1
 #: The largest payload either side accepts, in bytes.

@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import BootFailed
-from ..machine import Deadline, Machine
-from .channel import AgentChannel
-from .process import CALL_SECONDS, Pending, Process
-from .protocol import Call, Result, ResultOf
-from .syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.errors import BootFailed
+from kmod_harness.guest.channel import AgentChannel
+from kmod_harness.guest.process import CALL_SECONDS, Pending, Process
+from kmod_harness.guest.protocol import Call, Result, ResultOf
+from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.machine.deadline import Deadline
+from kmod_harness.machine.machine import Machine
 
 if TYPE_CHECKING:
-    from ..kmod.elf import KernelModule
+    from kmod_harness.kmod.elf.module import KernelModule
 
 # _IOW('R', 3, int[2]) and _IO('R', 7): Linux include/uapi/linux/random.h
 _RNDADDENTROPY = 0x40085203

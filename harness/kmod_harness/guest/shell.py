@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import pexpect
 from pexpect.spawnbase import SpawnBase
 
-from ..errors import BootFailed, GuestHang
-from ..machine import Deadline, Machine
+from kmod_harness.errors import BootFailed, GuestHang
+from kmod_harness.machine.deadline import Deadline
+from kmod_harness.machine.machine import Machine
 
 if TYPE_CHECKING:
     _Spawn = SpawnBase[bytes]

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..errors import MachineFailure, Misuse
-from .jobs import Completed
+from kmod_harness.errors import MachineFailure, Misuse
+from kmod_harness.guest.jobs import Completed
 
 if TYPE_CHECKING:
     import paramiko
 
-    from .guest import Guest
+    from kmod_harness.guest.guest import Guest
 
 _ADDRESS = "10.0.2.15"
 SSH_SECONDS = 30.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .records import KernelRecord
+from kmod_harness.klog.records import KernelRecord
 
 _RESULT = re.compile(
     r"(?P<indent> *)(?P<not>not )?ok (?P<number>\d{1,6})(?: -)?(?: (?P<name>[^#]*?))?"

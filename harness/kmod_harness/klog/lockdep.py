@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .carriers import is_carrier
+from kmod_harness.klog.carriers import is_carrier
 
 #: `at: [<ffffffff81938722>] fuse_lock_inode+0xa2/0xd0`, in symbolised logs `at: f file:line [inline]`.
 _AT = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from ..errors import (
+from kmod_harness.errors import (
     ExitStatus,
     GuestHang,
     KernelOops,
@@ -14,8 +14,8 @@ from ..errors import (
     KernelWarning,
     MachineFailure,
 )
-from .kinds import HANG_KINDS, SplatKind
-from .splats import Splat
+from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
+from kmod_harness.klog.splats import Splat
 
 
 class Outcome(StrEnum):

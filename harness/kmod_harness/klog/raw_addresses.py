@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from .records import KernelRecord
+from kmod_harness.klog.records import KernelRecord
 
 #: As %pS writes what kallsyms does not know (kernel/kallsyms.c, sprint_symbol: 0x%lx), in the kernel's half;
 #: not where the `Code:` line says which bytes it could not read.

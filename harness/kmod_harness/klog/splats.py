@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
-from .frames import Frame, frames_of, guilty_function, position_of
-from .kinds import Header, SplatKind, header_of
-from .lockdep import is_about_printing, lock_user, present_stack
-from .raw_addresses import with_names
-from .records import KernelRecord
-from .registers import registers_of
+from kmod_harness.klog.dumped_registers import registers_of
+from kmod_harness.klog.frames import Frame, frames_of, guilty_function, position_of
+from kmod_harness.klog.kinds import Header, SplatKind, header_of
+from kmod_harness.klog.lockdep import is_about_printing, lock_user, present_stack
+from kmod_harness.klog.raw_addresses import with_names
+from kmod_harness.klog.records import KernelRecord
 
 #: Lines that do not look like a report and may stand between two that do (another CPU's output).
 _FOREIGN_LINES = 12

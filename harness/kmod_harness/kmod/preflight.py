@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import Misuse
-from .elf import KernelModule
-from .findings import Finding, FindingKind
+from kmod_harness.errors import Misuse
+from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.findings import Finding, FindingKind
 
 #: `license_is_gpl_compatible` (include/linux/license.h, 6.1).
 GPL_COMPATIBLE = frozenset(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..spec import Spec
-from .accelerator import Accelerator
-from .disks import DiskFile, disk_argv, option_value
+from kmod_harness.machine.accelerator import Accelerator
+from kmod_harness.machine.disks import DiskFile, disk_argv, option_value
+from kmod_harness.spec.spec import Spec
 
 #: Versioned, so that a saved device state meets the machine it was saved on. q35, since i440fx computes
 #: its ACPI interrupt routing in an AML loop: 0.2 s of boot for each PCI device under emulation.

@@ -10,7 +10,7 @@ import os
 import socket
 from pathlib import Path
 
-from .rundir import run_directory
+from kmod_harness.machine.rundir import run_directory
 
 
 class Channels:

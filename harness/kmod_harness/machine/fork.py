@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import MissingTool
-from .channels import Channels
+from kmod_harness.errors import MissingTool
+from kmod_harness.machine.channels import Channels
 
 
 class Forked:

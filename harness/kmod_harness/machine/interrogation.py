@@ -7,13 +7,13 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import GuestHang, MachineFailure
-from .deadline import Deadline
-from .memory import GuestMemory
-from .registers import Registers
+from kmod_harness.errors import GuestHang, MachineFailure
+from kmod_harness.machine.deadline import Deadline
+from kmod_harness.machine.memory.cpu_registers import Registers
+from kmod_harness.machine.memory.guest_memory import GuestMemory
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from kmod_harness.machine.machine import Machine
 
 #: Seconds the kernel may take for all it is asked (times 4 under emulation); it takes 0.1.
 _ANSWER_SECONDS = 0.6

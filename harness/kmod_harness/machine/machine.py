@@ -11,22 +11,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GuestHang, MissingTool
-from ..spec import Spec
-from .accelerator import Accelerator
-from .argv import Endpoints, RamFile, qemu_argv
-from .channels import Channels
-from .console import ConsoleLog
-from .deadline import Clock, Deadline
-from .disks import DiskFile, make_overlays
-from .fork import Forked
-from .migration import Migration, commands_that_load
-from .qemu_process import QemuProcess
-from .watch import Watch
+from kmod_harness.errors import GuestHang, MissingTool
+from kmod_harness.machine.accelerator import Accelerator
+from kmod_harness.machine.argv import Endpoints, RamFile, qemu_argv
+from kmod_harness.machine.channels import Channels
+from kmod_harness.machine.console import ConsoleLog
+from kmod_harness.machine.deadline import Clock, Deadline
+from kmod_harness.machine.disks import DiskFile, make_overlays
+from kmod_harness.machine.fork import Forked
+from kmod_harness.machine.migration import Migration, commands_that_load
+from kmod_harness.machine.qemu_process import QemuProcess
+from kmod_harness.machine.watch import Watch
+from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from .physical_memory import PhysicalMemory
-    from .qmp import Answer
+    from kmod_harness.machine.memory.physical import PhysicalMemory
+    from kmod_harness.machine.qmp import Answer
 
 #: What SHUTDOWN's `reason` means for the guest (QEMU qapi/run-state.json: ShutdownCause).
 _ENDS = {"guest-panic": "panic", "guest-reset": "reset", "guest-shutdown": "poweroff"}
@@ -198,7 +198,7 @@ class Machine:
     @functools.cached_property
     def physical_memory(self) -> PhysicalMemory:
         """The RAM seen from outside, opened when first used. Raises MemoryClosed; GuestMemory reads it."""
-        from .physical_memory import PhysicalMemory
+        from kmod_harness.machine.memory.physical import PhysicalMemory
 
         memory = PhysicalMemory(self)
         self._owned.callback(memory.close)

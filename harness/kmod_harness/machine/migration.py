@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GuestHang, MachineFailure
-from .qmp import CommandRefused
+from kmod_harness.errors import GuestHang, MachineFailure
+from kmod_harness.machine.qmp import CommandRefused
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from kmod_harness.machine.machine import Machine
 
 #: Seconds a stream may take (times 4 under emulation): a device state 0.02 s, 256 MiB of RAM 0.4 s.
 _SECONDS = 60.0

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import Misuse, QemuDied
-from .fork import fork_qemu
-from .qmp import Answer, CommandRefused, Qmp
+from kmod_harness.errors import Misuse, QemuDied
+from kmod_harness.machine.fork import fork_qemu
+from kmod_harness.machine.qmp import Answer, CommandRefused, Qmp
 
 
 class QemuProcess:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import Misuse
+from kmod_harness.errors import Misuse
 
 #: sockaddr_un.sun_path is 108 bytes with its NUL (unix(7)); the longest name used here is 12.
 _LONGEST_BASE = 60

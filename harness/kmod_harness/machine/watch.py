@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from ..errors import GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
-from .deadline import Deadline
-from .trap import Trap
+from kmod_harness.errors import GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
+from kmod_harness.machine.deadline import Deadline
+from kmod_harness.machine.gdb.trap import Trap
 
 #: Lines of the kernel log that go with a failure.
 _EVIDENCE_LINES = 25

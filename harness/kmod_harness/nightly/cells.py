@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import KmodHarnessError
-from ..klog.outcome import Outcome, worst
-from ..machine.fork import parent_death_signal
-from .matrix import Cell, Matrix
-from .verdict import Verdict, judge
+from kmod_harness.errors import KmodHarnessError
+from kmod_harness.klog.outcome import Outcome, worst
+from kmod_harness.machine.fork import parent_death_signal
+from kmod_harness.nightly.matrix import Cell, Matrix
+from kmod_harness.nightly.outcome import Verdict, judge
 
 #: How a pytest is started; the cell's options and the suite follow.
 PYTEST = (sys.executable, "-m", "pytest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cells import CellResult, overall
+from kmod_harness.nightly.cells import CellResult, overall
 
 _HEADINGS = ("cell", "outcome", "passed", "not passed", "skipped", "seconds")
 #: Names of failed tests shown for a cell; its report has them all.

@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from . import markers, options, reporting
-from .fixtures import guest, machine, machine_spec, pristine, verify_modules
-from .phases import (
+from kmod_harness.pytest_plugin import markers, options, reporting
+from kmod_harness.pytest_plugin.fixtures import guest, machine, machine_spec, pristine, verify_modules
+from kmod_harness.pytest_plugin.phases import (
     pytest_runtest_call,
     pytest_runtest_makereport,
     pytest_runtest_setup,
     pytest_runtest_teardown,
 )
-from .state import STATE
+from kmod_harness.pytest_plugin.state import STATE
 
 __all__ = [
     "guest",
@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(
 def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
     """A `pristine` whose last test is over keeps no guest waiting, whoever owns the checkpoint."""
     if fixturedef.argname == "pristine" and STATE in request.config.stash:
-        from .testbed import Pristine
+        from kmod_harness.pytest_plugin.testbed import Pristine
 
         value = fixturedef.cached_result[0] if fixturedef.cached_result else None
         if isinstance(value, Pristine):

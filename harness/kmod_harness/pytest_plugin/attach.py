@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import KmodHarnessError
-from .options import SETTINGS
+from kmod_harness.errors import KmodHarnessError
+from kmod_harness.pytest_plugin.options import SETTINGS
 
 if TYPE_CHECKING:
-    from .state import State
-    from .watched import WatchedGuest
+    from kmod_harness.pytest_plugin.state import State
+    from kmod_harness.pytest_plugin.watched import WatchedGuest
 
 
 def offer_gdb(item: pytest.Item, state: State) -> None:
@@ -40,8 +40,8 @@ def offer_gdb(item: pytest.Item, state: State) -> None:
 @contextlib.contextmanager
 def _standing_still(item: pytest.Item, watched: WatchedGuest) -> Iterator[None]:
     """A block in which gdb can connect to the guest, which runs on afterwards if it ran before."""
-    from ..debug.session import Stops
-    from ..debug.stub import open_stub
+    from kmod_harness.debug.session import Stops
+    from kmod_harness.debug.stub import open_stub
 
     machine = watched.guest.machine
     try:

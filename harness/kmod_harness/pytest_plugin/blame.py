@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ..klog import Splat
+    from kmod_harness.klog.splats import Splat
 
 #: Threads that do anybody's work: what they did tells nothing of who asked for it.
 _ANYBODYS = re.compile(r"swapper|kworker|ksoftirqd|rcu|migration|kswapd|khungtaskd|watchdog|kthreadd|irq/")

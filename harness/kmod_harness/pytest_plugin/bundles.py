@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import GuestHang, KernelPanic, KmodHarnessError
-from .options import SETTINGS
+from kmod_harness.errors import GuestHang, KernelPanic, KmodHarnessError
+from kmod_harness.pytest_plugin.options import SETTINGS
 
 if TYPE_CHECKING:
-    from ..report.bundle import Reproduction
-    from .state import Case, State
-    from .watched import WatchedGuest
+    from kmod_harness.pytest_plugin.state import Case, State
+    from kmod_harness.pytest_plugin.watched import WatchedGuest
+    from kmod_harness.report.bundle import Reproduction
 
 #: Options whose output must not be overwritten by a reproduction, or that choose other tests.
 _NOT_AGAIN = ("--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise", "-n")
@@ -33,7 +33,7 @@ def leave_bundle(item: pytest.Item, state: State, case: Case, failure: BaseExcep
         return
     case.has_bundle = True
     watched = next((one for one in state.in_use if one.broken), state.in_use[0])
-    from ..snapshot import discard
+    from kmod_harness.lifecycle.failing_state import discard
 
     remains = _remains(item.config, state, watched, failure)
     # whatever goes wrong in here must not hide what the test fails with
@@ -59,8 +59,8 @@ def _parent(config: pytest.Config) -> Path | None:
 def _write(
     item: pytest.Item, parent: Path, watched: WatchedGuest, failure: BaseException, remains: Path | None
 ) -> Path:
-    from ..report.bundle import Failure, bundle_name, write_bundle
-    from .verdict import outcome_of_error
+    from kmod_harness.pytest_plugin.judgement import outcome_of_error
+    from kmod_harness.report.bundle import Failure, bundle_name, write_bundle
 
     machine, guest = watched.guest.machine, watched.guest
     outcome = outcome_of_error(failure)
@@ -97,7 +97,7 @@ def _remains(
     config: pytest.Config, state: State, watched: WatchedGuest, failure: BaseException
 ) -> Path | None:
     """Returns what is kept of the guest: as it is after a panic or a hang, as it was when it oopsed."""
-    from ..snapshot import discard, keep_guest
+    from kmod_harness.lifecycle.failing_state import discard, keep_guest
 
     remains = watched.take_remains()
     if isinstance(failure, (GuestHang, KernelPanic)) or (config.stash[SETTINGS].dump and remains is None):
@@ -110,7 +110,7 @@ def _remains(
 
 
 def _reproduction(item: pytest.Item) -> Reproduction:
-    from ..report.bundle import AGAIN, Reproduction
+    from kmod_harness.report.bundle import AGAIN, Reproduction
 
     config = item.config
     worker = getattr(config, "workerinput", None)

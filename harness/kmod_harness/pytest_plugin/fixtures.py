@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..spec import Spec
-from .markers import is_cold
-from .options import SETTINGS
-from .state import state_of
+from kmod_harness.pytest_plugin.markers import is_cold
+from kmod_harness.pytest_plugin.options import SETTINGS
+from kmod_harness.pytest_plugin.state import state_of
+from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from ..guest import Guest, LoadedModule
-    from ..verify import Report
-    from .testbed import Pristine, Testbed
+    from kmod_harness.guest.guest import Guest
+    from kmod_harness.guest.module import LoadedModule
+    from kmod_harness.pytest_plugin.testbed import Pristine, Testbed
+    from kmod_harness.verify.report import Report
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,7 @@ def machine(machine_spec: Spec, pytestconfig: pytest.Config) -> Iterator[Testbed
     `with machine.guest() as other:` gives one more guest of it, `machine.checkpoint(name)` what
     `guest.checkpoint(name)` has saved.
     """
-    from .testbed import prepare_testbed
+    from kmod_harness.pytest_plugin.testbed import prepare_testbed
 
     with prepare_testbed(machine_spec, pytestconfig.stash[SETTINGS], state_of(pytestconfig)) as testbed:
         yield testbed
@@ -43,7 +44,7 @@ def pristine(machine: Testbed) -> Iterator[Pristine]:
 
     `yield guest.checkpoint()` in it, or `return machine.checkpoint(name)`.
     """
-    from .testbed import Pristine
+    from kmod_harness.pytest_plugin.testbed import Pristine
 
     with Pristine(machine) as pristine:
         yield pristine
@@ -67,9 +68,10 @@ def verify_modules(machine: Testbed, guest: Guest) -> Callable[..., Report]:
     Returns the report; raises ModuleNotExplained for what nothing explains, and a
     typed error for what cannot be verified here.
     """
-    from ..build.initrd import channel_modules
-    from ..kmod.elf import read_module
-    from ..verify import require_explained, verify_modules
+    from kmod_harness.build.image.initrd import channel_modules
+    from kmod_harness.kmod.elf.module import read_module
+    from kmod_harness.verify.inspection import verify_modules
+    from kmod_harness.verify.require import require_explained
 
     def verify(*modules: LoadedModule) -> Report:
         kernel = machine.prepared.kernel

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ..errors import KmodHarnessError
-from .bundles import leave_bundle
-from .state import CASE, state_of
-from .verdict import outcome_of_error
-from .watched import Finding
+from kmod_harness.errors import KmodHarnessError
+from kmod_harness.pytest_plugin.bundles import leave_bundle
+from kmod_harness.pytest_plugin.judgement import outcome_of_error
+from kmod_harness.pytest_plugin.state import CASE, state_of
+from kmod_harness.pytest_plugin.watched import Finding
 
 
 def report_late(during: pytest.Item, finding: Finding) -> KmodHarnessError | None:

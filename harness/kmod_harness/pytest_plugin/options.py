@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ..spec import Spec, SpecError, parse_size_mib
+from kmod_harness.spec.spec import Spec, SpecError, parse_size_mib
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Generator
 
 import pytest
 
-from ..errors import KmodHarnessError
-from .markers import expected_kinds
-from .reporting import failure_text
-from .state import CASE, RUNNING, STATE, Case, state_of
+from kmod_harness.errors import KmodHarnessError
+from kmod_harness.pytest_plugin.markers import expected_kinds
+from kmod_harness.pytest_plugin.reporting import failure_text
+from kmod_harness.pytest_plugin.state import CASE, RUNNING, STATE, Case, state_of
 
 #: What a phase may end with; not Ctrl-C, not pytest.exit().
 _FAILURES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
@@ -77,12 +77,12 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
         if raised is not None:
             raise raised
         return
-    from .verdict import conclude
+    from kmod_harness.pytest_plugin.judgement import conclude
 
     state, case = state_of(item.config), item.stash[CASE]
     failure = conclude(state, case, phase, raised)
     if case.late:
-        from .late import report_late
+        from kmod_harness.pytest_plugin.late import report_late
 
         late, case.late = case.late, []
         for finding in late:
@@ -90,10 +90,10 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
     if failure is None:
         return
     if not isinstance(failure, pytest.skip.Exception):
-        from .bundles import leave_bundle
+        from kmod_harness.pytest_plugin.bundles import leave_bundle
 
         leave_bundle(item, state, case, failure)
-        from .attach import offer_gdb
+        from kmod_harness.pytest_plugin.attach import offer_gdb
 
         offer_gdb(item, state)
     if failure is raised:
@@ -113,7 +113,7 @@ def _is_judged(item: pytest.Item) -> bool:
 
 def _record(item: pytest.Item, case: Case, report: pytest.TestReport, error: BaseException | None) -> None:
     """Puts the evidence into the report, and with the last phase the outcome among the test's properties."""
-    from .verdict import outcome_of_phase, worst_outcome
+    from kmod_harness.pytest_plugin.judgement import outcome_of_phase, worst_outcome
 
     case.outcomes.append(outcome_of_phase(report, error))
     report.sections += case.sections

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..errors import KmodHarnessError
-from .options import SETTINGS
-from .state import STATE
+from kmod_harness.errors import KmodHarnessError
+from kmod_harness.pytest_plugin.options import SETTINGS
+from kmod_harness.pytest_plugin.state import STATE
 
 if TYPE_CHECKING:
     from _pytest._code.code import TracebackEntry

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import GuestHang
+from kmod_harness.errors import GuestHang
 
 if TYPE_CHECKING:
-    from ..machine import Clock
-    from .watched import Evidence, Finding, WatchedGuest
+    from kmod_harness.machine.deadline import Clock
+    from kmod_harness.pytest_plugin.watched import Evidence, Finding, WatchedGuest
 
 
 #: Failures of one session that leave their guest's memory and state: 13 to 25 MB each of a small guest.
@@ -75,7 +75,7 @@ class State:
             watched.end_test()
             remains = watched.take_remains()
             if remains is not None:
-                from ..snapshot import discard
+                from kmod_harness.lifecycle.failing_state import discard
 
                 discard(remains)
 
@@ -88,7 +88,7 @@ class State:
         own = (one for one in findings if one.culprit is None and one.kind not in case.expected)
         failure = next(own, None)
         if failure is not None:
-            from .bundles import leave_bundle
+            from kmod_harness.pytest_plugin.bundles import leave_bundle
 
             leave_bundle(item, self, case, failure.error)
 
@@ -139,9 +139,9 @@ RUNNING = pytest.StashKey[pytest.Item]()
 def state_of(config: pytest.Config) -> State:
     """Returns the process's state, made when a fixture is first used."""
     if STATE not in config.stash:
-        from ..machine import Clock
-        from ..oops_trap import KINDS_OF_OOPS
-        from .bundles import keeps_bundles
+        from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS
+        from kmod_harness.machine.deadline import Clock
+        from kmod_harness.pytest_plugin.bundles import keeps_bundles
 
         def keeps_oops() -> bool:
             item = running()

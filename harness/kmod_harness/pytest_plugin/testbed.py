@@ -6,18 +6,18 @@ import contextlib
 import functools
 from collections.abc import Iterator
 
-from ..checkpoint import save_checkpoint
-from ..errors import KmodHarnessError, MachineFailure, Misuse
-from ..guest import Guest
-from ..machine.rundir import run_directory
-from ..spec import Spec
-from ..standby import GuestSource
-from ..start import Prepared, prepare, start_guest
-from ..template import Template
-from ..told import machine_told
-from .options import Settings
-from .state import State
-from .watched import WatchedGuest
+from kmod_harness.errors import KmodHarnessError, MachineFailure, Misuse
+from kmod_harness.guest.guest import Guest
+from kmod_harness.host.exceptions import machine_told
+from kmod_harness.lifecycle.checkpoint import save_checkpoint
+from kmod_harness.lifecycle.prepare import Prepared, prepare, start_guest
+from kmod_harness.lifecycle.standby import GuestSource
+from kmod_harness.lifecycle.template import Template
+from kmod_harness.machine.rundir import run_directory
+from kmod_harness.pytest_plugin.options import Settings
+from kmod_harness.pytest_plugin.state import State
+from kmod_harness.pytest_plugin.watched import WatchedGuest
+from kmod_harness.spec.spec import Spec
 
 
 def prepare_testbed(spec: Spec, settings: Settings, state: State) -> Testbed:

@@ -13,17 +13,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..build.kernels import Kernel
-from ..errors import CheckFailed, GuestHang, KernelPanic, KernelWarning, MachineFailure, MissingTool
-from ..guest import Guest, ProcessKilled
-from ..klog import KernelRecord, Splat, SplatKind, error_for
-from ..klog.ktap import TestStatus, ktap_results
-from ..kmod.elf import KernelModule
-from ..oops_trap import set_oops_trap
-from .blame import Use, user_of
+from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.errors import (
+    CheckFailed,
+    GuestHang,
+    KernelPanic,
+    KernelWarning,
+    MachineFailure,
+    MissingTool,
+)
+from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.process import ProcessKilled
+from kmod_harness.klog.kinds import SplatKind
+from kmod_harness.klog.ktap import TestStatus, ktap_results
+from kmod_harness.klog.outcome import error_for
+from kmod_harness.klog.records import KernelRecord
+from kmod_harness.klog.splats import Splat
+from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.lifecycle.oops_trap import set_oops_trap
+from kmod_harness.pytest_plugin.blame import Use, user_of
 
 if TYPE_CHECKING:
-    from ..kmod.symbolizer import Symbolizer
+    from kmod_harness.kmod.symbols.symbolizer import Symbolizer
 
 #: Kernel log lines of the terminal's section; of a splat in the exception's text; before a splat.
 _TAIL_LINES = 60
@@ -168,7 +179,7 @@ class WatchedGuest:
 
     def _ask_why(self) -> None:
         """Has the kernel and the CPUs tell what they do, once, before anything is ended."""
-        from ..machine.interrogation import interrogate
+        from kmod_harness.machine.interrogation import interrogate
 
         if not self.interrogation and not self.guest.machine.watch.has_ended:
             with contextlib.suppress(MachineFailure):
@@ -284,7 +295,7 @@ def _say_between(error: MachineFailure, before: Use) -> None:
 
 def symbolizer_of(kernel: Kernel, modules: Sequence[KernelModule]) -> Symbolizer | None:
     """Returns what tells source lines, None where drgn is missing."""
-    from ..kmod.symbolizer import Symbolizer
+    from kmod_harness.kmod.symbols.symbolizer import Symbolizer
 
     try:
         return Symbolizer(kernel.vmlinux, modules)
@@ -305,7 +316,7 @@ def _explain(
     splat: Splat, splats: Sequence[Splat], records: Sequence[KernelRecord], symbolizer: Symbolizer | None
 ) -> MachineFailure:
     """Returns the splat's exception, with source lines, what led to it and what came after it named."""
-    from ..report.symbolized import symbolized
+    from kmod_harness.report.symbolized import symbolized
 
     error = error_for(splat)
     lead = [record.raw for record in records[max(0, splat.first_line - _LEAD_LINES) : splat.first_line]]

@@ -25,12 +25,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..build.cache import file_digest
-from ..build.kernels import Kernel
-from ..errors import KmodHarnessError
-from ..kmod.elf import KernelModule
-from ..kmod.symbolizer import Symbolizer
-from .symbolized import symbolized
+from kmod_harness.build.cache import file_digest
+from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.errors import KmodHarnessError
+from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.symbols.symbolizer import Symbolizer
+from kmod_harness.report.symbolized import symbolized
 
 #: A longer transcript is cut at its beginning: bytes.
 _MOST_BYTES = 1 << 22

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..kmod.disassembly import Instruction, instructions
+from kmod_harness.kmod.elf.disassembly import Instruction, instructions
 
 _BYTE = re.compile(r"<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}")
 _BYTES = re.compile(r"(?:(?:<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}) ?){2,80}")

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..build.place import working_directory
-from ..klog import KernelRecord, Splat, find_splats, parse_console
-from ..klog.frames import Frame, frames_of, position_of
-from ..kmod.symbolizer import SourceLine, Symbolizer
-from .code_bytes import disassembled, parse_code
+from kmod_harness.host.place import working_directory
+from kmod_harness.klog.frames import Frame, frames_of, position_of
+from kmod_harness.klog.records import KernelRecord, parse_console
+from kmod_harness.klog.splats import Splat, find_splats
+from kmod_harness.kmod.symbols.symbolizer import SourceLine, Symbolizer
+from kmod_harness.report.code_bytes import disassembled, parse_code
 
 #: Source lines shown above and below the one at fault.
 _CONTEXT = 3

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .instruction import LONGEST, Undecodable, instruction_length
-from .mechanism import Mechanism
-from .report import ModuleReport, SectionReport
-from .where import disassembly, function_start, symbol_at
+from kmod_harness.verify.mechanism import Mechanism
+from kmod_harness.verify.patch.instruction import LONGEST, Undecodable, instruction_length
+from kmod_harness.verify.report import ModuleReport, SectionReport
+from kmod_harness.verify.where import disassembly, function_start, symbol_at
 
 
 @dataclass(frozen=True)

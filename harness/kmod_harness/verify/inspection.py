@@ -5,27 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ..build.kconfig import parse_config
-from ..build.kernels import Kernel
-from ..errors import KmodHarnessError
-from ..guest import Guest
-from ..kmod.addresses import MODULES_BASE_FIXED, MODULES_END
-from ..kmod.elf import KernelModule
-from ..kmod.layout import release_pair
-from ..kmod.symbols import Kallsyms, SystemMap
-from ..machine.kernel_memory import LINKED_TEXT, KernelNotFound
-from ..machine.memory import GuestMemory
-from .kernel_state import KernelState
-from .kernel_symbols import (
+from kmod_harness.build.kernel.kconfig import parse_config
+from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.errors import KmodHarnessError
+from kmod_harness.guest.guest import Guest
+from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.layout.addresses import MODULES_BASE_FIXED, MODULES_END
+from kmod_harness.kmod.layout.predict import release_pair
+from kmod_harness.kmod.symbols.tables import Kallsyms, SystemMap
+from kmod_harness.machine.memory.guest_memory import GuestMemory
+from kmod_harness.machine.memory.kernel_place import LINKED_TEXT, KernelNotFound
+from kmod_harness.verify.one_module import verify_one
+from kmod_harness.verify.outside.kernel_state import KernelState
+from kmod_harness.verify.outside.running_symbols import (
     KernelFilesMismatch,
     kernel_symbols,
     mismatch_of,
     read_system_map,
     require_same_kernel,
 )
-from .one_module import verify_one
-from .report import Report
-from .surroundings import (
+from kmod_harness.verify.outside.surroundings import (
     KernelOptions,
     ModuleNotInMemory,
     PageCache,
@@ -35,6 +34,7 @@ from .surroundings import (
     resolve_with,
     sections_shown,
 )
+from kmod_harness.verify.report import Report
 
 
 def verify_modules(

@@ -7,21 +7,21 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ..errors import KmodHarnessError, Misuse
-from ..kmod.elf import KernelModule
-from ..kmod.layout import Region
-from ..kmod.relocation import BoundRelocation
-from ..kmod.symbolizer import Symbolizer
-from .blocks import Blocks
-from .comparison import Difference, compare
-from .image import SectionImage
-from .linking import link_at
-from .locate import compare_addresses
-from .replay import replay
-from .report import Finding, FindingKind, ModuleReport, SectionReport
-from .surroundings import Place, Surroundings
-from .tables import allow_unknown
-from .where import disassembly, function_start, source_line, symbol_at
+from kmod_harness.errors import KmodHarnessError, Misuse
+from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.layout.predict import Region
+from kmod_harness.kmod.link.relocation import BoundRelocation
+from kmod_harness.kmod.symbols.symbolizer import Symbolizer
+from kmod_harness.verify.comparison import Difference, compare
+from kmod_harness.verify.outside.link_in_place import link_at
+from kmod_harness.verify.outside.locate import compare_addresses
+from kmod_harness.verify.outside.memory_blocks import Blocks
+from kmod_harness.verify.outside.surroundings import Place, Surroundings
+from kmod_harness.verify.patch.image import SectionImage
+from kmod_harness.verify.patch.replay import replay
+from kmod_harness.verify.patch.tables import allow_unknown
+from kmod_harness.verify.report import Finding, FindingKind, ModuleReport, SectionReport
+from kmod_harness.verify.where import disassembly, function_start, source_line, symbol_at
 
 #: Findings that are shown with source line and instructions; a wrong file gives thousands.
 _DETAILED = 50

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
-from ..errors import KmodHarnessError
-from ..kmod.elf import KernelModule, Section
-from .comparison import Difference
-from .mechanism import Mechanism
+from kmod_harness.errors import KmodHarnessError
+from kmod_harness.kmod.elf.module import KernelModule, Section
+from kmod_harness.verify.comparison import Difference
+from kmod_harness.verify.mechanism import Mechanism
 
 
 class FindingKind(StrEnum):

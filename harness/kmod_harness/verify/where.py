@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..kmod.disassembly import instructions
-from ..kmod.elf import KernelModule, Section
-from ..kmod.symbolizer import Symbolizer
+from kmod_harness.kmod.elf.disassembly import instructions
+from kmod_harness.kmod.elf.module import KernelModule, Section
+from kmod_harness.kmod.symbols.symbolizer import Symbolizer
 
 _NAMED_KINDS = ("FUNC", "OBJECT", "NOTYPE")
 

@@ -1,0 +1,1 @@
+"""What a guest boots from beside its kernel: the initramfs, the agent in it, and disks."""

@@ -1,0 +1,1 @@
+"""Kernels: found, downloaded, or compiled from source with every requested option checked."""

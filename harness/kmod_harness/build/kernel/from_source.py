@@ -1,0 +1,233 @@
+"""A kernel built from source: tinyconfig, fragments over it, every request checked, compiled out of tree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmod_harness.build.cache import Cache, digest_of
+from kmod_harness.build.compiler import COMPILER, compiler_version
+from kmod_harness.build.kernel import kconfig
+from kmod_harness.build.kernel.kbuild import Progress, jobs, require_tools, run_make
+from kmod_harness.build.kernel.source import KernelSource, kernel_source
+from kmod_harness.errors import BuildFailed, MissingTool, Misuse
+from kmod_harness.host.resources import data_directory
+
+_KIND = "kernel"
+#: Changes when this file builds differently from the same input.
+_RECIPE = "1"
+#: CC, AS and LD lines of the minimal kernel, for the progress shown.
+_EXPECTED_OBJECTS = 1300
+
+_TOOLS = {"make": "make", COMPILER: "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc"}
+_COMPRESSION_TOOLS = {
+    "KERNEL_ZSTD": ("zstd", "zstd"),
+    "KERNEL_LZ4": ("lz4", "lz4"),
+    "KERNEL_XZ": ("xz", "xz-utils"),
+    "KERNEL_LZO": ("lzop", "lzop"),
+}
+
+#: Equal input gives an equal kernel: time, user and host would otherwise be part of the image.
+_REPRODUCIBLE = {
+    "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER": "kmod-harness",
+    "KBUILD_BUILD_HOST": "kmod-harness",
+    "KBUILD_BUILD_VERSION": "1",
+}
+
+#: Build products nobody reads later: 500 MB. What external modules are built with lies in the other
+#: directories (scripts, tools, include, arch/x86/include), which stay whole.
+_DISPOSABLE_SUFFIXES = (".o", ".a", ".cmd", ".d", ".order", ".lds")
+_KEPT_DIRECTORIES = ("scripts", "tools", "include", "source")
+_KEPT_FILES = ("modules.order", "scripts/module.lds")
+
+
+@dataclass(frozen=True)
+class _Fragment:
+    path: Path
+    requests: tuple[kconfig.Request, ...]
+
+    @property
+    def settings(self) -> str:
+        """What it asks for, in order: another comment is no other kernel."""
+        return "\n".join(map(str, self.requests))
+
+
+def built_kernel(fragments: Sequence[Path], *, cache: Cache) -> Path | None:
+    """Returns the build directory of the kernel last built from these fragments, or None; runs nothing."""
+    key = cache.pointer(_pointer(_read_fragments(fragments)))
+    entry = cache.find(_KIND, key) if key else None
+    return entry / "build" if entry is not None else None
+
+
+def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: Cache) -> Path:
+    """Returns the build directory of a kernel, compiled if the cache doesn't hold it.
+
+    `fragments` are laid over tinyconfig in order; `source` is a directory or tarball, "" Debian's.
+    The entry's name stands for source, fragments and compiler. Raises BuildFailed when a
+    requested symbol falls out or the compile fails, Misuse for wrong input, MissingTool.
+    """
+    read = _read_fragments(fragments)
+    tree = kernel_source(source, cache)
+    requests = [request for fragment in read for request in fragment.requests]
+    renamings = kconfig.concerning(_renamings(), requests)
+    key = digest_of(
+        _RECIPE,
+        tree.identity,
+        compiler_version(),
+        *(fragment.settings for fragment in read),
+        *(f"{item.older} is {item.newer}" for item in renamings),
+    )
+    log = cache.log_path(_KIND, key)
+
+    def build(entry: Path) -> dict[str, object]:
+        started = time.monotonic()
+        print(f"building a kernel from {tree.identity} (log: {log})", file=sys.stderr)
+        log.write_bytes(b"")
+        build_dir = entry / "build"
+        build_dir.mkdir()
+        configure(tree, requests, build_dir, log, renamings)
+        compiled = _compile(tree, build_dir, log)
+        _discard_products(build_dir)
+        (entry / "compile.log").write_bytes(log.read_bytes())
+        release = (build_dir / "include/config/kernel.release").read_text().strip()
+        print(f"built {release} in {time.monotonic() - started:.0f} s", file=sys.stderr)
+        return {
+            "release": release,
+            "source": tree.identity,
+            "needs": [tree.entry] if tree.entry else [],
+            "fragments": {str(fragment.path): digest_of(fragment.settings) for fragment in read},
+            "compiler": compiler_version(),
+            "objects": compiled,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+
+    entry = cache.entry(_KIND, key, build)
+    cache.point(_pointer(read), key)
+    return entry / "build"
+
+
+def configure(
+    tree: KernelSource,
+    requests: Sequence[kconfig.Request],
+    build_dir: Path,
+    log: Path,
+    renamings: Sequence[kconfig.Renaming] = (),
+) -> dict[str, str]:
+    """Writes `build_dir/.config` (tinyconfig, requests over it) and returns its symbols.
+
+    What is asked by a name of another release is asked by this kernel's own. Raises BuildFailed
+    naming every request that Kconfig did not honour, and what came out.
+    """
+    require_tools(_TOOLS)
+    defined = _defined_symbols(tree.directory)
+    requests = kconfig.as_called_in(defined, requests, renamings)
+    options = _options(tree, build_dir)
+    run_make([*options, "tinyconfig"], log=log, what="the kernel's tinyconfig")
+    config = build_dir / ".config"
+    config.write_text(kconfig.merge(config.read_text(), requests))
+    run_make([*options, "olddefconfig"], log=log, what="resolving the kernel's configuration")
+    resolved = kconfig.parse_config(config.read_text())
+    lost = kconfig.dropped(requests, resolved)
+    if lost:
+        raise BuildFailed(
+            f"{len(lost)} of {len(requests)} requested symbols did not survive Kconfig",
+            evidence="\n".join(
+                f"{item}" + ("" if item.request.symbol in defined else " (this kernel has no such symbol)")
+                for item in lost
+            ),
+            advice="ask for what they depend on too (make menuconfig, `/` shows it), or leave them out",
+        )
+    return resolved
+
+
+def _compile(tree: KernelSource, build_dir: Path, log: Path) -> int:
+    resolved = kconfig.parse_config((build_dir / ".config").read_text())
+    require_tools(dict(tool for symbol, tool in _COMPRESSION_TOOLS.items() if resolved.get(symbol) == "y"))
+    _require_libelf()
+    return run_make(
+        [*_options(tree, build_dir), jobs(), "bzImage", "modules"],
+        log=log,
+        what="compiling the kernel",
+        environment=_REPRODUCIBLE,
+        progress=Progress(_EXPECTED_OBJECTS),
+    )
+
+
+def _options(tree: KernelSource, build_dir: Path) -> list[str]:
+    return ["-C", str(tree.directory), "ARCH=x86_64", f"O={build_dir}"]
+
+
+def _require_libelf() -> None:
+    """objtool, which writes the ORC unwind tables, needs libelf: said now, not after a minute."""
+    probe = subprocess.run(
+        [COMPILER, "-fsyntax-only", "-include", "gelf.h", "-x", "c", "/dev/null"],
+        capture_output=True,
+        check=False,
+    )
+    if probe.returncode != 0:
+        raise MissingTool(
+            "the headers of libelf, which building a kernel needs, are missing",
+            advice="as root: apt-get install --no-install-recommends libelf-dev",
+        )
+
+
+def _read_fragments(paths: Sequence[Path]) -> tuple[_Fragment, ...]:
+    fragments = []
+    for path in paths:
+        try:
+            text = path.read_text()
+            fragments.append(_Fragment(path, kconfig.parse_fragment(text, str(path))))
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misuse(f"cannot read the Kconfig fragment {path}", evidence=str(error)) from None
+        except kconfig.KconfigError as error:
+            raise Misuse(str(error)) from None
+    return tuple(fragments)
+
+
+def _renamings() -> tuple[kconfig.Renaming, ...]:
+    table = data_directory("kernel-config") / "renamed-symbols.txt"
+    return kconfig.parse_renamings(table.read_text())
+
+
+def _pointer(fragments: Sequence[_Fragment]) -> str:
+    return f"kernel-{digest_of(*(fragment.settings for fragment in fragments))}"
+
+
+def _defined_symbols(tree: Path) -> set[str]:
+    found: set[str] = set()
+    for directory, _, names in os.walk(tree):
+        for name in names:
+            if name.startswith("Kconfig"):
+                text = Path(directory, name).read_text(errors="replace")
+                found |= kconfig.defined_symbols(text)
+    return found
+
+
+def _discard_products(build_dir: Path) -> None:
+    for path in _products(build_dir):
+        path.unlink()
+
+
+def _products(build_dir: Path) -> Iterator[Path]:
+    for top in build_dir.iterdir():
+        if top.is_dir() and not top.is_symlink() and top.name not in _KEPT_DIRECTORIES:
+            for directory, _, names in os.walk(top):
+                for name in names:
+                    yield from _product(build_dir, Path(directory, name))
+        elif top.is_file() and not top.is_symlink():
+            yield from _product(build_dir, top)
+
+
+def _product(build_dir: Path, path: Path) -> Iterator[Path]:
+    relative = str(path.relative_to(build_dir))
+    compressed_stage = relative.startswith("arch/x86/boot/") and path.name.startswith(("vmlinux", "piggy"))
+    if relative in _KEPT_FILES or relative.startswith("arch/x86/include/"):
+        return
+    if path.suffix in _DISPOSABLE_SUFFIXES or compressed_stage or path.name.startswith(".tmp_"):
+        yield path

@@ -1,1 +1,0 @@
-"""The claims themselves, each a statement with its pure functions."""

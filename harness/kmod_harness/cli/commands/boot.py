@@ -1,0 +1,57 @@
+"""`kmod-harness boot`: a guest to work in; the terminal is the shell on its ttyS1."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from kmod_harness.cli.machine_options import add_machine_options
+from kmod_harness.cli.parameters import add_parameter_option, assign_parameters
+
+_EPILOG = """\
+On a terminal: the guest's shell, byte for byte. `exit`, `poweroff` or Ctrl-] pressed twice ends the guest.
+Without one: each line of stdin is run in the shell, its output printed; the end of stdin ends the guest.
+exit status: 0, or 1 when the last line of a stdin that is no terminal failed; 4, 6, 7 as for `run`
+"""
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "boot",
+        help="boot a guest and connect the terminal to its shell",
+        usage="kmod-harness boot [MODULE.ko ...] [options]",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules to load first")
+    add_parameter_option(parser)
+    add_machine_options(parser)
+    parser.set_defaults(execute=execute, parser=parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Boots, loads the modules, connects; returns when the guest or its user ends it."""
+    import sys
+
+    from kmod_harness.cli.interactive import connect_terminal, feed_lines
+    from kmod_harness.cli.machine_options import spec_from
+    from kmod_harness.cli.run.report import say
+    from kmod_harness.kmod.elf.module import read_module
+    from kmod_harness.kmod.preflight import load_order
+    from kmod_harness.lifecycle.prepare import boot, prepare
+
+    given = [read_module(path) for path in args.modules]
+    parameters = assign_parameters(args.param, given)
+    modules = load_order(given)
+    release = next((module.release for module in modules if module.release), "")
+    prepared = prepare(spec_from(args), module_release=release)
+    say(f"booting {prepared.kernel.release}, {prepared.accelerator.name}: {prepared.accelerator.reason}")
+    with boot(prepared, boot_timeout=args.boot_timeout) as guest:
+        for file in modules:
+            module = guest.load(file.path, parameters.get(file.name, {}))
+            say(f"loaded {module.name} at {module.address:#x}, {module.size} bytes")
+        if not sys.stdin.isatty():
+            return feed_lines(guest, sys.stdin.buffer, sys.stdout)
+        say(f"ready after {guest.boot_seconds:.1f} s; the kernel log: {guest.machine.ends.console_log}")
+        say("`exit` or Ctrl-] twice ends the guest")
+        connect_terminal(guest, sys.stdin.fileno(), sys.stdout.fileno())
+    return 0

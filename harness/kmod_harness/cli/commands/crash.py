@@ -1,0 +1,68 @@
+"""`kmod-harness crash`: what the memory dump of a failure tells."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kmod_harness.report.crash_dump import Dump
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "crash",
+        help="read a bundle's memory dump: tasks, the stack at fault, the module's variables",
+        description="Opens the memory dump of a bundle with drgn; --shell gives drgn's prompt on it.",
+    )
+    parser.add_argument("bundle", metavar="BUNDLE", help="the directory a failure left")
+    parser.add_argument(
+        "--shell", action="store_true", help="drgn's prompt, with the modules' symbols loaded"
+    )
+    parser.set_defaults(execute=execute, parser=parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Prints the report, or runs the prompt; raises Misuse for what is no bundle with a dump."""
+    from kmod_harness.kmod.elf.module import read_module
+    from kmod_harness.report.crash_dump import opened, told
+
+    if not sys.stdin.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        # drgn takes Python 3.13's own prompt, which fails without a cursor to move; it decides when imported
+        os.environ["PYTHON_BASIC_REPL"] = "1"
+    bundle = Path(args.bundle)
+    with _dump(bundle) as dump, opened(dump) as program:
+        if args.shell:
+            from drgn.cli import run_interactive
+
+            run_interactive(program)
+            return 0
+        names = [read_module(path).name for path in dump.modules]
+        splats = json.loads((bundle / "verdict.json").read_text()).get("splats") or [{}]
+        for line in told(program, names, splats[0].get("pid")):
+            print(line)
+    return 0
+
+
+@contextlib.contextmanager
+def _dump(bundle: Path) -> Iterator[Dump]:
+    """Gives the bundle's dump, made of the guest's state where it has that alone."""
+    from kmod_harness.lifecycle.failing_state import STATE, loaded, snapshot_in
+    from kmod_harness.machine.rundir import run_directory
+    from kmod_harness.report.crash_dump import MEMORY, dump_in
+    from kmod_harness.report.kept_memory import keep_memory
+
+    if (bundle / MEMORY).exists() or not (bundle / STATE).exists():
+        yield dump_in(bundle)
+        return
+    snapshot = snapshot_in(bundle)
+    with run_directory() as directory:
+        with loaded(snapshot) as machine:
+            keep_memory(machine, snapshot.kernel, directory)
+        yield dump_in(bundle, directory)

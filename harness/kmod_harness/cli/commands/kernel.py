@@ -1,0 +1,97 @@
+"""`kmod-harness kernel`: build, list, and the build directory for `make -C`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "kernel",
+        help="build and list kernels, print a kernel's build directory",
+        epilog="build a module of yours:\n  make -C $(kmod-harness kernel dir minimal) M=$PWD modules",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", dest="action", required=True, parser_class=type(parser))
+    build = actions.add_parser(
+        "build", help="build a kernel, or download it; nothing when it is here already"
+    )
+    _add_name(build)
+    build.add_argument(
+        "--source", default="", metavar="DIR|TARBALL", help="kernel source (default: Debian's)"
+    )
+    _add_kconfig(build)
+    build.set_defaults(execute=execute_build, parser=build)
+    listed = actions.add_parser("list", help="list the kernels that can be booted now")
+    listed.set_defaults(execute=execute_list, parser=listed)
+    directory = actions.add_parser("dir", help="print the build directory, for make -C")
+    _add_name(directory)
+    _add_kconfig(directory)
+    directory.set_defaults(execute=execute_dir, parser=directory)
+
+
+def execute_build(args: argparse.Namespace) -> int:
+    """Builds or downloads the kernel; prints its release and image."""
+    from kmod_harness.build.kernel.known import resolve_kernel
+    from kmod_harness.spec.spec import Spec
+
+    spec = Spec(kernel=args.name, kconfig=tuple(args.kconfig))
+    kernel = resolve_kernel(spec, build=True, source=args.source)
+    print(f"{kernel.name} {kernel.release} {kernel.bzimage}")
+    return 0
+
+
+def execute_list(args: argparse.Namespace) -> int:
+    """Prints one kernel a line: name, release, image, build directory."""
+    from kmod_harness.build.kernel.known import known_kernels
+    from kmod_harness.errors import Misuse
+
+    kernels = known_kernels()
+    if not kernels:
+        raise Misuse(
+            "no kernel is here yet",
+            advice="kmod-harness kernel build minimal, or kernel build debian (seconds)",
+        )
+    rows = [(k.name, k.release, str(k.bzimage), str(k.build_dir or "-")) for k in kernels]
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    for name, release, image, build_dir in rows:
+        print(f"{name:{widths[0]}}  {release:{widths[1]}}  {image}  {build_dir}")
+    return 0
+
+
+def execute_dir(args: argparse.Namespace) -> int:
+    """Prints the build directory and nothing else. Raises Misuse for a kernel without one."""
+    from kmod_harness.build.kernel.known import resolve_kernel
+    from kmod_harness.errors import Misuse
+    from kmod_harness.spec.spec import Spec
+
+    kernel = resolve_kernel(Spec(kernel=args.name, kconfig=tuple(args.kconfig)))
+    if kernel.build_dir is None:
+        raise Misuse(
+            f"the kernel {kernel.name} has no build directory, so modules cannot be built for it",
+            evidence=str(kernel.bzimage),
+            advice="give a kernel build directory, or use minimal or debian",
+        )
+    print(kernel.build_dir)
+    return 0
+
+
+def _add_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name",
+        nargs="?",
+        default="minimal",
+        metavar="NAME",
+        help="minimal (default), debian, host, or a path",
+    )
+
+
+def _add_kconfig(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kconfig",
+        action="append",
+        default=[],
+        metavar="NAME|FILE",
+        help="Kconfig fragment over the minimal configuration; may be repeated. "
+        "NAME: debug, kasan, lockdep, kmemleak, ubsan, kcsan, ext4, no-kaslr",
+    )

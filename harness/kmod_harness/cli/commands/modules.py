@@ -1,0 +1,66 @@
+"""`kmod-harness modules`: kernel modules built by plain kbuild against a kernel that is here."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmod_harness.cli.machine_options import add_kernel_option
+
+if TYPE_CHECKING:
+    from kmod_harness.build.kernel.known import Kernel
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("modules", help="build modules against a kernel, print the .ko files")
+    parser.add_argument(
+        "directory",
+        nargs="?",
+        default="",
+        metavar="DIR",
+        help="a module's sources, with Makefile or Kbuild (default: the sample modules)",
+    )
+    parser.add_argument(
+        "--out",
+        default="",
+        metavar="DIR",
+        help="build a copy there, warnings as errors (default: DIR itself, or build/modules for the samples)",
+    )
+    add_kernel_option(parser)
+    parser.set_defaults(execute=execute, parser=parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Builds, then prints the paths of the .ko files, one a line."""
+    from kmod_harness.build.cache import default_cache
+    from kmod_harness.build.kernel.known import resolve_kernel
+    from kmod_harness.build.modules import build_modules, build_modules_in_place, sources_in
+    from kmod_harness.host.resources import data_directory
+    from kmod_harness.spec.spec import Spec
+
+    if args.directory:
+        # before a kernel that may not be built yet
+        sources_in(Path(args.directory))
+    kernel = resolve_kernel(Spec(kernel=args.kernel, kconfig=tuple(args.kconfig)))
+    if args.directory and not args.out:
+        source = Path(args.directory)
+        log = default_cache().root / "logs" / "modules.log"
+        built = build_modules_in_place(source, kernel, log)
+    else:
+        source = Path(args.directory) if args.directory else data_directory("modules")
+        built = build_modules(source, kernel, Path(args.out) if args.out else sample_directory(kernel))
+    for path in built:
+        print(path)
+    return 0
+
+
+def sample_directory(kernel: Kernel) -> Path:
+    """Returns where the sample modules for a kernel are built: in the checkout, else here."""
+    from kmod_harness.host.resources import checkout
+
+    base = (checkout() or Path.cwd()) / "build"
+    if kernel.name == "minimal":
+        return base / "modules"
+    suffix = kernel.name if kernel.name in ("debian", "host") else kernel.release
+    return base / f"modules-{suffix}"

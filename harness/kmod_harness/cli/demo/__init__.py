@@ -1,0 +1,1 @@
+"""`kmod-harness demo`: everything from nothing, shown step by step."""

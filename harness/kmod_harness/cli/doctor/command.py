@@ -1,0 +1,147 @@
+"""`kmod-harness doctor`: what is there, what is missing, which package brings it, and what can work now."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kmod_harness.cli.doctor.parts import Finding
+    from kmod_harness.cli.doctor.works import Work
+    from kmod_harness.host.packages import Requirement
+
+_WIDTH = 80
+#: Columns of what a finding is about; a longer one, a file's path say, has a line of its own.
+_SUBJECT = 26
+_EPILOG = """\
+WORK: run, verify, explain, debug, disks (--disk), modules, kernel (kernel build
+minimal), debian (--kernel debian), buildroot; in a checkout test, lint, fresh.
+Without one all of them are looked at, and what is there is not listed.
+
+exit status: 0 when each WORK (without one: run) could work now, else 2"""
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("doctor", help="show what is there and what is missing", epilog=_EPILOG)
+    parser.add_argument("works", nargs="*", metavar="WORK", help="what you want to do (default: anything)")
+    parser.set_defaults(execute=execute, parser=parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Prints the findings; returns 0 when what was asked for could work now, else 2. Raises Misuse."""
+    from kmod_harness.cli.doctor.parts import cache, does_without_pahole, look, qemu
+    from kmod_harness.cli.doctor.works import CHECKOUT_WORKS, WORKS, needed, with_what_they_stand_on
+    from kmod_harness.errors import ExitStatus, Misuse
+    from kmod_harness.host.packages import found, requirements
+    from kmod_harness.host.resources import checkout
+
+    known = WORKS + (CHECKOUT_WORKS if checkout() else ())
+    names = [work.name for work in known]
+    unknown = [name for name in args.works if name not in names]
+    if unknown:
+        raise Misuse(f"doctor knows no work {unknown[0]!r}", advice=f"one of: {', '.join(names)}")
+    works = with_what_they_stand_on(args.works or names, known)
+
+    parts = {part: look(part) for work in works for part in work.parts}
+    missing_parts = [part for part, findings in parts.items() if not all(one.there for one in findings)]
+    listed = requirements()
+    spared = {"pahole"} if does_without_pahole() else set()
+    wanted = {
+        work.name: [one for one in needed(work, listed, missing_parts) if one.check not in spared]
+        for work in works
+    }
+    places = {one.check: found(one.check) for ones in wanted.values() for one in ones}
+    missing = _each_once(one for ones in wanted.values() for one in ones if not places[one.check])
+    obstacles = _obstacles(works, missing_parts, wanted, places)
+
+    findings = [*qemu(), *(one for found_parts in parts.values() for one in found_parts), cache()]
+    if args.works:
+        findings += _there(wanted, places)
+    findings += (_not_there(one, wanted) for one in missing)
+    show(findings, works, obstacles, missing)
+    return int(ExitStatus.USAGE if any(obstacles[name] for name in args.works or ["run"]) else 0)
+
+
+def show(
+    findings: Sequence[Finding],
+    works: Sequence[Work],
+    obstacles: Mapping[str, Sequence[str]],
+    missing: Sequence[Requirement],
+) -> None:
+    """Prints a row for each finding, a verdict for each work, and the commands that bring what is missing."""
+    import shutil
+
+    from kmod_harness.cli.doctor.works import install_advice
+    from kmod_harness.host.resources import checkout
+
+    width = max((len(one.subject) for one in findings if len(one.subject) <= _SUBJECT), default=0)
+    for one in findings:
+        print(_row("ok" if one.there else "missing", one.subject, width, one.text))
+    print()
+    for work in works:
+        lacks = obstacles[work.name]
+        print(_wrapped(f"{work.name:<11}", f"not yet: {', '.join(lacks)}" if lacks else "can work"))
+    apt = shutil.which("apt-get") is not None
+    for words, commands in install_advice(missing, apt=apt, checkout=checkout() is not None):
+        print(f"-> {words}")
+        for command in commands:
+            print(_wrapped("   ", command, end=" \\"))
+
+
+def _obstacles(
+    works: Sequence[Work],
+    missing_parts: Sequence[str],
+    wanted: Mapping[str, Sequence[Requirement]],
+    places: Mapping[str, str],
+) -> dict[str, list[str]]:
+    """Returns for each work what it lacks, what it stands on included."""
+    lacks: dict[str, list[str]] = {}
+    for work in works:  # one stands on those before it
+        parts = (part for part in work.parts if part in missing_parts)
+        programs = (one.subject for one in wanted[work.name] if not places[one.check])
+        below = (subject for name in work.stands_on for subject in lacks[name])
+        lacks[work.name] = list(dict.fromkeys((*below, *parts, *programs)))
+    return lacks
+
+
+def _there(wanted: Mapping[str, Sequence[Requirement]], places: Mapping[str, str]) -> Iterator[Finding]:
+    from kmod_harness.cli.doctor.parts import Finding
+
+    for one in _each_once(one for ones in wanted.values() for one in ones if places[one.check]):
+        yield Finding(one.subject, places[one.check])
+
+
+def _not_there(missing: Requirement, wanted: Mapping[str, Sequence[Requirement]]) -> Finding:
+    from kmod_harness.cli.doctor.parts import Finding
+
+    works = [name for name, ones in wanted.items() if any(one.check == missing.check for one in ones)]
+    return Finding(missing.subject, f"package {missing.package}; for {', '.join(works)}", there=False)
+
+
+def _each_once(ones: Iterable[Requirement]) -> list[Requirement]:
+    by_check: dict[str, Requirement] = {}
+    for one in ones:
+        by_check.setdefault(one.check, one)
+    return list(by_check.values())
+
+
+def _row(state: str, subject: str, width: int, text: str) -> str:
+    if len(subject) > width:
+        return f"{state:<9}{subject}\n" + _wrapped(" " * (9 + width + 2), text)
+    return _wrapped(f"{state:<9}{subject:<{width}}  ", text)
+
+
+def _wrapped(head: str, text: str, end: str = "") -> str:
+    """Returns it in lines of 80; `end`: what each but the last ends with."""
+    import textwrap
+
+    lines = textwrap.wrap(
+        text,
+        _WIDTH - len(end),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"{end}\n".join(lines)

@@ -1,0 +1,141 @@
+"""What a machine has of its own (QEMU, kernels, the cache), and what has to be made here once: findings."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmod_harness.errors import KmodHarnessError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row: what was looked for, and where it is or why it is not."""
+
+    subject: str
+    text: str
+    there: bool = True
+
+
+def look(part: str) -> tuple[Finding, ...]:
+    """Returns what there is of a part that a work names; what cannot be had is not there."""
+    try:
+        return tuple(_PARTS[part]())
+    except (KmodHarnessError, OSError) as error:
+        message = getattr(error, "message", str(error))
+        advice = getattr(error, "advice", "")
+        return (Finding(part, f"{message}; {advice}" if advice else message, there=False),)
+
+
+def qemu() -> Iterator[Finding]:
+    """Yields QEMU's version and what would run the guests' instructions; nothing without a QEMU that runs."""
+    from kmod_harness.build.cache import default_cache
+    from kmod_harness.machine.accelerator import choose_accelerator
+    from kmod_harness.machine.machine import find_qemu
+
+    try:
+        path = find_qemu()
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+        yield Finding("QEMU", said.splitlines()[0] if said else f"{path} does not tell its version")
+        accelerator = choose_accelerator(path, "auto", default_cache().root)
+        yield Finding("accelerator", f"{accelerator.name}: {accelerator.reason}")
+    except (KmodHarnessError, OSError):
+        return
+
+
+def cache() -> Finding:
+    """Returns how full the cache is."""
+    from kmod_harness.build.cache import default_cache
+    from kmod_harness.cli.commands.cache import format_bytes
+
+    kept = default_cache()
+    total = sum(entry.size() for entry in kept.entries())
+    return Finding("cache", f"{format_bytes(total)} of {format_bytes(kept.max_bytes)} in {_short(kept.root)}")
+
+
+def does_without_pahole() -> bool:
+    """True for Debian's kernel without a vmlinux in its headers (Debian 12): no BTF is made of it then."""
+    from kmod_harness.build.cache import default_cache
+    from kmod_harness.build.kernel.debian_kernel import downloaded_debian_kernel
+
+    kernel = downloaded_debian_kernel(default_cache())
+    return kernel is not None and not (kernel.build_dir / "vmlinux").exists()
+
+
+def _kernels() -> Iterator[Finding]:
+    from kmod_harness.build.kernel.known import known_kernels
+
+    kernels = known_kernels()
+    for kernel in kernels:
+        name = kernel.name if "/" not in kernel.name else "another"
+        headers = "" if kernel.build_dir else " (no headers: builds no modules)"
+        yield Finding("kernel", f"{name}: {kernel.release}{headers}")
+    if not kernels:
+        advice = "kmod-harness kernel build minimal (minutes), or kernel build debian (seconds)"
+        yield Finding("kernel", f"none yet: {advice}", there=False)
+
+
+def _headers() -> Iterator[Finding]:
+    from kmod_harness.build.kernel.known import known_kernels
+
+    if not any(kernel.build_dir for kernel in known_kernels()):
+        yield Finding("headers", "no kernel here has a build directory", there=False)
+
+
+def _agent() -> Iterator[Finding]:
+    from kmod_harness.build.cache import default_cache
+    from kmod_harness.build.image.agent import compile_agent
+
+    compile_agent(default_cache())
+    yield Finding("guest agent", "compiled, in the cache")
+
+
+def _rootfs() -> Iterator[Finding]:
+    from kmod_harness.build.cache import default_cache
+    from kmod_harness.build.image.embedded import embedded_rootfs
+
+    embedded_rootfs(default_cache())
+    yield Finding("root file system", "embedded, in the cache")
+
+
+def _source() -> Iterator[Finding]:
+    from kmod_harness.build.cache import default_cache
+    from kmod_harness.build.debian_packages import candidate_version
+    from kmod_harness.build.kernel.source import debian_source_package
+
+    if default_cache().entries("source"):
+        yield Finding("source", "of a kernel, in the cache")
+        return
+    package = debian_source_package(default_cache())
+    yield Finding("source", f"{package} {candidate_version(package)}, to be downloaded")
+
+
+def _debian_kernel() -> Iterator[Finding]:
+    from kmod_harness.build.cache import default_cache
+    from kmod_harness.build.debian_packages import candidate_version
+    from kmod_harness.build.kernel.debian_kernel import METAPACKAGE, downloaded_debian_kernel
+
+    kernel = downloaded_debian_kernel(default_cache())
+    if kernel is None:
+        yield Finding("Debian's kernel", f"{candidate_version(METAPACKAGE)}, to be downloaded")
+    else:
+        yield Finding("Debian's kernel", f"{kernel.release}, in the cache")
+
+
+def _short(path: Path) -> str:
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):  # elsewhere; nobody's home is known
+        return str(path)
+
+
+_PARTS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "kernel": _kernels,
+    "headers": _headers,
+    "guest agent": _agent,
+    "root file system": _rootfs,
+    "source": _source,
+    "Debian's kernel": _debian_kernel,
+}

@@ -1,0 +1,1 @@
+"""`kmod-harness explain`: the page."""

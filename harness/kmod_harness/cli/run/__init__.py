@@ -1,0 +1,1 @@
+"""`kmod-harness run`: one run, one verdict."""

@@ -1,0 +1,240 @@
+"""`kmod-harness run`: boot, load modules, run a command in the guest, unload, judge."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmod_harness.cli.machine_options import add_machine_options, positive_seconds
+from kmod_harness.cli.parameters import add_parameter_option
+from kmod_harness.errors import BISECT_SKIP, ExitStatus, KmodHarnessError
+
+if TYPE_CHECKING:
+    from kmod_harness.cli.run.exit_status import Verdict
+    from kmod_harness.cli.run.record import RunRecord
+    from kmod_harness.cli.run.request import RunRequest
+    from kmod_harness.klog.kinds import SplatKind
+
+_EPILOG = """\
+COMMAND's first word: one with a slash, such as ./test.sh, is a file of this machine, pushed to
+/kmod-harness/pushed and run there; a name is a program of the guest, and so is an absolute path that the
+image holds. The program is looked at before the boot: a missing interpreter or library is named.
+
+A report of the kernel about itself counts wherever it stands in the log, from the boot's first line on.
+
+exit status:
+  0 passed   1 failed   2 usage or set-up   3 kernel splat (oops, BUG, WARNING, ...)   4 panic
+  5 hang     6 boot failed   7 QEMU died   8 nothing was tested (the command exited with 4: skipped)
+  --bisect turns 2, 6, 7 and 8 into 125 for `git bisect run`
+  130 and 143 when ended by Ctrl-C or SIGTERM
+  A fault of kmod-harness itself is an "internal error": 2 too, with a file that says where it came from
+
+examples:
+  kmod-harness run my.ko --param debug=1 -- ./my-test.sh
+  kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
+  kmod-harness run faulty.ko --param fault=oops --expect-splat oops
+"""
+_UNTESTABLE = (ExitStatus.USAGE, ExitStatus.BOOT_FAILED, ExitStatus.QEMU_DIED, ExitStatus.NOTHING_TESTED)
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="boot, load modules, run a command, unload, judge",
+        usage="kmod-harness run [MODULE.ko ...] [options] [-- COMMAND ...]",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules, loaded in order of depends")
+    add_parameter_option(parser)
+    parser.add_argument(
+        "--push",
+        action="append",
+        default=[],
+        metavar="HOST[:GUEST]",
+        help="copy a file or directory into the guest (default: to /kmod-harness/pushed, where COMMAND runs)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="for each load, the command, and each unload (default: 60)",
+    )
+    parser.add_argument(
+        "--expect-splat",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="a report that must come and is no failure: OOPS, BUG, WARNING, PANIC, ...; a command it kills "
+        "is not held to have failed",
+    )
+    parser.add_argument(
+        "--settle",
+        type=positive_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait so long after the unload for what fires late: a timer that exit forgot",
+    )
+    parser.add_argument("--force", action="store_true", help="load without the checks before the boot")
+    parser.add_argument(
+        "--cold",
+        action="store_true",
+        help="boot from the first instruction on, not from a saved guest: another KASLR slide",
+    )
+    parser.add_argument(
+        "--bundle",
+        metavar="DIR",
+        help="where a failure's evidence goes (default: the newest 10 stay in ~/.local/state)",
+    )
+    parser.add_argument("--no-bundle", action="store_true", help="leave no evidence behind")
+    parser.add_argument(
+        "--dump",
+        action="store_true",
+        help="keep the guest's memory and state of any failure, not of panics, hangs and oopses alone",
+    )
+    parser.add_argument("--json", action="store_true", help="stdout is one JSON object and nothing else")
+    parser.add_argument("--bisect", action="store_true", help="exit statuses for `git bisect run`")
+    add_machine_options(parser)
+    parser.set_defaults(execute=execute, takes_command=True, parser=parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Runs, reports, and returns the exit status."""
+    from kmod_harness.cli.run import session
+    from kmod_harness.cli.run.record import RunRecord
+    from kmod_harness.cli.run.report import report, say
+    from kmod_harness.cli.run.request import read_request
+
+    record = RunRecord()
+    expected: frozenset[SplatKind] = frozenset()
+    try:
+        request = read_request(args)
+        expected = request.expected
+        for note in request.notes:
+            say(f"note: {note}")
+        session.run(request, record, say, getattr(args, "ahead", None))
+    except Exception as error:
+        from kmod_harness.host.exceptions import told
+
+        record.errors.append(told(error))
+    except BaseException as end:
+        if args.json:
+            _print_json(_ended_object(record, end, sorted(expected)))
+        raise
+    from kmod_harness.cli.run.exit_status import Facts, judge
+
+    verdict = judge(
+        Facts(
+            errors=record.errors,
+            splats=record.splats,
+            cases=record.cases,
+            expected=expected,
+            has_command=bool(record.command),
+            status=record.completed.status if record.completed else None,
+        )
+    )
+    if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):
+        record.bundle = _leave_bundle(args, request, record, verdict, sorted(expected))
+    if record.kept.remains is not None:
+        from kmod_harness.lifecycle.failing_state import discard
+
+        # of a panic that was expected, or of a bundle that could not be written
+        discard(record.kept.remains)
+    return _finish(record, verdict, args.json, args.bisect, sorted(expected), report)
+
+
+def _leave_bundle(
+    args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: Verdict, expected: list[str]
+) -> Path | None:
+    """Returns where the evidence of a failure is; the verdict stands where none can be left."""
+    from kmod_harness.cli.run.evidence import leave_bundle
+    from kmod_harness.cli.run.record import as_json
+    from kmod_harness.cli.run.report import say
+    from kmod_harness.host.exceptions import told
+
+    status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
+    found = as_json(record, verdict, status, expected)
+    try:
+        return leave_bundle(request, record, verdict, found, args.words)
+    except Exception as error:
+        say(f"note: no bundle could be written: {told(error)}")
+        return None
+
+
+def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -> int:
+    """Reports a wrong command line as `run` reports everything; returns the exit status."""
+    from kmod_harness.cli.run.exit_status import Facts, judge
+    from kmod_harness.cli.run.record import RunRecord
+
+    record = RunRecord(errors=[error])
+    return _finish(record, judge(Facts(errors=record.errors)), json_wanted, bisect, [], None)
+
+
+def exit_status_for(status: int, *, bisect: bool) -> int:
+    """Returns the exit status, for `git bisect run` when asked to."""
+    return BISECT_SKIP if bisect and status in _UNTESTABLE else int(status)
+
+
+def _finish(
+    record: RunRecord, verdict: Verdict, json_wanted: bool, bisect: bool, expected: list[str], report: Any
+) -> int:
+    from kmod_harness.cli.run.record import as_json
+    from kmod_harness.cli.streams import drop_output
+
+    status = exit_status_for(verdict.outcome.exit_status, bisect=bisect)
+    troubles: list[Exception] = []
+    delivered = False
+    try:
+        if json_wanted:
+            _print_json(as_json(record, verdict, status, expected))
+            delivered = True
+        elif record.completed is not None:
+            _pass_on(record.completed.stdout, record.completed.stderr)
+    except BrokenPipeError:
+        # whoever read stdout has gone: the verdict stands
+        drop_output()
+    except Exception as error:
+        troubles.append(error)
+    try:
+        if report is not None:
+            report(record, verdict, expected=expected)
+    except Exception as error:
+        troubles.append(error)
+    if not troubles:
+        return status
+    from kmod_harness.host.exceptions import told
+
+    for trouble in troubles:
+        print(f"kmod-harness: {told(trouble)}", file=sys.stderr)
+    # what failed has failed, and an object that was printed holds; what passed could not be told
+    return status if delivered else status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
+
+
+def _pass_on(stdout: bytes, stderr: bytes) -> None:
+    sys.stderr.flush()
+    sys.stderr.buffer.write(stderr)
+    sys.stderr.buffer.flush()
+    sys.stdout.buffer.write(stdout)
+    sys.stdout.buffer.flush()
+
+
+def _ended_object(record: RunRecord, end: BaseException, expected: list[str]) -> Mapping[str, Any]:
+    """What is known of a run that a signal ended."""
+    from kmod_harness.cli.main import INTERRUPTED
+    from kmod_harness.cli.run.exit_status import Verdict
+    from kmod_harness.cli.run.record import as_json
+    from kmod_harness.klog.outcome import Outcome
+
+    status = int(getattr(end, "exit_status", INTERRUPTED))
+    record.errors.append(end)
+    found = as_json(record, Verdict(Outcome.SETUP_ERROR, f"{type(end).__name__}: {end}"), status, expected)
+    return {**found, "outcome": "interrupted"}
+
+
+def _print_json(found: Mapping[str, Any]) -> None:
+    json.dump(found, sys.stdout)
+    print(flush=True)

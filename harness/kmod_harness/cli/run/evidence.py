@@ -1,0 +1,119 @@
+"""What a run that went wrong leaves behind: the guest is asked why, its memory kept, a bundle written."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmod_harness.cli.run.record import RunRecord
+from kmod_harness.errors import GuestHang, KernelPanic, KmodHarnessError
+from kmod_harness.host.place import bundle_root, working_directory
+
+if TYPE_CHECKING:
+    from kmod_harness.cli.run.exit_status import Verdict
+    from kmod_harness.cli.run.request import RunRequest
+    from kmod_harness.machine.machine import Machine
+
+#: Bundles that nobody gave a place to are kept, so many of them.
+_KEPT_BUNDLES = 10
+
+
+def question(machine: Machine, request: RunRequest, record: RunRecord) -> None:
+    """Asks a guest that hangs what it does, keeps its memory and state, before it is ended: `record.kept`.
+
+    They are kept of a panic and of a hang, of any other failure when the request says so; of an oops
+    its state was kept when it came.
+    """
+    hangs = any(isinstance(error, GuestHang) for error in record.errors)
+    panicked = any(isinstance(error, KernelPanic) for error in record.errors)
+    if hangs:
+        from kmod_harness.machine.interrogation import interrogate
+
+        with contextlib.suppress(KmodHarnessError):
+            record.kept.transcripts["interrogation"] = str(interrogate(machine))
+    of_oops = record.kept.remains
+    wanted = hangs or panicked or (request.dump and of_oops is None)
+    if wanted and request.keeps_bundle:
+        from kmod_harness.lifecycle.failing_state import discard, keep_guest
+
+        assert record.prepared is not None
+        record.kept.remains = keep_guest(machine, record.prepared.kernel)
+        discard(of_oops)
+
+
+def leave_bundle(
+    request: RunRequest, record: RunRecord, verdict: Verdict, found: dict[str, Any], words: Sequence[str]
+) -> Path | None:
+    """Writes the bundle of a run that did not pass; returns where, None when none is wanted.
+
+    Raises Misuse, OSError: there is no place for it, or it cannot be written.
+    """
+    from kmod_harness.report.bundle import Failure, Reproduction, bundle_name, write_bundle
+
+    if record.prepared is None or not request.keeps_bundle:
+        return None
+    name = bundle_name(
+        f"{'-'.join(row.file.name for row in record.modules) or 'run'}-{verdict.outcome.value}"
+    )
+    place = request.bundle or _next_place(bundle_root(), name)
+    copies = {str(path): path for path in (Path(word) for word in request.module_words)}
+    if request.command and Path(request.command[0]).is_file() and "/" in request.command[0]:
+        copies[request.command[0]] = Path(request.command[0])
+    failure = Failure(
+        verdict={key: value for key, value in found.items() if key != "kernel_log"},
+        kernel_log=record.raw_log,
+        # of a working directory that is gone nothing can have been taken
+        reproduction=Reproduction(_again(words), working_directory() or Path("/"), copies),
+        transcripts=_transcripts(record),
+        qemu_argv=record.qemu_argv,
+        versions={"python": platform.python_version(), "qemu": record.prepared.qemu},
+        kernel=record.prepared.kernel,
+        modules=[row.file for row in record.modules],
+        remains=record.kept.remains,
+    )
+    made = write_bundle(place, failure)
+    if request.bundle is None:
+        # another run may do the same at once: what was written is there all the same
+        with contextlib.suppress(OSError):
+            _keep_newest(place.parent)
+    return made
+
+
+def _again(words: Sequence[str]) -> tuple[str, ...]:
+    """Returns the words of a `run` with another place for what it leaves; of two, argparse takes the last."""
+    from kmod_harness.report.bundle import AGAIN
+
+    command = words.index("--") if "--" in words else len(words)
+    again = (*words[:command], "--bundle", AGAIN, *words[command:])
+    return (sys.executable, "-m", "kmod_harness.cli.main", *again)
+
+
+def _transcripts(record: RunRecord) -> dict[str, str]:
+    told = dict(record.kept.transcripts)
+    if record.guest is not None:
+        told["shell"] = record.guest.shell_transcript()
+        told["agent"] = record.guest.channel.transcript.text()
+    return told
+
+
+def _next_place(parent: Path, name: str) -> Path:
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
+
+
+def _keep_newest(parent: Path) -> None:
+    """Removes the oldest of the bundles that nobody gave a place to."""
+    if not parent.is_dir():
+        return
+    bundles = sorted(
+        (path for path in parent.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime
+    )
+    for old in bundles[:-_KEPT_BUNDLES]:
+        shutil.rmtree(old, ignore_errors=True)

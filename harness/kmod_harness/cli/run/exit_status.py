@@ -1,0 +1,107 @@
+"""What a run comes to: one outcome from its errors, splats and the command's status. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from kmod_harness.errors import BootFailed, GuestHang, KernelPanic, KernelSplat
+from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
+from kmod_harness.klog.ktap import KtapResult, TestStatus
+from kmod_harness.klog.outcome import Outcome, outcome_of, outcome_of_error, worst
+from kmod_harness.klog.splats import Splat
+
+#: kselftest's way to say "skipped" (tools/testing/selftests/kselftest.h: KSFT_SKIP).
+KSFT_SKIP = 4
+_KILLING_KINDS = frozenset((SplatKind.OOPS, SplatKind.BUG))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What happened. status: the command's exit status, negative for a signal, None: it did not run."""
+
+    errors: Sequence[BaseException] = ()
+    splats: Sequence[Splat] = ()
+    cases: Sequence[KtapResult] = ()
+    expected: Collection[SplatKind] = ()
+    has_command: bool = False
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome and, in a few words, why."""
+
+    outcome: Outcome
+    reason: str
+
+
+def judge(facts: Facts) -> Verdict:
+    """Returns the worst of everything that counts, in the order of the design's decision 9."""
+    failed_boot = [error for error in facts.errors if isinstance(error, BootFailed)]
+    if failed_boot:
+        # the panic that ended it is part of it, not another outcome
+        return Verdict(Outcome.BOOT_FAILED, str(failed_boot[0].message))
+    counted = [*_of_splats(facts), *_of_errors(facts), *_of_command(facts), *_of_cases(facts)]
+    if facts.has_command and facts.status is None and not counted:
+        counted.append(Verdict(Outcome.FAILED, "the command was not run"))
+    outcome = worst([Outcome.PASSED, *(verdict.outcome for verdict in counted)])
+    return next((verdict for verdict in counted if verdict.outcome is outcome), Verdict(outcome, ""))
+
+
+def came(facts: Facts) -> frozenset[SplatKind]:
+    """The kinds that were expected and came."""
+    return frozenset(splat.kind for splat in facts.splats) & frozenset(facts.expected)
+
+
+def _of_splats(facts: Facts) -> list[Verdict]:
+    verdicts = [
+        Verdict(outcome_of([splat]), splat.title)
+        for splat in facts.splats
+        if splat.kind not in facts.expected
+    ]
+    for kind in sorted(set(facts.expected) - came(facts)):
+        verdicts.append(Verdict(Outcome.FAILED, f"the expected {kind} did not come"))
+    return verdicts
+
+
+def _of_cases(facts: Facts) -> list[Verdict]:
+    failed = [case.name for case in facts.cases if case.status is TestStatus.FAILED]
+    if not failed:
+        return []
+    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return [Verdict(Outcome.FAILED, f"KUnit: {failed[0]}{others} failed")]
+
+
+def _of_errors(facts: Facts) -> list[Verdict]:
+    return [
+        Verdict(outcome_of_error(error), str(getattr(error, "message", error)).splitlines()[0])
+        for error in facts.errors
+        if not _is_explained(error, facts)
+    ]
+
+
+def _is_explained(error: BaseException, facts: Facts) -> bool:
+    """Whether the splats say all that this error says: an expected one must not count as a failure."""
+    from kmod_harness.guest.process import ProcessKilled
+
+    if isinstance(error, KernelPanic):
+        return SplatKind.PANIC in came(facts)
+    if isinstance(error, GuestHang):
+        return bool(came(facts) & HANG_KINDS)
+    if isinstance(error, KernelSplat):
+        return bool(facts.splats)
+    if isinstance(error, ProcessKilled):
+        return any(splat.kind in _KILLING_KINDS for splat in facts.splats)
+    return False
+
+
+def _of_command(facts: Facts) -> list[Verdict]:
+    status = facts.status
+    if status is None or status == 0:
+        return []
+    if status == KSFT_SKIP:
+        return [Verdict(Outcome.NOTHING_TESTED, "the command skipped (status 4)")]
+    if status < 0 and came(facts) & _KILLING_KINDS:
+        return []
+    return [Verdict(Outcome.FAILED, "the command failed")]

@@ -1,0 +1,206 @@
+"""Everything one run saw, as it happened, and the JSON object made of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError
+
+if TYPE_CHECKING:
+    from kmod_harness.cli.run.exit_status import Verdict
+    from kmod_harness.guest.guest import Guest
+    from kmod_harness.guest.jobs import Completed
+    from kmod_harness.guest.module import LoadedModule
+    from kmod_harness.klog.ktap import KtapResult
+    from kmod_harness.klog.records import KernelRecord
+    from kmod_harness.klog.splats import Splat
+    from kmod_harness.kmod.elf.module import KernelModule
+    from kmod_harness.lifecycle.prepare import Prepared
+
+#: Changes when a key changes its meaning or goes; new keys may come.
+VERSION = 1
+STAGES = ("prepare", "boot", "push", "load", "command", "unload", "judge")
+#: The most kernel log records put into the JSON object: the last ones, when a guest floods its log.
+MAX_RECORDS = 20_000
+
+
+@dataclass
+class ModuleRow:
+    """A module of the run; `loaded` is None until the kernel took it."""
+
+    file: KernelModule
+    parameters: Mapping[str, str]
+    loaded: LoadedModule | None = None
+    unloaded: bool = False
+
+
+@dataclass
+class Kept:
+    """What was kept of a guest before it ended: texts by name, a directory with its memory and state."""
+
+    transcripts: dict[str, str] = field(default_factory=dict)
+    remains: Path | None = None
+
+
+@dataclass
+class RunRecord:
+    """Filled while the run goes on, so that whatever ends it leaves what was known until then."""
+
+    started: float = field(default_factory=time.monotonic)
+    timings: dict[str, float] = field(default_factory=dict)
+    prepared: Prepared | None = None
+    modules: list[ModuleRow] = field(default_factory=list)
+    slide: int | None = None
+    command: Sequence[str] = ()
+    completed: Completed | None = None
+    records: Sequence[KernelRecord] = ()
+    splats: Sequence[Splat] = ()
+    #: KUnit's, from the kernel log
+    cases: Sequence[KtapResult] = ()
+    errors: list[BaseException] = field(default_factory=list)
+    qemu_argv: Sequence[str] = ()
+    raw_log: bytes = b""
+    kept: Kept = field(default_factory=Kept)
+    bundle: Path | None = None
+    guest: Guest | None = None
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the seconds spent inside to the stage's, however it ends."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - start
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def as_json(record: RunRecord, verdict: Verdict, exit_status: int, expected: Sequence[str]) -> dict[str, Any]:
+    """Returns the JSON object of a run: sizes in bytes, times in seconds, addresses as hex strings."""
+    return {
+        "version": VERSION,
+        "outcome": _outcome(record, verdict),
+        "reason": verdict.reason,
+        "exit_status": exit_status,
+        "timings": _timings(record),
+        # the one the run is about: the last, which the others were loaded for
+        "module": _module(record.modules[-1]) if record.modules else None,
+        "modules": [_module(row) for row in record.modules],
+        "kernel": _kernel(record),
+        "accelerator": _accelerator(record),
+        "command": _command(record),
+        "kernel_log": [
+            {"level": entry.level, "timestamp": entry.timestamp, "text": entry.text}
+            for entry in record.records[-MAX_RECORDS:]
+        ],
+        "kernel_log_dropped": max(0, len(record.records) - MAX_RECORDS),
+        "splats": [_splat(splat, expected) for splat in record.splats],
+        "ktap": [
+            {"name": case.name, "status": case.status.value, "reason": case.reason} for case in record.cases
+        ],
+        "error": _error(record.errors[0]) if record.errors else None,
+        "errors": [_error(error) for error in record.errors],
+        "qemu": {"argv": list(record.qemu_argv)},
+        "interrogation": record.kept.transcripts.get("interrogation", ""),
+        "bundle": str(record.bundle) if record.bundle else None,
+    }
+
+
+def _outcome(record: RunRecord, verdict: Verdict) -> str:
+    """A fault of ours has a word of its own, where nothing worse was seen before it."""
+    has_fault = any(isinstance(error, InternalError) for error in record.errors)
+    is_usage = verdict.outcome.exit_status == ExitStatus.USAGE
+    return "internal-error" if has_fault and is_usage else str(verdict.outcome.value)
+
+
+def _timings(record: RunRecord) -> dict[str, float | None]:
+    timings: dict[str, float | None] = {
+        name: round(record.timings[name], 4) if name in record.timings else None for name in STAGES
+    }
+    return {**timings, "total": round(record.seconds, 4)}
+
+
+def _module(row: ModuleRow) -> dict[str, Any]:
+    loaded = row.loaded
+    return {
+        "name": row.file.name,
+        "path": str(row.file.path),
+        "vermagic": row.file.vermagic,
+        "build_id": row.file.build_id,
+        "parameters": dict(row.parameters),
+        "loaded": loaded is not None,
+        "unloaded": row.unloaded,
+        "address": hex(loaded.address) if loaded else None,
+        "size": loaded.size if loaded else None,
+        "sections": {name: hex(address) for name, address in loaded.sections.items()} if loaded else {},
+        "taint": loaded.taint if loaded else None,
+        "load_seconds": round(loaded.load_seconds, 4) if loaded else None,
+    }
+
+
+def _kernel(record: RunRecord) -> dict[str, Any] | None:
+    if record.prepared is None:
+        return None
+    kernel = record.prepared.kernel
+    return {
+        "name": kernel.name,
+        "release": kernel.release,
+        "slide": hex(record.slide) if record.slide is not None else None,
+        "path": str(kernel.bzimage),
+    }
+
+
+def _accelerator(record: RunRecord) -> dict[str, str] | None:
+    if record.prepared is None:
+        return None
+    return {"name": record.prepared.accelerator.name, "reason": record.prepared.accelerator.reason}
+
+
+def _command(record: RunRecord) -> dict[str, Any] | None:
+    if not record.command:
+        return None
+    done = record.completed
+    return {
+        "argv": list(record.command),
+        "status": done.status if done else None,
+        "how": done.how if done else "it was not run to its end",
+        "stdout": done.stdout.decode(errors="replace") if done else "",
+        "stderr": done.stderr.decode(errors="replace") if done else "",
+    }
+
+
+def _splat(splat: Splat, expected: Sequence[str]) -> dict[str, Any]:
+    return {
+        "kind": splat.kind.value,
+        "title": splat.title,
+        "expected": splat.kind in expected,
+        "task": splat.task,
+        "pid": splat.pid,
+        "cpu": splat.cpu,
+        "function": splat.function,
+        "modules": list(splat.modules),
+        "text": splat.text,
+    }
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    known = isinstance(error, KmodHarnessError)
+    found: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": error.message if isinstance(error, KmodHarnessError) else str(error),
+        "evidence": error.evidence if isinstance(error, KmodHarnessError) else "",
+        "advice": error.advice if isinstance(error, KmodHarnessError) else "",
+        "known": known,
+    }
+    number = getattr(error, "errno", None)
+    if number is not None:
+        found["errno"] = number
+    return found

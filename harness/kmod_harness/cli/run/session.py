@@ -1,0 +1,335 @@
+"""One run, from the request to the kernel's last word: boot, push, load, command, unload, judge."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kmod_harness.checks.gone import check_nothing_left, device_nodes
+from kmod_harness.cli.run.pushed import DIRECTORY, Push, check_program, resolve_command
+from kmod_harness.cli.run.record import ModuleRow, RunRecord
+from kmod_harness.cli.run.request import RunRequest
+from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, ModuleMismatch, QemuDied
+from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.kernel_log import records_of
+from kmod_harness.guest.protocol import Kind, ProtocolError
+from kmod_harness.kmod.findings import Finding, FindingKind
+from kmod_harness.kmod.preflight import preflight
+from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
+from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
+from kmod_harness.machine.machine import Machine
+
+if TYPE_CHECKING:
+    from kmod_harness.cli.run.ahead import Ahead
+    from kmod_harness.klog.records import KernelRecord
+    from kmod_harness.machine.gdb.trap import Trap
+
+#: Seconds a guest may take for a sign of life after something overran its time.
+SIGN_OF_LIFE = 1.0
+
+
+def run(
+    request: RunRequest, record: RunRecord, say: Callable[[str], None], ahead: Ahead | None = None
+) -> None:
+    """Does what the request asks and fills the record; what went wrong is in `record.errors`.
+
+    `ahead` may hold the guest already.
+
+    Raises nothing but what ends the harness itself (KeyboardInterrupt, Terminated).
+    """
+    record.modules += [ModuleRow(file, request.parameters.get(file.name, {})) for file in request.modules]
+    record.command = request.command
+    try:
+        with record.stage("prepare"):
+            record.prepared = prepare(request.spec, module_release=request.module_release)
+            command, pushes = _plan(request, record.prepared)
+            if not request.force:
+                refuse_mismatches(request, record.prepared, say)
+        _say_what_runs(record.prepared, say)
+        _boot_and_drive(request, record, command, pushes, say, ahead)
+    except KmodHarnessError as error:
+        record.errors.append(error)
+        if isinstance(error, MachineFailure) and not record.records:
+            _note_log(record, records_of(error.console))
+
+
+def refuse_mismatches(request: RunRequest, prepared: Prepared, say: Callable[[str], None]) -> None:
+    """Raises ModuleMismatch, with both sides shown, before anything is booted; says what is only odd."""
+    facts = prepared.kernel_facts()
+    kernel = prepared.spec.kernel or prepared.kernel.name
+    for module in request.modules:
+        findings = preflight(module, facts)
+        fatal = [finding for finding in findings if finding.fatal]
+        if fatal:
+            raise ModuleMismatch(
+                f"the kernel {prepared.kernel.release} would refuse {module.path.name}",
+                evidence="\n".join(map(str, findings)),
+                advice=_advice(fatal, kernel),
+            )
+        for finding in findings:
+            say(f"note: {finding}")
+        facts = facts.with_module(module)
+
+
+def _advice(fatal: Sequence[Finding], kernel: str) -> str:
+    if all(finding.kind is FindingKind.UNKNOWN_SYMBOL for finding in fatal):
+        first = "give the module that exports it too: it is loaded first"
+    else:
+        first = f"build it for this kernel: make -C $(kmod-harness kernel dir {kernel}) M=$PWD modules"
+    return f"{first}\n-> --kernel chooses another kernel, --force shows this one's own answer"
+
+
+def _plan(request: RunRequest, prepared: Prepared) -> tuple[list[str], tuple[Push, ...]]:
+    """Returns the guest's argv and all that is pushed, the program looked at. Raises Misuse."""
+    if not request.command:
+        return [], request.pushes
+    paths: Mapping[str, str] = prepared.guest_paths()
+    known = {**paths, **{push.target: "" for push in request.pushes}} if paths else paths
+    command, program = resolve_command(request.command, known)
+    if program is None:
+        return command, request.pushes
+    check_program(program.source, paths, request.pushes)
+    return command, (*request.pushes, program)
+
+
+def _say_what_runs(prepared: Prepared, say: Callable[[str], None]) -> None:
+    kernel = prepared.kernel
+    name = "" if kernel.name == str(kernel.build_dir) else f" ({kernel.name})"
+    say(f"kernel {kernel.release}{name}, {prepared.accelerator.name}: {prepared.accelerator.reason}")
+
+
+def _boot_and_drive(
+    request: RunRequest,
+    record: RunRecord,
+    command: list[str],
+    pushes: tuple[Push, ...],
+    say: Callable[[str], None],
+    ahead: Ahead | None,
+) -> None:
+    assert record.prepared is not None
+    with record.stage("boot"):
+        guest = None if request.cold else _restored(record.prepared, request.boot_timeout, say, ahead)
+        machine = guest.machine if guest else start_machine(record.prepared)
+    with machine:
+        record.qemu_argv = machine.argv
+        try:
+            with record.stage("boot"):
+                guest = guest or Guest(machine, boot_timeout=request.boot_timeout)
+                record.guest = guest
+                # one of a template has the slide of its template
+                record.slide = guest.known_slide
+                if record.slide is None:
+                    from kmod_harness.checks.system_map import read_slide
+
+                    record.slide = read_slide(guest, record.prepared.kernel)
+                trap = _set_trap(machine, request, record)
+            _drive(guest, request, record, command, pushes, say, trap)
+        except (KmodHarnessError, ProtocolError) as error:
+            record.errors.append(error)
+        finally:
+            if record.errors or request.dump:
+                from kmod_harness.cli.run.evidence import question
+
+                question(machine, request, record)
+            _keep_log(machine, guest, record)
+
+
+def _set_trap(machine: Machine, request: RunRequest, record: RunRecord) -> Trap | None:
+    """Has the guest's state kept where its kernel oopses, unless that is expected; it is under way then."""
+    assert record.prepared is not None
+    kept = record.kept
+
+    def keep(directory: Path) -> None:
+        kept.remains = directory
+
+    if not request.keeps_bundle or record.slide is None or request.expected & KINDS_OF_OOPS:
+        return None
+    return set_oops_trap(machine, record.prepared.kernel, record.slide, keep)
+
+
+def _restored(
+    prepared: Prepared, boot_timeout: float | None, say: Callable[[str], None], ahead: Ahead | None
+) -> Guest | None:
+    """Returns a guest from the machine's template, None when a cold boot has to do."""
+    from kmod_harness.lifecycle.template import TemplateUnusable
+
+    try:
+        # a limit of the user's counts from QEMU's start, which would lie behind us here
+        guest = _taken(prepared, ahead) if ahead is not None and boot_timeout is None else None
+        if guest is None:
+            from kmod_harness.lifecycle.standby import restored_guest
+
+            guest = restored_guest(prepared, boot_timeout)
+        return guest
+    except TemplateUnusable as reason:
+        say(f"note: booting cold, since {reason}")
+        return None
+
+
+def _taken(prepared: Prepared, ahead: Ahead) -> Guest | None:
+    """Returns the guest that was restored ahead when it is the right one, else ends it."""
+    from kmod_harness.lifecycle.boot_template import template_of
+
+    try:
+        template = template_of(prepared)
+        ahead.remember(prepared, template)
+        return ahead.take(prepared, template)
+    finally:
+        ahead.close()
+
+
+def _drive(
+    guest: Guest,
+    request: RunRequest,
+    record: RunRecord,
+    command: list[str],
+    pushes: tuple[Push, ...],
+    say: Callable[[str], None],
+    trap: Trap | None,
+) -> None:
+    with record.stage("push"):
+        if not guest.was_restored:
+            guest.make_directories(DIRECTORY)
+        for push in pushes:
+            _push(guest, push)
+    before = device_nodes(guest)
+    # while the guest works, and nothing here does; when it answers, the interpreter is had at once
+    sys.setswitchinterval(0.0002)
+    threading.Thread(target=_import_the_judges, name="judges", daemon=True).start()
+    if trap is not None:
+        trap.await_set()
+    ready = _attempt(record, lambda: _load_all(guest, request, record, say), "load")
+    appeared = sorted(device_nodes(guest) - before) if ready else []
+    if ready and command:
+        ready = _attempt(record, lambda: _run_command(guest, request, record, command), "command")
+    if not ready and not _answers(guest, record):
+        return
+    unloaded = _attempt(record, lambda: _unload_all(guest, request, record), "unload")
+    if unloaded and ready:
+        names = [row.file.name for row in record.modules]
+        _attempt(record, lambda: check_nothing_left(guest, names, appeared), "judge")
+        if names and not _has_misbehaved(guest, request):
+            _attempt(record, guest.scan_kmemleak, "judge")
+    if unloaded and request.settle:
+        unloaded = _attempt(record, lambda: guest.machine.settle(request.settle), "judge")
+    if unloaded or _answers(guest, record):
+        # its own process: one that hangs in an unload must not hold up the log
+        _attempt(record, lambda: guest.kernel_log.sync(guest.process()), "judge")
+
+
+def _has_misbehaved(guest: Guest, request: RunRequest) -> bool:
+    """True when the kernel has reported what nobody expected: what leaks then may be for that reason."""
+    splats = guest.kernel_log.splats_since(guest.kernel_log.earlier)
+    return any(splat.kind not in request.expected for splat in splats)
+
+
+def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:
+    """Returns False, the error kept, when the act failed and the guest may still be there."""
+    try:
+        with record.stage(stage):
+            act()
+    except (QemuDied, OSError, ValueError):
+        raise
+    except MachineFailure as error:
+        record.errors.append(error)
+        return False
+    return True
+
+
+def _push(guest: Guest, push: Push) -> None:
+    try:
+        guest.push(push.source, push.target)
+    except OSError as error:
+        raise Misuse(
+            f"could not copy {push.source} to {push.target} in the guest: {error.strerror}"
+        ) from None
+
+
+def _import_the_judges() -> None:
+    """Imports what a kernel log is judged with, whose patterns take 20 ms to compile."""
+    import_module("kmod_harness.klog.splats")
+    import_module("kmod_harness.cli.run.exit_status")
+
+
+def _load_all(guest: Guest, request: RunRequest, record: RunRecord, say: Callable[[str], None]) -> None:
+    for row in record.modules:
+        # a process of its own, as insmod's: an init that hangs or oopses takes nothing else with it
+        row.loaded = guest.load(
+            row.file.path, row.parameters, process=guest.process(), force=True, timeout=request.timeout
+        )
+        say(f"loaded {row.file.name} at {row.loaded.address:#x}, {row.loaded.size} bytes")
+
+
+def _run_command(guest: Guest, request: RunRequest, record: RunRecord, command: list[str]) -> None:
+    try:
+        record.completed = guest.run(command, timeout=request.timeout, directory=DIRECTORY)
+    except OSError as error:
+        raise Misuse(
+            f"the guest cannot execute {command[0]}: {os.strerror(error.errno or 0)}",
+            advice="a word with a slash, such as ./test.sh, is pushed from here",
+        ) from None
+
+
+def _unload_all(guest: Guest, request: RunRequest, record: RunRecord) -> None:
+    """Unloads in reverse order; a module the command unloaded itself is gone already."""
+    for row in reversed(record.modules):
+        if row.loaded is None or not row.loaded.is_loaded:
+            row.unloaded = row.loaded is not None
+            continue
+        try:
+            row.loaded.unload(timeout=request.timeout)
+        except OSError as error:
+            raise UnloadFailed(
+                f"unloading {row.file.name} failed: {os.strerror(error.errno or 0)}",
+                evidence=f"reference count: {row.loaded.refcnt}",
+                advice="something still holds it open, or it has no exit function",
+            ) from None
+        row.unloaded = True
+
+
+class UnloadFailed(MachineFailure):
+    """delete_module refused: the module is in use, or cannot be unloaded."""
+
+
+def _answers(guest: Guest, record: RunRecord) -> bool:
+    """True when the guest's agent still answers; what ended the machine is kept as an error.
+
+    The request is one that changes nothing: a signal 0 for a program that is not there.
+    """
+    deadline = guest.machine.deadline("a sign of life from the guest", SIGN_OF_LIFE, exact=True)
+    try:
+        guest.channel.ask(Kind.SIGNAL, struct.pack("<II", 0, 0), deadline=deadline)
+    except GuestHang:
+        return False
+    except MachineFailure as error:
+        if all(type(error) is not type(known) for known in record.errors):
+            record.errors.append(error)
+        return False
+    return True
+
+
+def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
+    if guest is None:
+        record.raw_log = machine.ends.console_log.read_bytes()
+        _note_log(record, records_of(record.raw_log))
+    else:
+        guest.kernel_log.take_in()
+        record.raw_log = guest.kernel_log.raw
+        _note_log(record, guest.kernel_log.records, guest.kernel_log.addresses.name_of)
+
+
+def _note_log(
+    record: RunRecord, records: Sequence[KernelRecord], name_of: Callable[[int], str] | None = None
+) -> None:
+    from kmod_harness.klog.ktap import ktap_results
+    from kmod_harness.klog.splats import find_splats
+
+    record.records = list(records)
+    record.splats = find_splats(records, name_of)
+    record.cases = ktap_results(records)

@@ -1,0 +1,1 @@
+"""`kmod-harness verify`: every byte of a module accounted for."""

@@ -1,0 +1,1 @@
+"""What people say about loading a module: each sentence tried, each with a verdict."""

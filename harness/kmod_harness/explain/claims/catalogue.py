@@ -1,0 +1,40 @@
+"""Every claim there is, and what a run's observations make of them."""
+
+from __future__ import annotations
+
+from kmod_harness.explain.claims.claim import Claim, Outcome
+from kmod_harness.explain.claims.coming_and_going import RMMOD, ROOT
+from kmod_harness.explain.claims.linking import DYNAMIC, EXECUTABLE, PRIVATE, SYSTEM_MAP
+from kmod_harness.explain.claims.nature import COPIES, PART, STACK, SWAPPED
+from kmod_harness.explain.claims.placing import ANYWHERE, AROUND, BLOCK, TOP
+from kmod_harness.explain.claims.randomness import DOCUMENTED, MOVES
+from kmod_harness.explain.claims.running import INSMOD, QUIET, SYSCALL
+from kmod_harness.explain.observe.observations import Observations
+
+CLAIMS: tuple[Claim, ...] = tuple(
+    sorted(
+        (
+            *(
+                EXECUTABLE,
+                TOP,
+                AROUND,
+                ANYWHERE,
+                PART,
+                BLOCK,
+                INSMOD,
+                ROOT,
+                QUIET,
+                SYSCALL,
+                DYNAMIC,
+                SYSTEM_MAP,
+            ),
+            *(DOCUMENTED, MOVES, STACK, RMMOD, SWAPPED, COPIES, PRIVATE),
+        ),
+        key=lambda claim: claim.number,
+    )
+)
+
+
+def outcomes(seen: Observations) -> tuple[Outcome, ...]:
+    """Returns every claim with its verdict and evidence, in order."""
+    return tuple(claim.outcome(seen) for claim in CLAIMS)

@@ -1,0 +1,132 @@
+"""Who may load a module, and how it goes again."""
+
+from __future__ import annotations
+
+import errno
+
+from kmod_harness.explain.claims.claim import Claim, Evidence, Verdict
+from kmod_harness.explain.claims.phrases import attempt_text, count, executed_text, inside, outside
+from kmod_harness.explain.observe.observations import Observations
+
+# --- as root
+
+
+def _root(seen: Observations) -> Verdict:
+    user, root = seen.privilege.user_with, seen.privilege.root_without
+    if user.worked and root.errno == errno.EPERM:
+        return Verdict.IMPRECISE
+    if not user.worked and root.worked:
+        return Verdict.TRUE
+    return Verdict.FALSE if user.worked and root.worked else Verdict.UNDECIDED
+
+
+def _explain_root(seen: Observations) -> str:
+    return (
+        "What counts is the capability CAP_SYS_MODULE in the first user namespace, which root normally has. "
+        "A process of uid 1000 with it loads the module; one of root's without it may not, nor may root of "
+        "a namespace of its own. Once loaded, the module answers to nobody: it runs at the processor's "
+        "highest level."
+    )
+
+
+def _root_inside(seen: Observations) -> Evidence:
+    p = seen.privilege
+    cases = (
+        (p.user_with, p.user_with_status),
+        (p.root_without, p.root_without_status),
+        (p.namespace_root, p.namespace_root_status),
+    )
+    return inside(
+        "Three processes tried, each with its own uid and capabilities, and the kernel's answer to each.",
+        "\n\n".join(f"{status}\n{attempt_text(attempt)}" for attempt, status in cases),
+    )
+
+
+def _root_outside(seen: Observations) -> Evidence:
+    executed = seen.privilege.user_executed
+    return outside(
+        f"QEMU's execution log of the load by uid 1000: {count(len(executed.blocks), 'block')} of the "
+        "module, at privilege level "
+        f"{', '.join(map(str, sorted({block.cpl for block in executed.blocks}))) or '(none ran)'}; of the "
+        f"load by root without the capability: {len(seen.privilege.root_executed.blocks)}.",
+        executed_text(executed) + "\n" + executed_text(seen.privilege.root_executed),
+    )
+
+
+ROOT = Claim(
+    8,
+    "as-root",
+    "Only root can load it.",
+    "sudo insmod is how it is done.",
+    "kernel/module/main.c:2570 may_init_module: capable(CAP_SYS_MODULE)",
+    _root,
+    _explain_root,
+    _root_inside,
+    _root_outside,
+)
+
+
+# --- rmmod
+
+
+def _rmmod(seen: Observations) -> Verdict:
+    unloading = seen.unloading
+    if not unloading.done.worked:
+        return Verdict.FALSE
+    if unloading.mapped_after or unloading.remains:
+        return Verdict.FALSE
+    if unloading.while_open is None or unloading.while_open.worked:
+        return Verdict.TRUE
+    return Verdict.IMPRECISE
+
+
+def _explain_rmmod(seen: Observations) -> str:
+    unloading = seen.unloading
+    if unloading.mapped_after:
+        return f"{count(len(unloading.mapped_after), 'page')} of it are still mapped after rmmod."
+    if not unloading.done.worked:
+        return "The kernel did not let it go."
+    return (
+        "rmmod asks, by one system call, and the kernel refuses while the module is in use: an open device, "
+        "or a module that depends on it. Otherwise the kernel calls the module's exit function in rmmod's "
+        "process, then unmaps and frees every page. What exit forgets to take back stays, and points "
+        "nowhere."
+    )
+
+
+def _rmmod_inside(seen: Observations) -> Evidence:
+    unloading = seen.unloading
+    attempts = [one for one in (unloading.while_open, unloading.done) if one is not None]
+    remains = (
+        f"{count(len(unloading.remains), 'line')} of /proc/modules and /proc/kallsyms name it"
+        if unloading.remains
+        else ("afterwards neither /proc/modules nor /proc/kallsyms names it")
+    )
+    return inside(
+        f"delete_module was {'refused while its device was open, and ' if unloading.while_open else ''}"
+        f"{'done' if unloading.done.worked else 'refused'} by process {unloading.caller_pid}; {remains}.",
+        "\n".join(attempt_text(attempt) for attempt in attempts),
+    )
+
+
+def _rmmod_outside(seen: Observations) -> Evidence:
+    unloading = seen.unloading
+    return outside(
+        f"QEMU's execution log shows {count(len(unloading.executed.blocks), 'block')} of the module during "
+        f"rmmod, its exit function; after it {count(len(unloading.mapped_after), 'page')} of "
+        f"{len(seen.pages)} are mapped.",
+        executed_text(unloading.executed),
+    )
+
+
+RMMOD = Claim(
+    16,
+    "rmmod-removes",
+    "rmmod takes it out of memory again.",
+    "The opposite of insmod, whenever one likes.",
+    "kernel/module/main.c:704 delete_module, 670 in use, 755 exit, 767 free_module",
+    _rmmod,
+    _explain_rmmod,
+    _rmmod_inside,
+    _rmmod_outside,
+)

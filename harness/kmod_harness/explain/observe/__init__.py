@@ -1,0 +1,1 @@
+"""The experiments: one module loaded, used and unloaded while everything is watched."""

@@ -1,0 +1,57 @@
+"""Names for addresses within a module, from its own symbol table and its sections' addresses. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import replace
+
+from kmod_harness.explain.observe.observations import Block, Executed, Region
+from kmod_harness.kmod.elf.module import KernelModule
+
+#: Aliases that every module has beside its own names (include/linux/module.h, 6.1).
+_ALIASES = ("init_module", "cleanup_module")
+
+
+class FunctionNames:
+    """Which function of a module an address lies in; `sections` is section name -> address."""
+
+    def __init__(self, file: KernelModule, sections: Mapping[str, int]) -> None:
+        spans: dict[int, tuple[int, str]] = {}
+        for symbol in file.symbols:
+            if symbol.kind == "FUNC" and symbol.section is not None and symbol.section in sections:
+                start = sections[symbol.section] + symbol.value
+                if start not in spans or symbol.name not in _ALIASES:
+                    spans[start] = (start + max(symbol.size, 1), symbol.name)
+        self._starts = sorted(spans)
+        self._spans = spans
+
+    def function_at(self, address: int) -> tuple[str, int]:
+        """Returns the function's name and the offset in it, ("", 0) outside all of them."""
+        at = bisect_right(self._starts, address) - 1
+        if at < 0:
+            return "", 0
+        start = self._starts[at]
+        end, name = self._spans[start]
+        return (name, address - start) if address < end else ("", 0)
+
+    def label(self, address: int) -> str:
+        """Returns `chardev_open+0x31`, `chardev_open` at its start, "" outside."""
+        name, offset = self.function_at(address)
+        return f"{name}+{offset:#x}" if offset else name
+
+
+def named(executed: Executed, within: tuple[Region, ...], names: FunctionNames) -> Executed:
+    """Returns what ran in those ranges alone, each block with its function."""
+    blocks = (block for block in executed.blocks if any(block.address in one for one in within))
+    return replace(executed, blocks=tuple(_labelled(block, names) for block in blocks))
+
+
+def apart_from(executed: Executed, others: tuple[Region, ...]) -> Executed:
+    """Returns what ran outside those ranges: other modules' code is left out."""
+    blocks = (block for block in executed.blocks if not any(block.address in other for other in others))
+    return replace(executed, blocks=tuple(blocks))
+
+
+def _labelled(block: Block, names: FunctionNames) -> Block:
+    return replace(block, symbol=names.label(block.address))

@@ -1,0 +1,123 @@
+"""Where a loaded module is: its sections by its own layout, its pages by the page tables, its relocations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kmod_harness.explain.observe.observations import ModulePage, ModuleSection, Region
+from kmod_harness.explain.observe.running_kernel import Ground
+from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.module import LoadedModule
+from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.layout.predict import Layout
+from kmod_harness.kmod.link.exports import resolver
+from kmod_harness.kmod.link.relocation import BoundRelocation, link
+from kmod_harness.machine.memory.guest_memory import GuestMemory
+from kmod_harness.machine.memory.page_tables import Page
+
+_PAGE = 4096
+
+
+def blocks_of(layout: Layout, bases: Mapping[str, int]) -> tuple[Region, ...]:
+    """Returns the blocks that have an address, whole pages, in the layout's order."""
+    return tuple(
+        Region(name, bases[name], bases[name] + size) for name, size in layout.blocks.items() if name in bases
+    )
+
+
+def is_init(block: str) -> bool:
+    """Whether a block is freed after init."""
+    return block.startswith("init")
+
+
+def module_pages(guest: Guest, layout: Layout, bases: Mapping[str, int]) -> tuple[ModulePage, ...]:
+    """Returns the pages of what stays in memory, from outside, each with its direct-map alias."""
+    sections = {
+        placed.section.name: (bases[placed.block] + placed.offset, placed.section.size)
+        for placed in layout.placed
+        if placed.block in bases and not is_init(placed.block) and placed.section.size
+    }
+    found = []
+    with GuestMemory(guest.machine) as memory:
+        for block in blocks_of(layout, bases):
+            if is_init(block.name):
+                continue
+            for mapped in memory.pages(block.start, block.end):
+                page, alias = mapped.page, mapped.alias
+                found.append(
+                    ModulePage(
+                        page.virtual,
+                        page.physical,
+                        page.permissions,
+                        alias.virtual if alias is not None else 0,
+                        alias.permissions if alias is not None else "",
+                        _on_page(sections, page),
+                    )
+                )
+    return tuple(found)
+
+
+def _on_page(sections: Mapping[str, tuple[int, int]], page: Page) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, (start, size) in sections.items()
+        if start < page.virtual + _PAGE and page.virtual < start + size
+    )
+
+
+def module_sections(
+    layout: Layout, bases: Mapping[str, int], pages: tuple[ModulePage, ...]
+) -> tuple[ModuleSection, ...]:
+    """Returns every section that was placed, by address; init's without permissions: they are freed."""
+    permissions = {page.virtual: page.permissions for page in pages}
+    found = []
+    for placed in layout.placed:
+        if placed.block not in bases:
+            continue
+        address = bases[placed.block] + placed.offset
+        init = is_init(placed.block)
+        found.append(
+            ModuleSection(
+                placed.section.name,
+                address,
+                placed.section.size,
+                "init" if init else "core",
+                "" if init else permissions.get(address & -_PAGE, ""),
+            )
+        )
+    return tuple(sorted(found, key=lambda section: section.address))
+
+
+def mapped_pages(guest: Guest, blocks: tuple[Region, ...]) -> tuple[tuple[int, int], ...]:
+    """Returns (virtual, physical) of each 4 KiB page of these blocks that is mapped now."""
+    with GuestMemory(guest.machine) as memory:
+        return tuple(
+            (page.virtual, page.physical)
+            for block in blocks
+            for page in memory.tables.walk(block.start, block.end)
+        )
+
+
+def relocations(
+    ground: Ground,
+    file: KernelModule,
+    layout: Layout,
+    bases: Mapping[str, int],
+    others: Mapping[str, Mapping[str, int]] = {},
+) -> tuple[BoundRelocation, ...]:
+    """Returns every relocation as the independent linker binds it, init's too. others: module -> exports."""
+    return link(file, layout, layout.addresses(bases), resolver(ground.symbols.exports, others)).relocations
+
+
+def relocations_of_loaded(
+    guest: Guest, ground: Ground, file: KernelModule, layout: Layout, provider: KernelModule
+) -> tuple[BoundRelocation, ...]:
+    """Returns the relocations of a module that is loaded on top of another, by what sysfs shows of both."""
+    bases = layout.anchors(LoadedModule(guest, file).sections)
+    return relocations(ground, file, layout, bases, exports_of(guest, (provider,)))
+
+
+def exports_of(guest: Guest, modules: tuple[KernelModule, ...]) -> dict[str, dict[str, int]]:
+    """Returns module -> name -> address of what these loaded modules export, by what sysfs shows."""
+    loaded = [LoadedModule(guest, module) for module in modules]
+    return {module.name: {name: module.symbol(name) for name in module.file.exports} for module in loaded}

@@ -1,0 +1,106 @@
+"""What the kernel refuses: the module as an executable, and with a name that is not exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmod_harness.errors import Misuse
+from kmod_harness.explain.observe import crafted_modules
+from kmod_harness.explain.observe.attempts import delete, finit
+from kmod_harness.explain.observe.observations import Attempt
+from kmod_harness.explain.observe.running_kernel import Ground
+from kmod_harness.guest.guest import Guest
+from kmod_harness.kmod.elf.module import KernelModule
+
+#: Places where System.map is kept, by habit and by klogd, ksymoops and depmod.
+_SYSTEM_MAPS = ("/System.map", "/boot", "/usr/src/linux", "/usr/lib/debug/boot")
+#: Kernel functions that an open goes through, and that no release has exported: one of them is asked for.
+_UNEXPORTED = ("do_one_initcall", "do_sys_open", "chrdev_open", "do_init_module", "load_module")
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What came of the tries before the load.
+
+    unexported: a function that is not exported, which `wanting` wanted. dependent: of the module that
+    needs this one, None without such a module.
+    """
+
+    executable: Attempt
+    unexported: str
+    wanting: Attempt
+    dependent: Attempt | None
+
+
+def try_all(guest: Guest, ground: Ground, file: KernelModule, dependent: KernelModule | None) -> Refusals:
+    """Tries what the kernel has to refuse while the module is not loaded."""
+    name = unexported_symbol(ground)
+    return Refusals(
+        as_executable(guest, file),
+        name,
+        wanting(guest, file, name),
+        finit(guest, f"{dependent.name} without {file.name}", dependent.data) if dependent else None,
+    )
+
+
+def as_executable(guest: Guest, file: KernelModule) -> Attempt:
+    """finit_module on the same file, called ET_EXEC in its header; one that is taken is removed again."""
+    attempt = finit(
+        guest,
+        "the file with e_type 2, ET_EXEC",
+        crafted_modules.with_elf_type(file.data, crafted_modules.ET_EXEC),
+    )
+    _remove(guest, attempt, file)
+    return attempt
+
+
+def unexported_symbol(ground: Ground) -> str:
+    """Returns a function that the kernel has and does not export. Raises Misuse for a kernel without one."""
+    addresses, exports = ground.symbols.addresses, ground.symbols.exports
+    for name in _UNEXPORTED:
+        if name in addresses and name not in exports:
+            return name
+    raise Misuse("this kernel exports even what no kernel does", evidence=" ".join(_UNEXPORTED))
+
+
+def wanting(
+    guest: Guest, file: KernelModule, name: str, *, instead_of: str = "", parameters: str = ""
+) -> Attempt:
+    """finit_module on the module with a symbol that it wants called `name`; what is taken is removed again.
+
+    instead_of: which symbol, "" for the first. A kernel that does not refuse it may call it.
+    """
+    wanted = instead_of or next(symbol.name for symbol in file.undefined if not symbol.weak)
+    changed = crafted_modules.with_undefined_symbol_renamed(file.data, wanted, name)
+    what = f"the module with {name} in the place of {wanted}"
+    attempt = finit(guest, what, changed, parameters=parameters)
+    _remove(guest, attempt, file)
+    return attempt
+
+
+def _remove(guest: Guest, attempt: Attempt, file: KernelModule) -> None:
+    if attempt.worked:
+        delete(guest, "rmmod", file.name)
+
+
+def system_map_line(ground: Ground, name: str) -> str:
+    """Returns the line of System.map, or of the guest's kallsyms, that lists the symbol."""
+    path = ground.kernel.system_map
+    if path is not None and ground.symbols.source == "System.map":
+        line = next((one for one in path.read_text().splitlines() if one.endswith(f" {name}")), "")
+        return f"{path.name}: {line}"
+    return f"/proc/kallsyms: {ground.symbols.addresses[name]:016x} {name}"
+
+
+def system_maps(guest: Guest) -> tuple[str, ...]:
+    """Returns the System.map files that the guest has where such files are kept."""
+    found = []
+    for place in _SYSTEM_MAPS:
+        path = Path(place)
+        if path.name == "System.map":
+            found += [place] if guest.exists(place) else []
+        elif guest.exists(place):
+            names = guest.syscaller.list_directory(place)
+            found += [f"{place}/{name}" for name in names if name.startswith("System.map")]
+    return tuple(found)

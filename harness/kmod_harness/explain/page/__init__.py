@@ -1,0 +1,1 @@
+"""The page: what was observed, drawn and told."""

@@ -1,0 +1,51 @@
+"""What gdb prints at a breakpoint, as data: registers, the stack with its source lines. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from kmod_harness.explain.observe.observations import Frame
+
+#: `#3  0xffffffff81153269 in do_dentry_open (f=...) at /path/fs/open.c:882`
+_FRAME = re.compile(
+    r"^#\d+\s+(?:0x(?P<address>[0-9a-f]+) in )?(?P<function>[^\s(]+) \(.*?\)"
+    r"(?: at (?P<file>\S+):(?P<line>\d+))?$",
+    re.MULTILINE,
+)
+
+
+def parse_backtrace(text: str, images: Sequence[tuple[range, str]], source: str = "") -> tuple[Frame, ...]:
+    """Returns the frames of gdb's `bt`, innermost first, up to the kernel's entry point.
+
+    images: address ranges and what lies there; a frame outside all of them ends the stack, for
+    behind the entry there is none. `source` is cut off the file names.
+    """
+    found = []
+    for match in _FRAME.finditer(text):
+        address = int(match["address"] or "0", 16)
+        image = next((name for span, name in images if address in span), "")
+        if not image:
+            break
+        file = (match["file"] or "").removeprefix(f"{source}/")
+        found.append(Frame(match["function"], address, file, int(match["line"] or 0), image))
+        if match["function"].startswith("entry_SYSCALL_64"):
+            break
+    # an inlined function has no frame of its own: gdb shows it at the address of the one it is in
+    return tuple(
+        Frame(
+            f.function,
+            f.address,
+            f.file,
+            f.line,
+            f.image,
+            i + 1 < len(found) and found[i + 1].address == f.address,
+        )
+        for i, f in enumerate(found)
+    )
+
+
+def parse_registers(text: str) -> Mapping[str, int]:
+    """Returns name -> value of `info registers`: the second word of each line."""
+    found = re.findall(r"^(\w+)\s+(0x[0-9a-f]+)", text, re.MULTILINE)
+    return {name: int(value, 16) for name, value in found}

@@ -1,0 +1,75 @@
+"""Which code of the modules' range ran, by QEMU's own execution log: nothing in the guest takes part."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from kmod_harness.errors import Misuse
+from kmod_harness.explain.observe.observations import Block, Executed
+from kmod_harness.kmod.layout.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
+from kmod_harness.machine.machine import Machine
+
+#: `Trace CPU: host address [cs_base/pc/flags/cflags] symbol` (QEMU 7.2, accel/tcg/cpu-exec.c: log_cpu_exec).
+_LINE = re.compile(r"Trace (\d+): 0x[0-9a-f]+ \[[0-9a-f]+/([0-9a-f]+)/([0-9a-f]+)/[0-9a-f]+\]")
+#: A translated block's lowest flags are the privilege level (QEMU 7.2, target/i386/cpu.h, HF_CPL_MASK).
+_CPL_MASK = 3
+
+
+class NoExecutionLog(Misuse):
+    """The machine was not started so that QEMU could log what runs: no such argument, or not emulated."""
+
+
+def execution_log_arguments(path: Path, randomize_base: bool | None) -> tuple[str, ...]:
+    """Returns what QEMU's command line needs for an `ExecutionLog` at `path`; it costs nothing until used.
+
+    Only software emulation logs what it runs; file and filter can only be given here. randomize_base: as
+    the kernel is configured (`ground.randomize_base`); None, unknown, is taken as yes: in the wider range
+    a moved kernel image would drown what is looked for.
+    """
+    base = MODULES_BASE_FIXED if randomize_base is False else MODULES_BASE_RANDOMIZED
+    return ("-D", str(path), "-dfilter", f"{base:#x}..{MODULES_END - 1:#x}")
+
+
+class ExecutionLog:
+    """The log of a machine that was started with `execution_log_arguments`."""
+
+    def __init__(self, machine: Machine, path: Path) -> None:
+        self._machine = machine
+        self._path = path
+
+    @contextlib.contextmanager
+    def recording(self, what: str) -> Iterator[list[Executed]]:
+        """Logs while the block runs, which slows the guest 5 times; the `Executed` is in the list after it.
+
+        It has all that ran in the module range: `names.named` takes one module's part.
+        """
+        done: list[Executed] = []
+        at = self._size()
+        started = time.monotonic()
+        # nochain: else a block jumps to the next without passing the logger
+        self._machine.monitor("log exec,nochain")
+        try:
+            yield done
+        finally:
+            if not self._machine.watch.has_ended:
+                self._machine.monitor("log none")
+        seconds = time.monotonic() - started
+        with self._path.open("rb") as file:
+            file.seek(at)
+            text = file.read().decode(errors="replace")
+        done.append(Executed(what, seconds, parse_execution_log(text)))
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
+
+
+def parse_execution_log(text: str) -> tuple[Block, ...]:
+    """Returns the blocks that ran, in order. A last line that is cut short is not one."""
+    return tuple(
+        Block(int(match[2], 16), int(match[3], 16) & _CPL_MASK, int(match[1]))
+        for match in _LINE.finditer(text)
+    )

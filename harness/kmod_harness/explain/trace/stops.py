@@ -1,0 +1,280 @@
+"""The module watched by a debugger: loaded, then opened, the CPU stopped in its functions each time."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kmod_harness.explain.observe.attempts import as_file, open_call
+from kmod_harness.explain.observe.names import FunctionNames
+from kmod_harness.explain.observe.observations import Frame, Region, Stop, View
+from kmod_harness.explain.trace.backtrace import parse_backtrace
+from kmod_harness.explain.trace.stack_scan import TextNames, scan_stack
+from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.process import Process, check
+from kmod_harness.guest.protocol import Call
+from kmod_harness.guest.syscalls import NUMBERS
+from kmod_harness.kmod.elf.for_gdb import without_section_addresses
+from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.layout.predict import Layout
+from kmod_harness.machine.gdb.stub import Gdb
+from kmod_harness.machine.memory.cpu_registers import Registers
+from kmod_harness.machine.memory.guest_memory import GuestMemory
+from kmod_harness.verify.outside.locate import anchors_of
+
+#: struct pt_regs lies at the stack's very top and ends with ip, cs, flags, sp, ss
+#: (arch/x86/include/asm/ptrace.h, 6.1).
+_SAVED_IP, _SAVED_SP = 40, 16
+#: Where any open of a character device passes, and one that every kernel has (fs/char_dev.c, 6.1).
+_ANY_OPEN = ("chrdev_open", "/dev/null")
+_ADDRESS_MASK = (1 << 64) - 1
+#: TASK_COMM_LEN
+_COMM = 16
+
+
+@dataclass(frozen=True)
+class WatchedKernel:
+    """What it takes to read a stop.
+
+    symbols: name -> address. text: of the image. source: path that is cut off file names. current_offset: of
+    `current` from GS's base. stack_size: THREAD_SIZE. has_debug_info: whether gdb was given vmlinux.
+    """
+
+    symbols: Mapping[str, int]
+    image: range
+    text: range
+    source: str
+    current_offset: int | None
+    stack_size: int
+    has_debug_info: bool
+
+
+@dataclass(frozen=True)
+class WatchedLife:
+    """What the debugger saw of one load and the opens behind it.
+
+    bases: block -> address, from `struct module`. init_address: of the init function, predicted from them,
+    0 without one. init_mapped: pages of the init block mapped while init ran. opens: one for each opener,
+    () for a module without an open function. views: the module's first page in each process's page tables.
+    """
+
+    bases: Mapping[str, int]
+    resolve: Stop | None
+    init_address: int
+    init: Stop | None
+    init_mapped: int
+    opens: tuple[Stop, ...]
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A module's life to be watched: loaded by `loader`; `device` opened by each of `openers`.
+
+    open_function: the first function of the module's that an open calls; "" for none, and then the
+    openers are only looked at, in an open of another device.
+    """
+
+    file: KernelModule
+    layout: Layout
+    data: bytes
+    parameters: str
+    loader: Process
+    device: str
+    open_function: str
+    openers: tuple[Process, ...]
+
+
+def watch_life(guest: Guest, debugger: Gdb, kernel: WatchedKernel, plan: Plan) -> WatchedLife:
+    """Carries the plan out. The module stays loaded; what is open is closed with the openers.
+
+    Each call is under way before the guest runs on, so that no breakpoint can be missed.
+    """
+    watch = _Watch(guest, debugger, kernel, plan)
+    resolve = None
+    with as_file(guest, plan.data) as path:
+        module = plan.loader.open(path)
+        with debugger:
+            arguments = (module.fd, plan.parameters.encode() + b"\0", 0)
+            pending = plan.loader.begin([Call(NUMBERS["finit_module"], arguments)])
+            if "find_symbol" in kernel.symbols:
+                watch.go_to(kernel.symbols["find_symbol"])
+                resolve = watch.stop("find_symbol", plan.loader)
+            watch.go_to(kernel.symbols["do_init_module"])
+            watch.learn_places()
+            init = watch.at_init()
+            opens: list[Stop] = []
+            function, device = (plan.open_function, plan.device) if plan.open_function else _ANY_OPEN
+            watch.go_to(watch.address_of(function), wait=False)
+            check(pending.results()[0], plan.file.name)
+            for number, opener in enumerate(plan.openers):
+                if number:
+                    debugger.resume()
+                    check(pending.results()[0], device)
+                pending = opener.begin([open_call(device)])
+                debugger.await_stop()
+                opens.append(watch.stop(function, opener))
+        check(pending.results()[0], device)
+        module.close()
+    return WatchedLife(
+        watch.bases,
+        resolve,
+        watch.init_address,
+        init,
+        watch.init_mapped,
+        tuple(opens) if plan.open_function else (),
+        tuple(watch.views),
+    )
+
+
+class _Watch:
+    """The debugger's place in one life, and what was learnt so far."""
+
+    def __init__(self, guest: Guest, debugger: Gdb, kernel: WatchedKernel, plan: Plan) -> None:
+        self._guest = guest
+        self._debugger = debugger
+        self._kernel = kernel
+        self._plan = plan
+        self._sections: dict[str, int] = {}
+        self._offsets: dict[str, int] = {}
+        self.bases: dict[str, int] = {}
+        self.init_address = 0
+        self.init_mapped = 0
+        self.views: list[View] = []
+
+    def go_to(self, address: int, *, wait: bool = True) -> None:
+        """Runs the guest to one breakpoint, the only one."""
+        self._debugger.ask("delete")
+        self._debugger.ask(f"hbreak *{address:#x}")
+        self._debugger.resume()
+        if wait:
+            self._debugger.await_stop()
+
+    def address_of(self, function: str) -> int:
+        """The address of a function of the module, or else of the kernel."""
+        for symbol in self._plan.file.symbols:
+            if symbol.name == function and symbol.section in self._sections:
+                return self._sections[symbol.section] + symbol.value
+        return self._kernel.symbols[function]
+
+    def learn_places(self) -> None:
+        """Takes the blocks' addresses from do_init_module's argument; every other one follows from them."""
+        plan = self._plan
+        self.bases = self._bases()
+        addresses = plan.layout.addresses(self.bases)
+        names = {section.index: section.name for section in plan.file.sections}
+        for index, address in addresses.items():
+            self._sections.setdefault(names[index], address)
+        if any(symbol.name == "init_module" for symbol in plan.file.symbols):
+            self.init_address = self.address_of("init_module")
+        # gdb takes no compressed module, and this directory is private and goes with the machine
+        path = self._guest.machine.directory / f"{plan.file.name}.ko"
+        path.write_bytes(without_section_addresses(plan.data))
+        allocated = {section.name for section in plan.file.sections if section.allocated and section.size}
+        placed = [f" -s {name} {at:#x}" for name, at in self._sections.items() if name in allocated]
+        self._debugger.ask(f"add-symbol-file {path}{''.join(placed)}")
+
+    def _bases(self) -> dict[str, int]:
+        plan, debugger = self._plan, self._debugger
+        if not self._kernel.has_debug_info:
+            with GuestMemory(self._guest.machine) as memory:
+                return anchors_of(plan.file, plan.layout, debugger.value("$rdi"), memory.read_virtual)
+        return {
+            block: debugger.value(
+                f"mod->{block}_layout.base" if block in ("core", "init") else f"mod->mem[{number}].base"
+            )
+            for number, block in enumerate(plan.layout.blocks)
+            if plan.layout.blocks[block]
+        }
+
+    def _blocks(self) -> list[tuple[str, range]]:
+        sizes = self._plan.layout.blocks
+        return [(block, range(base, base + sizes[block])) for block, base in self.bases.items()]
+
+    def at_init(self) -> Stop | None:
+        """Runs to init's first instruction, None for a module without init."""
+        if not self.init_address:
+            return None
+        self.go_to(self.init_address)
+        blocks = [span for block, span in self._blocks() if block.startswith("init")]
+        with GuestMemory(self._guest.machine) as memory:
+            self.init_mapped = sum(1 for one in blocks for _ in memory.tables.walk(one.start, one.stop))
+        names = FunctionNames(self._plan.file, self._sections)
+        return self.stop(names.label(self.init_address), self._plan.loader)
+
+    def stop(self, function: str, process: Process) -> Stop:
+        """Returns the CPU as it stands: from QEMU its registers, from gdb the stack, from memory the task."""
+        debugger, kernel = self._debugger, self._kernel
+        rip = debugger.value("$rip")
+        with GuestMemory(self._guest.machine) as memory:
+            registers = next(one for one in memory.registers if one.rip == rip)
+            pid, comm, stack = self._task(memory, registers)
+            top = stack + kernel.stack_size
+            frames, raw = self._frames(memory, function, registers, top)
+            user_ip, user_sp = _word(memory, top - _SAVED_IP), _word(memory, top - _SAVED_SP)
+            self._note_view(memory, process.pid, comm, registers)
+        user = Frame("the program, at its system call", user_ip, "", 0, "user")
+        return Stop(
+            function=function,
+            rip=rip,
+            rsp=registers.rsp,
+            cpl=registers.cpl,
+            cr3=registers.cr3,
+            frames=(*frames, user),
+            task_pid=pid,
+            task_comm=comm,
+            task_stack=Region(f"kernel stack of {comm}" if comm else "kernel stack", stack, top),
+            user_stack_pointer=user_sp,
+            raw=raw,
+            unwound=kernel.has_debug_info,
+        )
+
+    def _frames(
+        self, memory: GuestMemory, function: str, registers: Registers, top: int
+    ) -> tuple[tuple[Frame, ...], str]:
+        kernel, name = self._kernel, self._plan.file.name
+        if kernel.has_debug_info:
+            raw = self._debugger.ask("bt")
+            images = [(kernel.image, "vmlinux"), *((span, name) for _, span in self._blocks())]
+            return parse_backtrace(raw, images, kernel.source), raw
+        stack = memory.read_virtual(registers.rsp, top - registers.rsp)
+        names = {"vmlinux": TextNames(kernel.symbols, kernel.text)}
+        callers = scan_stack(stack, memory.read_virtual, names)
+        image = "vmlinux" if registers.rip in kernel.image else name
+        return (Frame(function, registers.rip, "", 0, image), *callers), stack.hex(" ", 8)
+
+    def _task(self, memory: GuestMemory, registers: Registers) -> tuple[int, str, int]:
+        """Pid, comm, stack of the running task; without debug information 0, "", by the stack pointer."""
+        offset = self._kernel.current_offset
+        if not self._kernel.has_debug_info or offset is None:
+            # stacks are aligned to their size (THREAD_ALIGN, include/linux/thread_info.h, 6.1)
+            return 0, "", registers.rsp & -self._kernel.stack_size
+        # both may be addresses, whose sum wraps
+        current = _word(memory, (registers.gs_base + offset) & _ADDRESS_MASK)
+        fields = self._task_offsets()
+        comm = memory.read_virtual(current + fields["comm"], _COMM).split(b"\0")[0]
+        pid = _word(memory, current + fields["pid"]) & 0xFFFFFFFF
+        return pid, comm.decode(errors="replace"), _word(memory, current + fields["stack"])
+
+    def _task_offsets(self) -> dict[str, int]:
+        """Offsets in struct task_struct, by the first task's type: looked up by name it takes gdb seconds."""
+        if not self._offsets:
+            fields = "gdb.lookup_global_symbol('init_task').type.fields()"
+            shown = self._debugger.ask(
+                f"python print(*(f'{{f.name}}={{f.bitpos // 8}}' for f in {fields} if f.name))"
+            )
+            self._offsets = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", shown)}
+        return self._offsets
+
+    def _note_view(self, memory: GuestMemory, pid: int, comm: str, registers: Registers) -> None:
+        core = next(iter(self.bases.values()), 0)
+        if core and all(view.pid != pid for view in self.views):
+            tables = memory.tables_of(registers)
+            page = tables.find(core)
+            self.views.append(View(pid, comm, tables.root, page.physical_of(core) if page else None))
+
+
+def _word(memory: GuestMemory, address: int) -> int:
+    return int(struct.unpack("<Q", memory.read_virtual(address, 8))[0])

@@ -1,0 +1,1 @@
+"""This machine as the harness finds it: directories, packages, and what it refuses."""

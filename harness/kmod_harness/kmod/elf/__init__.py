@@ -1,0 +1,1 @@
+"""A .ko file as it lies on disk. Pure."""

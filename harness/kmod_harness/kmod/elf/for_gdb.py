@@ -1,0 +1,41 @@
+"""A module's file as gdb can read it: not compressed, and no section with an address of its own.
+
+The sections of a relocatable file have address 0. Those of modules from 6.10 on may not: the linker script
+names no address for what it merges (`.data`, scripts/module.lds.S, 6.12.118). gdb 13 and 16 take such
+a file for one that is placed already, and every address outside of `.text` is then wrong.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from kmod_harness.kmod.elf.module import KernelModule
+
+#: `Elf64_Ehdr` (System V ABI, 4): e_shoff; e_shentsize and e_shnum.
+_TABLE_AT, _TABLE_SIZE_AT = 0x28, 0x3A
+#: sh_addr in `Elf64_Shdr`, and the header's size.
+_ADDRESS_AT, _HEADER_SIZE = 0x10, 64
+
+
+def without_section_addresses(data: bytes) -> bytes:
+    """Returns a 64-bit little-endian relocatable file with sh_addr 0 in every section header."""
+    (table,) = struct.unpack_from("<Q", data, _TABLE_AT)
+    size, count = struct.unpack_from("<HH", data, _TABLE_SIZE_AT)
+    if size != _HEADER_SIZE:
+        return data
+    changed = bytearray(data)
+    for number in range(count):
+        struct.pack_into("<Q", changed, table + number * size + _ADDRESS_AT, 0)
+    return bytes(changed)
+
+
+def file_for_gdb(module: KernelModule, directory: Path) -> Path:
+    """Returns the module's own file if gdb can read it, else the path of a copy made in `directory`."""
+    data = without_section_addresses(module.data)
+    if module.path.is_file() and module.path.read_bytes() == data:
+        return module.path.absolute()
+    directory.mkdir(exist_ok=True)
+    copy = directory / f"{module.name}.ko"
+    copy.write_bytes(data)
+    return copy

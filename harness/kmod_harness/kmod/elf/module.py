@@ -1,0 +1,350 @@
+"""A .ko file as data: modinfo, sections, symbols."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kmod_harness.errors import ModuleFileError
+from kmod_harness.kmod.elf.ko_file import damaged, module_bytes
+from kmod_harness.kmod.elf.symbol_table import SHN_UNDEF, TableSymbol, parse_symbol_table
+
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
+
+_MODINFO = ".modinfo"
+_THIS_MODULE = ".gnu.linkonce.this_module"
+#: `struct modversion_info` of a 64-bit kernel (include/linux/module.h, 6.1): CRC, then the name.
+_MODVERSION = struct.Struct("<Q56s")
+#: `Elf64_Shdr` (System V ABI, 4): name, type, flags, address, offset, size, link, info, alignment, entry.
+_SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
+#: Section types of the System V ABI, of GNU and of the x86-64 psABI.
+_SECTION_TYPES = {
+    0: "SHT_NULL",
+    1: "SHT_PROGBITS",
+    2: "SHT_SYMTAB",
+    3: "SHT_STRTAB",
+    4: "SHT_RELA",
+    5: "SHT_HASH",
+    6: "SHT_DYNAMIC",
+    7: "SHT_NOTE",
+    8: "SHT_NOBITS",
+    9: "SHT_REL",
+    14: "SHT_INIT_ARRAY",
+    15: "SHT_FINI_ARRAY",
+    16: "SHT_PREINIT_ARRAY",
+    17: "SHT_GROUP",
+    18: "SHT_SYMTAB_SHNDX",
+    0x70000001: "SHT_X86_64_UNWIND",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section header; address, size, alignment and offset in bytes, `type` as `SHT_PROGBITS`.
+
+    link, info: indices of other sections, by type: of SHT_RELA its symbol table and its target.
+    """
+
+    name: str
+    index: int
+    type: str
+    flags: int
+    address: int
+    size: int
+    alignment: int
+    offset: int
+    link: int = 0
+    info: int = 0
+
+    @property
+    def allocated(self) -> bool:
+        """Whether the section takes memory in the kernel."""
+        return bool(self.flags & SHF_ALLOC)
+
+    @property
+    def executable(self) -> bool:
+        return bool(self.flags & SHF_EXECINSTR)
+
+    @property
+    def init(self) -> bool:
+        """Whether the kernel frees it after init (`module_init_section`, kernel/module/main.c)."""
+        return self.name.startswith(".init")
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A defined symbol: value is its offset in `section`, None for absolute ones; size in bytes.
+
+    kind and binding as in the ELF standard without prefix: `FUNC`, `OBJECT`; `LOCAL`, `GLOBAL`, `WEAK`.
+    """
+
+    name: str
+    value: int
+    size: int
+    kind: str
+    binding: str
+    section: str | None
+
+
+@dataclass(frozen=True)
+class UndefinedSymbol:
+    """A symbol the module wants from the kernel; a weak one may stay unresolved."""
+
+    name: str
+    weak: bool
+
+
+@dataclass(frozen=True)
+class KernelModule:
+    """What a .ko says about itself.
+
+    name: modinfo's, else the file's stem with `-` read as `_`. release: first
+    word of vermagic. parameters: name -> type (`int`, `charp`; "" when the
+    module does not say). exports: symbol -> True when GPL-only, None when the
+    file does not tell. versions: symbol -> CRC the module was built against
+    (MODVERSIONS). build_id: hex digits, "" when there is none. symbols: those
+    that are defined and have a name; symbol_table: every entry, by its index.
+    """
+
+    path: Path
+    name: str
+    vermagic: str
+    depends: tuple[str, ...]
+    parameters: Mapping[str, str]
+    parameter_descriptions: Mapping[str, str]
+    license: str
+    description: str
+    aliases: tuple[str, ...]
+    modinfo: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]
+    undefined: tuple[UndefinedSymbol, ...]
+    exports: Mapping[str, bool | None]
+    versions: Mapping[str, int]
+    has_debug_info: bool
+    build_id: str
+    data: bytes = field(repr=False, compare=False)
+    symbol_table: tuple[TableSymbol, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def release(self) -> str:
+        """The kernel release it was built for, "" when it carries no vermagic."""
+        return self.vermagic.split(" ", 1)[0]
+
+    @property
+    def signed(self) -> bool:
+        """Whether a signature is appended (include/linux/module_signature.h)."""
+        return self.data.endswith(b"~Module signature appended~\n")
+
+    def section(self, name: str) -> Section | None:
+        """The first section of that name, None when there is none."""
+        return next((section for section in self.sections if section.name == name), None)
+
+    def content(self, section: Section) -> bytes:
+        """The section's bytes in the file; b"" for what takes no room there (SHT_NOBITS)."""
+        if section.type in ("SHT_NULL", "SHT_NOBITS"):
+            return b""
+        return self.data[section.offset : section.offset + section.size]
+
+
+def read_module(path: str | Path) -> KernelModule:
+    """Reads a .ko, also when compressed with xz or gzip.
+
+    Raises ModuleFileError: no such file, not readable, not a kernel module for
+    x86-64, damaged.
+    """
+    path = Path(path)
+    return parse_module(module_bytes(path), path)
+
+
+def parse_module(data: bytes, path: Path) -> KernelModule:
+    """The module in `data`; `path` is used for messages and, without modinfo, for the name.
+
+    Raises ModuleFileError whatever is wrong with the bytes.
+    """
+    _refuse_other_kinds(data, path)
+    try:
+        return _parse(data, path)
+    except ModuleFileError:
+        raise
+    # damage is met by whatever the next step happens to raise: this is the one place that knows
+    except Exception as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _refuse_other_kinds(data: bytes, path: Path) -> None:
+    """Names the common mistakes from the ELF header alone (System V ABI, chapter 4)."""
+    expected = "expected a kernel module (.ko): an ELF relocatable object for x86-64"
+    if not data:
+        raise ModuleFileError(f"{path} is empty; {expected}")
+    if not data.startswith(b"\x7fELF"):
+        raise ModuleFileError(
+            f"{path} is not an ELF file; {expected}", evidence=f"it starts with {data[:16]!r}"
+        )
+    if len(data) < 64:
+        raise damaged(path, f"an ELF header has 64 bytes, the file has {len(data)}")
+    if data[4] != 2 or data[5] != 1:
+        raise ModuleFileError(
+            f"{path} is an ELF file of another class (32-bit or big-endian); {expected}",
+            evidence=f"EI_CLASS {data[4]}, EI_DATA {data[5]}",
+        )
+    kind, machine = struct.unpack_from("<HH", data, 16)
+    if machine != 62:  # EM_X86_64
+        raise ModuleFileError(f"{path} is for another machine; {expected}", evidence=f"e_machine {machine}")
+    names = {2: "an executable", 3: "a shared object or position-independent executable", 4: "a core dump"}
+    if kind != 1:  # ET_REL
+        raise ModuleFileError(f"{path} is {names.get(kind, 'an ELF file of another type')}; {expected}")
+    offset, entry_size, count = struct.unpack_from("<Q10xHH", data, 40)
+    if count and offset + entry_size * count > len(data):
+        raise damaged(
+            path, f"section headers end at byte {offset + entry_size * count}, the file has {len(data)} bytes"
+        )
+
+
+def _parse(data: bytes, path: Path) -> KernelModule:
+    sections = tuple(_sections(data, path))
+    contents = {
+        section.name: data[section.offset : section.offset + section.size]
+        for section in sections
+        if section.type not in ("SHT_NULL", "SHT_NOBITS")
+    }
+    _refuse_other_objects(sections, path)
+    modinfo = tuple(_modinfo(contents[_MODINFO]))
+    first = dict(reversed(modinfo))  # the kernel takes the first of a tag (get_modinfo)
+    table = _symbol_table(data, sections)
+    symbols, undefined = _symbols(table, sections)
+    return KernelModule(
+        path=path,
+        name=first.get("name") or path.name.split(".", 1)[0].replace("-", "_"),
+        vermagic=first.get("vermagic", ""),
+        depends=tuple(name for name in first.get("depends", "").split(",") if name),
+        parameters={name: "" for name, _ in _pairs(modinfo, "parm")} | dict(_pairs(modinfo, "parmtype")),
+        parameter_descriptions=dict(_pairs(modinfo, "parm")),
+        license=first.get("license", ""),
+        description=first.get("description", ""),
+        aliases=tuple(value for tag, value in modinfo if tag == "alias"),
+        modinfo=modinfo,
+        sections=sections,
+        symbols=symbols,
+        undefined=undefined,
+        exports=_exports(symbols),
+        versions=_versions(contents.get("__versions", b"")),
+        has_debug_info=any(s.name == ".debug_info" and s.size > 0 for s in sections),
+        build_id=_build_id(contents.get(".note.gnu.build-id", b"")),
+        data=data,
+        symbol_table=table,
+    )
+
+
+def _sections(data: bytes, path: Path) -> Iterator[Section]:
+    """The section headers; with pyelftools, which takes 20 ms to import, they took longer than a load.
+
+    Raises ValueError for headers of another size or without a table of names.
+    """
+    offset, entry_size, count, names_index = struct.unpack_from("<Q10xHHH", data, 40)
+    if count and entry_size != _SECTION_HEADER.size:
+        raise ValueError(f"section headers of {entry_size} bytes; expected {_SECTION_HEADER.size}")
+    headers = list(_SECTION_HEADER.iter_unpack(data[offset : offset + count * _SECTION_HEADER.size]))
+    if names_index >= len(headers):
+        raise ValueError(f"the names of its sections are in section {names_index} of {len(headers)}")
+    names_start, names_size = headers[names_index][4:6]
+    names = data[names_start : names_start + names_size]
+    for index, header in enumerate(headers):
+        name_at, kind, flags, address, start, size, link, info, alignment, _ = header
+        name_end = names.find(b"\0", name_at)
+        if name_end < 0:
+            raise ValueError(f"the name of section {index}, at byte {name_at} of the names, has no end")
+        name = names[name_at:name_end].decode("utf-8", "replace")
+        type_name = _SECTION_TYPES.get(kind, f"SHT_{kind:#x}")
+        if type_name not in ("SHT_NULL", "SHT_NOBITS") and start + size > len(data):
+            raise damaged(path, f"section {name} ends at byte {start + size}, the file has {len(data)} bytes")
+        yield Section(name, index, type_name, flags, address, size, alignment, start, link, info)
+
+
+def _refuse_other_objects(sections: tuple[Section, ...], path: Path) -> None:
+    """An object file without what modpost adds is not a module (kernel/module/main.c, setup_load_info)."""
+    names = {section.name for section in sections if section.type not in ("SHT_NULL", "SHT_NOBITS")}
+    lacking = [name for name in (_MODINFO, _THIS_MODULE) if name not in names]
+    if lacking:
+        raise ModuleFileError(
+            f"{path} is an object file but not a kernel module: it has no {' and no '.join(lacking)} section",
+            advice="build it with kbuild: make -C KERNEL_DIR M=$PWD modules, and give the .ko, not the .o",
+        )
+    if not any(section.type == "SHT_SYMTAB" for section in sections):
+        raise ModuleFileError(
+            f"{path} has no symbol table; the kernel refuses a module without one",
+            advice="strip modules with --strip-debug, never with --strip-all",
+        )
+
+
+def _modinfo(data: bytes) -> Iterator[tuple[str, str]]:
+    for record in data.split(b"\0"):
+        tag, equals, value = record.decode("utf-8", "replace").partition("=")
+        if equals:
+            yield tag, value
+
+
+def _pairs(modinfo: tuple[tuple[str, str], ...], tag: str) -> Iterator[tuple[str, str]]:
+    """`parm=name:text` and its like, split at the colon."""
+    for found, value in modinfo:
+        if found == tag:
+            name, _, text = value.partition(":")
+            yield name, text
+
+
+def _symbol_table(data: bytes, sections: tuple[Section, ...]) -> tuple[TableSymbol, ...]:
+    """The first symbol table with the strings it links to (kernel/module/main.c, setup_load_info, 6.1)."""
+    symbols = next(section for section in sections if section.type == "SHT_SYMTAB")
+    strings = sections[symbols.link]
+    return parse_symbol_table(
+        data[symbols.offset : symbols.offset + symbols.size],
+        data[strings.offset : strings.offset + strings.size],
+    )
+
+
+def _symbols(
+    table: tuple[TableSymbol, ...], sections: tuple[Section, ...]
+) -> tuple[tuple[Symbol, ...], tuple[UndefinedSymbol, ...]]:
+    """Defined and undefined symbols; file and section symbols, which name nothing, are left out."""
+    defined: list[Symbol] = []
+    undefined: list[UndefinedSymbol] = []
+    for entry in table:
+        if not entry.name or entry.kind in ("FILE", "SECTION"):
+            continue
+        if entry.section_index == SHN_UNDEF:
+            undefined.append(UndefinedSymbol(entry.name, weak=entry.binding == "WEAK"))
+            continue
+        section = sections[entry.section_index].name if entry.section_index < len(sections) else None
+        defined.append(Symbol(entry.name, entry.value, entry.size, entry.kind, entry.binding, section))
+    return tuple(defined), tuple(undefined)
+
+
+def _exports(symbols: tuple[Symbol, ...]) -> dict[str, bool | None]:
+    """`__ksymtab_NAME` in `__ksymtab` or `__ksymtab_gpl` (include/linux/export.h, 6.1)."""
+    gpl_only = {"__ksymtab": False, "__ksymtab_gpl": True}
+    return {
+        symbol.name.removeprefix("__ksymtab_"): gpl_only.get(symbol.section)
+        for symbol in symbols
+        if symbol.name.startswith("__ksymtab_") and symbol.section is not None
+    }
+
+
+def _versions(data: bytes) -> dict[str, int]:
+    whole = data[: len(data) // _MODVERSION.size * _MODVERSION.size]
+    return {
+        name.split(b"\0", 1)[0].decode("utf-8", "replace"): crc & 0xFFFFFFFF
+        for crc, name in _MODVERSION.iter_unpack(whole)
+    }
+
+
+def _build_id(data: bytes) -> str:
+    """The descriptor of the GNU build-id note (note header: name size, descriptor size, type)."""
+    if len(data) < 12:
+        return ""
+    name_size, size, kind = struct.unpack_from("<III", data)
+    start = 12 + (name_size + 3) // 4 * 4
+    if kind != 3:  # NT_GNU_BUILD_ID
+        return ""
+    return data[start : start + size].hex()

@@ -1,0 +1,1 @@
+"""Where the kernel puts a module: its layout algorithm replayed. Pure."""

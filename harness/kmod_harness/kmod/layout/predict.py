@@ -1,0 +1,264 @@
+"""Where the kernel puts each section of a module: its layout algorithm replayed on the .ko alone.
+
+Two generations: up to 6.3 one core and one init block (`struct module_layout`), from 6.4 on
+a block for each memory type (`enum mod_mem_type`). Sources: kernel/module/main.c
+(rewrite_section_headers, layout_and_allocate, layout_sections, move_module) and
+kernel/module/kallsyms.c (layout_symtab), in 6.1.192 and 6.12.117. x86-64 always has
+STRICT_MODULE_RWX, so pages are never shared between permissions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kmod_harness.errors import Misuse
+from kmod_harness.kmod.elf.module import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, KernelModule, Section
+from kmod_harness.kmod.elf.symbol_table import ELF64_SYM
+from kmod_harness.kmod.layout.placed import PAGE, PASSES, SHF_RO_AFTER_INIT, Plan, aligned
+from kmod_harness.kmod.layout.placed import Placed as Placed
+from kmod_harness.kmod.layout.placed import Region as Region
+
+#: `struct mod_kallsyms` (include/linux/module.h, 6.1): two pointers, a count, a pointer.
+MOD_KALLSYMS_SIZE, MOD_KALLSYMS_ALIGNMENT = 32, 8
+#: The oldest release whose kallsyms keep the symbols' types in an array of their own (1c7651f43777).
+OLDEST_RELEASE = (5, 2)
+#: The first release with `mod_mem[]` (ac3b43283923, "module: replace module_layout with module_memory").
+MEMORY_TYPES_SINCE = (6, 4)
+
+#: Sections that go to memory of their own since 6.13, when memory allocation profiling is on
+#: (codetag_needs_module_section, lib/codetag.c).
+_TAGS, _TAGS_SINCE = "alloc_tags", (6, 13)
+
+PERCPU = ".data..percpu"
+_DROPPED = ("__versions", ".modinfo")
+_READ_ONLY_AFTER_INIT = (".data..ro_after_init", "__jump_table")
+
+
+class UnsupportedRelease(Misuse):
+    """The layout of that kernel release is not known here."""
+
+
+class UnplaceableSection(Misuse):
+    """A section has no place that follows from the file, or the kernel refuses the module because of it."""
+
+
+@dataclass(frozen=True)
+class SymbolTables:
+    """What kallsyms takes of a block, in bytes from its start: Elf64_Sym array, strings, nm letters, end.
+
+    indices: which entries of the file's symbol table the array holds, in order.
+    structure: where `struct mod_kallsyms` itself lies, None where it lies in `struct module`.
+    """
+
+    block: str
+    symbols: int
+    strings: int
+    types: int
+    end: int
+    indices: tuple[int, ...] = field(repr=False)
+    structure: int | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A module's memory before it has an address.
+
+    blocks: name -> size in bytes as allocated, 0 for one that is not. Names up
+    to 6.3: core, init; from 6.4 on, in the order of allocation: text, data,
+    rodata, ro_after_init, init_text, init_data, init_rodata. placed: every
+    section that is kept, `.symtab` and `.strtab` too, in the file's order.
+    percpu: index of the per-CPU section, which no block holds, None when there
+    is none. core_kallsyms, init_kallsyms: None on a kernel without kallsyms.
+    """
+
+    release: tuple[int, int]
+    blocks: Mapping[str, int]
+    placed: tuple[Placed, ...]
+    regions: tuple[Region, ...]
+    percpu: int | None
+    core_kallsyms: SymbolTables | None
+    init_kallsyms: SymbolTables | None
+
+    def addresses(self, anchors: Mapping[str, int]) -> dict[int, int]:
+        """Section index -> address, for sections of blocks that `anchors` gives (block -> its address).
+
+        A block of size 0 is at address 0, as in the kernel.
+        """
+        bases = {block: 0 for block, size in self.blocks.items() if not size} | dict(anchors)
+        return {
+            placed.section.index: bases[placed.block] + placed.offset
+            for placed in self.placed
+            if placed.block in bases
+        }
+
+    def anchors(self, section_addresses: Mapping[str, int]) -> dict[str, int]:
+        """Block -> its address, from sysfs's section name -> address; the first section of each block tells.
+
+        A block of which no section is listed is not in the result.
+        """
+        found: dict[str, int] = {}
+        for placed in self.placed:
+            address = section_addresses.get(placed.section.name)
+            if address is not None and placed.section.size and placed.block not in found:
+                found[placed.block] = address - placed.offset
+        return found
+
+    def place(self, name: str) -> Placed | None:
+        """The first kept section of that name."""
+        return next((placed for placed in self.placed if placed.section.name == name), None)
+
+
+def release_of(module: KernelModule) -> tuple[int, int]:
+    """The release the module was built for, as (6, 1). Raises UnsupportedRelease when it names none."""
+    try:
+        return release_pair(module.release)
+    except UnsupportedRelease:
+        raise UnsupportedRelease(
+            f"{module.name} does not say which kernel it was built for",
+            evidence=f"vermagic: {module.vermagic!r}",
+        ) from None
+
+
+def release_pair(release: str) -> tuple[int, int]:
+    """(6, 12) for `6.12.118-cloud`. Raises UnsupportedRelease for what does not begin like that."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    if match is None:
+        raise UnsupportedRelease(f"{release!r} is no release of a kernel")
+    return int(match[1]), int(match[2])
+
+
+def predict_layout(
+    module: KernelModule,
+    release: tuple[int, int] | None = None,
+    *,
+    unload: bool = True,
+    kallsyms: bool = True,
+    kallsyms_all: bool = True,
+) -> Layout:
+    """Returns where the kernel of that release (default: the one the module was built for) puts what.
+
+    unload, kallsyms, kallsyms_all: whether the kernel has MODULE_UNLOAD (without
+    it `.exit*` goes with init), KALLSYMS, KALLSYMS_ALL. Raises UnsupportedRelease
+    before 5.2, UnplaceableSection for a section that is writable and executable,
+    which the kernel refuses (module_enforce_rwx_sections), and for allocation
+    tags from 6.13 on.
+    """
+    release = release or release_of(module)
+    if release < OLDEST_RELEASE:
+        raise UnsupportedRelease(
+            f"the module layout of Linux {release[0]}.{release[1]} is not known here",
+            advice=f"supported: {OLDEST_RELEASE[0]}.{OLDEST_RELEASE[1]} and later",
+        )
+    flags = _loader_flags(module)
+    for section in module.sections:
+        if flags[section.index] & SHF_WRITE and flags[section.index] & SHF_EXECINSTR:
+            raise UnplaceableSection(
+                f"{module.name}: section {section.name} is writable and executable; the kernel refuses that"
+            )
+        if section.name == _TAGS and section.size and section.allocated and release >= _TAGS_SINCE:
+            raise UnplaceableSection(
+                f"{module.name}: where the kernel keeps {_TAGS} does not follow from the file",
+                advice="verify on a kernel without CONFIG_MEM_ALLOC_PROFILING",
+            )
+    plan = Plan(memory_types=release >= MEMORY_TYPES_SINCE)
+    for init in (False, True):
+        for name, wanted, refused in PASSES:
+            for section in module.sections:
+                its = flags[section.index]
+                if its & wanted == wanted and not its & refused and _goes_with_init(section, unload) is init:
+                    plan.place(section, init, name)
+            plan.end_pass(init, name)
+    core = init_tables = None
+    if kallsyms:
+        core, init_tables = _symbol_tables(module, plan, flags, unload, kallsyms_all)
+    return Layout(
+        release=release,
+        blocks={block: aligned(size, PAGE) for block, size in plan.sizes.items()},
+        placed=tuple(sorted(plan.placed.values(), key=lambda placed: placed.section.index)),
+        regions=plan.regions(),
+        percpu=_percpu_index(module),
+        core_kallsyms=core,
+        init_kallsyms=init_tables,
+    )
+
+
+def _loader_flags(module: KernelModule) -> dict[int, int]:
+    """Section index -> flags as the loader changes them before it places anything."""
+    flags = {section.index: section.flags for section in module.sections}
+    # find_sec: the first allocated section of that name
+    first: dict[str, int] = {}
+    for section in module.sections:
+        if section.allocated:
+            first.setdefault(section.name, section.index)
+    for name in (*_DROPPED, PERCPU):
+        if name in first:
+            flags[first[name]] &= ~SHF_ALLOC
+    for name in _READ_ONLY_AFTER_INIT:
+        if name in first:
+            flags[first[name]] |= SHF_RO_AFTER_INIT
+    return flags
+
+
+def _percpu_index(module: KernelModule) -> int | None:
+    return next((s.index for s in module.sections if s.name == PERCPU and s.allocated), None)
+
+
+def _goes_with_init(section: Section, unload: bool) -> bool:
+    """`module_init_layout_section`: init sections, and without MODULE_UNLOAD exit sections."""
+    return section.init or (not unload and section.name.startswith(".exit"))
+
+
+def _symbol_tables(
+    module: KernelModule, plan: Plan, flags: Mapping[int, int], unload: bool, kallsyms_all: bool
+) -> tuple[SymbolTables, SymbolTables]:
+    """`layout_symtab`: the whole tables at the end of init's data, what stays at the end of core's."""
+    symtab = next(section for section in module.sections if section.type == "SHT_SYMTAB")
+    strtab = module.sections[symtab.link]
+    strings = module.content(strtab)
+    everything = range(symtab.size // ELF64_SYM.size)
+    livepatch = any(tag == "livepatch" for tag, _ in module.modinfo)
+    core, init = plan.block(False, "data"), plan.block(True, "data")
+
+    plan.put(symtab, init)
+    percpu = _percpu_index(module)
+    wanted = SHF_ALLOC if kallsyms_all else SHF_ALLOC | SHF_EXECINSTR
+    kept_sections = {  # is_core_symbol
+        section.index
+        for section in module.sections
+        if flags[section.index] & wanted == wanted and not _goes_with_init(section, unload)
+    }
+    if percpu is not None and kallsyms_all:
+        kept_sections.add(percpu)
+    kept = tuple(
+        index
+        for index, symbol in enumerate(module.symbol_table)
+        if index == 0 or livepatch or (symbol.name_offset and symbol.section_index in kept_sections)
+    )
+    names = sum(
+        strings.index(b"\0", module.symbol_table[index].name_offset)
+        - module.symbol_table[index].name_offset
+        + 1
+        for index in kept
+    )
+    symbols = plan.append(core, len(kept) * ELF64_SYM.size, symtab.alignment)
+    core_strings = plan.append(core, names, 1)
+    types = plan.append(core, len(kept), 1)
+    core_tables = SymbolTables(core, symbols, core_strings, types, types + len(kept), kept)
+    if not plan.memory_types:
+        plan.sizes[core] = aligned(plan.sizes[core], PAGE)
+
+    plan.put(strtab, init)
+    structure = plan.append(init, MOD_KALLSYMS_SIZE, MOD_KALLSYMS_ALIGNMENT)
+    types = plan.append(init, len(everything), 1)
+    init_tables = SymbolTables(
+        init,
+        plan.placed[symtab.index].offset,
+        plan.placed[strtab.index].offset,
+        types,
+        types + len(everything),
+        tuple(everything),
+        structure,
+    )
+    return core_tables, init_tables

@@ -1,0 +1,1 @@
+"""A module linked as the kernel links it. Pure."""

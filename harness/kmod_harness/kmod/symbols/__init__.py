@@ -1,0 +1,1 @@
+"""Symbol tables of the kernel and of modules, compared and traced to source lines."""

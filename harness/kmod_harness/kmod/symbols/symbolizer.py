@@ -1,0 +1,172 @@
+"""From `function+offset/size [module]` to source lines, inlined frames included, by DWARF (drgn).
+
+drgn reads a 200 MB vmlinux without an index of ours: the first answer takes a quarter of a
+second, each further one under a millisecond. A module is laid out at addresses of our own,
+each section where it overlaps no other, so that a function in `.init.text`, `.exit.text` or
+`.text.unlikely` is found like any other and no guest is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kmod_harness.errors import MissingTool
+from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE, KERNEL_IMAGE_END, MODULES_BASE_RANDOMIZED
+
+#: Bytes by which kallsyms' size of a function (the distance to the next symbol) may exceed ELF's:
+#: alignment, and the padding of a section's end.
+_PADDING = 4096
+#: The file of start_kernel().
+_KNOWN_SOURCE = "init/main.c"
+
+
+@dataclass(frozen=True)
+class SourceLine:
+    """A place in the sources; `path` as the compiler wrote it, line and column from 1 (0: unknown)."""
+
+    function: str
+    path: str
+    line: int
+    column: int = 0
+
+
+class Symbolizer:
+    """Source lines of one kernel's addresses and of modules'; needs drgn.
+
+    vmlinux: with DWARF, None for modules alone. modules: those whose frames may come;
+    of one without debug information no line is known. Raises MissingTool.
+    """
+
+    def __init__(self, vmlinux: Path | None, modules: Iterable[KernelModule] = ()) -> None:
+        self._vmlinux = vmlinux
+        self._modules = {module.name: module for module in modules}
+        self._programs: dict[str, Any] = {}
+        self._drgn = load_drgn()
+
+    def lines(
+        self, function: str, offset: int, size: int | None = None, module: str = "", *, returns: bool = True
+    ) -> tuple[SourceLine, ...]:
+        """Returns the lines of `function+offset/size [module]`, the innermost inlined function first.
+
+        `returns` says that the offset is a return address: the line is that of the call before it.
+        `size`, as the kernel prints it, tells functions of one name apart. () when no line is known.
+        """
+        program = self._program(module)
+        if program is None:
+            return ()
+        address = _address(program.symbols(function), offset, size)
+        if address is None:
+            return ()
+        return _lines(program, address - (1 if returns and offset else 0), function)
+
+    def lines_at(self, module: str, section: str, offset: int) -> tuple[SourceLine, ...]:
+        """Returns the lines of the instruction `offset` bytes into a module's section, as `lines` does."""
+        program = self._program(module)
+        if program is None:
+            return ()
+        address = addresses_apart(self._modules[module])[0].get(section)
+        return _lines(program, address + offset, section) if address is not None else ()
+
+    def source_root(self) -> str:
+        """Returns what the paths of the kernel's sources begin with, "" when it is not known."""
+        program = self._program("")
+        return source_root(program) if program is not None else ""
+
+    def code(self, function: str, module: str) -> bytes:
+        """Returns a module function's bytes as its file holds them, b"" when it is not known.
+
+        Not relocated: the operands of calls and of references to other sections are zero.
+        """
+        found = self._modules.get(module)
+        for symbol in found.symbols if found else ():
+            section = found.section(symbol.section) if found and symbol.section else None
+            if found and symbol.name == function and section is not None and symbol.size:
+                start = section.offset + symbol.value
+                return found.data[start : start + symbol.size]
+        return b""
+
+    def _program(self, module: str) -> Any:
+        if module not in self._programs:
+            self._programs[module] = self._open(module)
+        return self._programs[module]
+
+    def _open(self, name: str) -> Any:
+        """Returns a drgn Program of one object file: no name of another can be mistaken for its own."""
+        program = self._drgn.Program(self._drgn.host_platform)
+        if not name:
+            if self._vmlinux is None:
+                return None
+            loaded = program.extra_module("vmlinux", 0, create=True)
+            loaded.address_ranges = [(KERNEL_IMAGE_BASE, KERNEL_IMAGE_END)]
+            loaded.try_file(self._vmlinux, force=True)
+            return program
+        module = self._modules.get(name)
+        if module is None or not module.has_debug_info:
+            return None
+        sections, end = addresses_apart(module)
+        loaded = program.relocatable_module(name, MODULES_BASE_RANDOMIZED, create=True)
+        loaded.section_addresses.update(sections)
+        loaded.address_ranges = [(MODULES_BASE_RANDOMIZED, end)]
+        loaded.try_file(module.path, force=True)
+        return program
+
+
+def addresses_apart(module: KernelModule) -> tuple[Mapping[str, int], int]:
+    """Returns section name -> an address of its own for every section that takes memory, and their end."""
+    addresses: dict[str, int] = {}
+    end = MODULES_BASE_RANDOMIZED
+    for section in module.sections:
+        if section.allocated:
+            alignment = max(section.alignment, 1)
+            addresses[section.name] = (end + alignment - 1) // alignment * alignment
+            end = addresses[section.name] + section.size
+    return addresses, end
+
+
+def _lines(program: Any, address: int, function: str) -> tuple[SourceLine, ...]:
+    """Returns the lines of an address; `function`: for what DWARF has in none, padding and assembly."""
+    try:
+        found = program.source_location(address)
+    except LookupError:
+        return ()
+    return tuple(
+        SourceLine(place.name() or function, place.filename, place.line, place.column) for place in found
+    )
+
+
+def _address(symbols: Iterable[Any], offset: int, size: int | None) -> int | None:
+    """Returns the address meant: of the function whose size the kernel would print so, None without one."""
+    if size is None:
+        # assembly's symbols often have no size in ELF
+        fitting = [symbol for symbol in symbols if symbol.size == 0 or offset <= symbol.size]
+    else:
+        # a leftover on the stack may point behind the padding, where the next function starts
+        fitting = [symbol for symbol in symbols if offset <= size and 0 <= size - symbol.size < _PADDING]
+        fitting.sort(key=lambda symbol: int(size) - symbol.size)
+    return int(fitting[0].address) + offset if fitting else None
+
+
+def source_root(program: Any) -> str:
+    """Returns what the paths of a kernel's sources begin with, by its drgn Program; "": not known."""
+    try:
+        path: str = program.source_location("start_kernel")[-1].filename
+    except LookupError:
+        return ""
+    return path.removesuffix(_KNOWN_SOURCE) if path.endswith(_KNOWN_SOURCE) else ""
+
+
+def load_drgn() -> Any:
+    """Returns the module drgn. Raises MissingTool."""
+    try:
+        import drgn
+    except ImportError as error:
+        raise MissingTool(
+            "drgn is not installed; it tells the source lines of addresses",
+            evidence=str(error),
+            advice="pip install drgn",
+        ) from error
+    return drgn

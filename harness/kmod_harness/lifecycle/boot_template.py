@@ -1,0 +1,216 @@
+"""Boot once: the template of a freshly booted machine, kept in the cache by what went into it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from kmod_harness.build.cache import Cache, CacheUnusable, default_cache, digest_of
+from kmod_harness.errors import MachineFailure, QemuDied
+from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.process import Process
+from kmod_harness.guest.protocol import CHUNK
+from kmod_harness.guest.restore import EarlierLife
+from kmod_harness.lifecycle.prepare import Prepared, start_machine
+from kmod_harness.lifecycle.template import (
+    Template,
+    TemplateDamaged,
+    TemplateUnusable,
+    digest_of_disks,
+    obstacle,
+    save_disks,
+    saved_disks,
+)
+from kmod_harness.machine.argv import Endpoints, RamFile, qemu_argv
+from kmod_harness.machine.migration import StateNotSaved, StateRefused
+
+_KIND = "template"
+#: Changes when templates are made in another way.
+_RECIPE = "7"
+#: Seconds the kernel may take until its clock has settled (times 4 under emulation).
+_SETTLE_SECONDS = 5.0
+#: Processes that a test may take without a fork: insmod's, and a second opener's.
+_SPARES = 2
+#: Where modules and files of the host go.
+_DIRECTORIES = ("/kmod-harness/loaded", "/kmod-harness/pushed")
+_FIRST_FILE = "/kmod-harness/loaded/first"
+_SETTLED = "clocksource: Switched to clocksource tsc"
+
+
+class NeverSaved(TemplateUnusable):
+    """The same machine would meet the same obstacle each time: remembered with its key."""
+
+
+def template_of(prepared: Prepared, boot_timeout: float | None = None) -> Template:
+    """Returns the machine's template, booted and saved if it is new. Raises TemplateUnusable."""
+    if reason := obstacle(prepared.spec):
+        raise TemplateUnusable(reason)
+    cache = default_cache()
+    disk_digest = digest_of_disks(prepared.disks)
+    key = _key(prepared, disk_digest)
+    refused = cache.pointer(f"no-template-{key}")
+    if refused:
+        raise TemplateUnusable(refused)
+    try:
+        entry = cache.entry(
+            _KIND, key, lambda directory: _make(prepared, directory, disk_digest, boot_timeout)
+        )
+    except CacheUnusable as error:
+        raise TemplateUnusable(f"it could not be saved: {error.message}") from error
+    except (OSError, QemuDied) as error:
+        # a full disk kills QEMU by SIGBUS in its RAM file; a cold boot needs no such file
+        raise TemplateUnusable(f"it could not be saved: {error}") from error
+    except NeverSaved as reason:
+        cache.note(f"no-template-{key}", str(reason))
+        raise
+    return _open(prepared, disk_digest, cache, key, entry)
+
+
+def discard(template: Template) -> None:
+    """Removes a template that did not load from the cache; the next one is made anew."""
+    _drop(default_cache(), template.directory.name)
+
+
+def _drop(cache: Cache, key: str) -> bool:
+    """Removes a template; False where that cannot be, in a read-only cache: the boot is cold each time."""
+    try:
+        return cache.remove(_KIND, key)
+    except CacheUnusable:
+        return False
+
+
+def _make(
+    prepared: Prepared, directory: Path, disk_digest: str, boot_timeout: float | None
+) -> dict[str, object]:
+    """Boots a guest on a shared RAM file, waits until it has settled, and saves it."""
+    ram, state = directory / "ram", directory / "state"
+    with start_machine(prepared, ram=RamFile(ram, shared=True)) as machine:
+        try:
+            guest = Guest(machine, boot_timeout=boot_timeout)
+        except MachineFailure as failure:
+            failure.console = machine.console.path.read_bytes()
+            raise
+        process = guest.syscaller
+        spares = [Process(machine, guest.channel) for _ in range(_SPARES)]
+        for spare in spares:
+            # its memory is its own from its first call on: 0.01 s that a test need not spend
+            spare.call("getpid")
+        from kmod_harness.checks.system_map import read_slide
+
+        slide = read_slide(guest, prepared.kernel)
+        _settle(guest)
+        try:
+            machine.migration.save_state(state)
+        except StateRefused as error:
+            raise NeverSaved(error.message) from error
+        except StateNotSaved as error:
+            raise TemplateUnusable(error.message) from error
+        from kmod_harness.klog.records import parse_console
+        from kmod_harness.klog.splats import find_splats
+
+        # read when nothing can be added any more
+        log = machine.console.path.read_bytes()
+        if find_splats(parse_console(log)):
+            raise TemplateUnusable("the boot's kernel log holds a splat: such a boot is not kept")
+        (directory / "console.log").write_bytes(log)
+        save_disks(machine, directory)
+        if digest_of_disks(prepared.disks) != disk_digest:
+            raise TemplateUnusable("the file of a disk was changed while it booted")
+    return {
+        "process": [process.number, process.pid],
+        "slide": slide,
+        "spares": [[spare.number, spare.pid] for spare in spares],
+        "ram": _fingerprint(ram),
+        "layers": {layer.name: _fingerprint(layer) for layer in directory.glob("*.qcow2")},
+        "state_sha256": hashlib.sha256(state.read_bytes()).hexdigest(),
+        "log_sha256": hashlib.sha256((directory / "console.log").read_bytes()).hexdigest(),
+    }
+
+
+def _settle(guest: Guest) -> None:
+    """Waits for what every boot still does after init: the clock's change, the shell's first prompt."""
+    clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    with contextlib.suppress(OSError, MachineFailure):
+        # marked before it is looked at: an earlier line tells of the change to tsc-early
+        mark = guest.kernel_log.mark()
+        if guest.read_text(clock).strip() == "tsc-early":
+            guest.kernel_log.await_text(_SETTLED, since=mark, timeout=_SETTLE_SECONDS)
+    with contextlib.suppress(MachineFailure):
+        guest.shell.synchronise()
+    # what the first program needs lies in the page cache from then on
+    with contextlib.suppress(OSError):
+        guest.run(["true"])
+    for path in _DIRECTORIES:
+        guest.make_directories(path)
+    # the memory that a module comes through is there from then on
+    guest.write_file(_FIRST_FILE, bytes(CHUNK))
+    guest.syscaller.unlink(_FIRST_FILE)
+    guest.kernel_log.sync(guest.syscaller)
+
+
+def _open(prepared: Prepared, disk_digest: str, cache: Cache, key: str, entry: Path) -> Template:
+    """Returns the entry's template if its files are what the manifest says. Raises TemplateUnusable."""
+    manifest: dict[str, Any] = dict(cache.manifest(_KIND, key) or {})
+    try:
+        sound = (
+            _fingerprint(entry / "ram") == manifest["ram"]
+            and all(_fingerprint(entry / name) == told for name, told in manifest["layers"].items())
+            and hashlib.sha256((entry / "state").read_bytes()).hexdigest() == manifest["state_sha256"]
+            and hashlib.sha256((entry / "console.log").read_bytes()).hexdigest() == manifest["log_sha256"]
+        )
+        earlier = EarlierLife(
+            _process(manifest["process"]),
+            (entry / "console.log").read_bytes(),
+            spares=tuple(map(_process, manifest["spares"])),
+            slide=manifest["slide"],
+        )
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        sound = False
+    if not sound:
+        done = "it was discarded" if _drop(cache, key) else "it could not be discarded"
+        raise TemplateDamaged(f"the saved guest was damaged or changed; {done}")
+    return Template(entry, earlier, saved_disks(prepared.disks, entry), disk_digest)
+
+
+def _process(pair: list[int]) -> tuple[int, int]:
+    number, pid = pair
+    return int(number), int(pid)
+
+
+def _fingerprint(ram: Path) -> list[int]:
+    """Size and time of the last change: hashing the RAM would cost each restore more than all else."""
+    status = ram.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _key(prepared: Prepared, disk_digest: str) -> str:
+    """Returns the digest of everything that goes into the saved machine."""
+    argv = qemu_argv(
+        prepared.qemu,
+        prepared.spec,
+        prepared.accelerator,
+        prepared.kernel.bzimage,
+        prepared.initrd,
+        Endpoints(0, 0, 0, Path("/")),
+        disks=prepared.disks,
+    )
+    files = [prepared.qemu, str(prepared.kernel.bzimage), str(prepared.initrd), prepared.spec.firmware]
+    identities = [_identity(path) for path in files if path]
+    parts = [_RECIPE, *argv, *identities, disk_digest, _host_cpu(prepared)]
+    return digest_of(*parts)[:20]
+
+
+def _identity(path: str) -> str:
+    status = os.stat(path)
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def _host_cpu(prepared: Prepared) -> str:
+    """Returns what tells host CPUs apart, where the guest sees the host's (KVM)."""
+    if prepared.accelerator.name != "kvm":
+        return ""
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    return "\n".join(line for line in lines if line.startswith(("model", "flags", "stepping", "microcode")))

@@ -1,0 +1,81 @@
+"""Prepare once, branch many times: a running guest saved as a template of its own.
+
+The guest goes on after it. Its private RAM cannot be shared, so all of it goes
+through a migration stream into a second QEMU, halted, whose RAM is the template's
+file; from there a restore costs what it costs from any template.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from kmod_harness.errors import QemuDied
+from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.protocol import Kind
+from kmod_harness.guest.restore import EarlierLife, freshen
+from kmod_harness.lifecycle.prepare import Prepared, start_machine
+from kmod_harness.lifecycle.template import Template, digest_of_disks, obstacle, save_disks, saved_disks
+from kmod_harness.machine.argv import RamFile
+from kmod_harness.machine.migration import StateNotSaved
+
+#: Seconds until the guest stands between two frames (times 4 under emulation); it does at once.
+_QUIET_SECONDS = 15.0
+
+
+def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Template:
+    """Saves a running guest under `directory`, which must be empty; the guest runs on.
+
+    Open files and processes of the guest are part of it. Raises StateNotSaved, and
+    what Watch.wait raises. Takes about a second.
+    """
+    if reason := obstacle(prepared.spec):
+        raise StateNotSaved(f"a guest of this machine has no checkpoints: {reason}")
+    process = guest.syscaller
+    _stop_between_frames(guest)
+    # the log up to the very moment: the guest stands still until it is saved
+    files = (*guest.inherited, *(module.file for module in guest.modules))
+    earlier = EarlierLife((process.number, process.pid), guest.kernel_log.raw, files, tuple(guest.spares))
+    # unlinked at once: whatever happens, nothing of this size is left behind
+    with tempfile.TemporaryFile(dir=directory) as stream:
+        try:
+            guest.machine.migration.save_all(stream.fileno())
+            save_disks(guest.machine, directory)
+        finally:
+            guest.machine.qmp("cont")
+        # its clock stood still
+        freshen(process)
+        os.lseek(stream.fileno(), 0, os.SEEK_SET)
+        disks = saved_disks(guest.machine.disks, directory)
+        template = Template(directory, earlier, disks, digest_of_disks(disks))
+        try:
+            _lay_out(prepared, template, stream.fileno())
+        except QemuDied as death:
+            # not the guest's QEMU but the halted one: a full disk kills it by SIGBUS in its RAM file
+            raise StateNotSaved(
+                "the checkpoint could not be written",
+                evidence=death.evidence,
+                advice=f"it takes what the guest uses of its RAM, twice, in {directory}",
+            ) from death
+    return template
+
+
+def _stop_between_frames(guest: Guest) -> None:
+    """Stops the guest when no frame is cut: a branch would read the rest of one as a beginning."""
+    deadline = guest.machine.deadline("a moment for a checkpoint", _QUIET_SECONDS)
+    while True:
+        # answered behind whatever a deadline had cut off
+        guest.channel.ask(Kind.HELLO, deadline=deadline)
+        guest.machine.qmp("stop")
+        if guest.channel.is_between_frames():
+            return
+        guest.machine.qmp("cont")
+
+
+def _lay_out(prepared: Prepared, template: Template, stream: int) -> None:
+    """Makes of a migration stream a RAM file and a device state, by way of a QEMU that never runs."""
+    ram = RamFile(template.ram, shared=True)
+    with start_machine(prepared, disks=template.disks, ram=ram, incoming=True, stopped=True) as halted:
+        halted.migration.load_all(stream)
+        halted.migration.save_state(template.state)

@@ -1,0 +1,214 @@
+"""From a Spec to a running guest: the one place where build products meet machine and guest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from kmod_harness.build.cache import Cache, default_cache, digest_of, file_digest
+from kmod_harness.build.image.agent import compile_agent
+from kmod_harness.build.image.disk_paths import disk_paths
+from kmod_harness.build.image.embedded import embedded_rootfs
+from kmod_harness.build.image.initrd import channel_modules, combine, harness_archive, rootfs_paths
+from kmod_harness.build.image.root_disk import DEVICE, DRIVERS, TYPE, is_root_disk, require_driver
+from kmod_harness.build.kernel.known import Kernel, resolve_kernel
+from kmod_harness.errors import Misuse
+from kmod_harness.guest.guest import Guest
+from kmod_harness.kmod.preflight import KernelFacts
+from kmod_harness.machine.accelerator import Accelerator, choose_accelerator
+from kmod_harness.machine.argv import RamFile
+from kmod_harness.machine.deadline import Clock
+from kmod_harness.machine.disks import DiskFile
+from kmod_harness.machine.machine import Machine, find_qemu
+from kmod_harness.spec.spec import Disk, Spec, parse_disk
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a boot needs, found or built: no more compiling, no more searching."""
+
+    spec: Spec
+    kernel: Kernel
+    rootfs: Path
+    initrd: Path
+    accelerator: Accelerator
+    qemu: str
+    disks: tuple[DiskFile, ...] = ()
+
+    def guest_paths(self) -> dict[str, str]:
+        """Returns the image's absolute paths, each with its symlink's target or ""; {} if unknown."""
+        return disk_paths(self.rootfs) if is_root_disk(self.rootfs) else rootfs_paths(self.rootfs)
+
+    def kernel_facts(self) -> KernelFacts:
+        """Returns what is known of the kernel, with the modules that the channels load."""
+        return self._facts
+
+    @cached_property
+    def _facts(self) -> KernelFacts:
+        from kmod_harness.build.kernel.facts import kernel_facts
+
+        more = DRIVERS if is_root_disk(self.rootfs) else ()
+        return kernel_facts(self.kernel, channel_modules(self.kernel, more=more))
+
+
+def prepare(
+    spec: Spec, *, module_release: str = "", build: bool = False, kernel_source: str | None = None
+) -> Prepared:
+    """Returns what `boot` needs.
+
+    `module_release` chooses the kernel when the spec names none. `build` makes what
+    is missing; without it, Misuse names the command that does. A spec that cannot
+    be found raises Misuse with the path and what was expected.
+    """
+    cache = default_cache()
+    qemu = find_qemu()
+    kernel = resolve_kernel(
+        spec, module_release=module_release, build=build, source=kernel_source, cache=cache
+    )
+    rootfs = _rootfs(spec, cache)
+    if spec.firmware and not Path(spec.firmware).is_file():
+        raise Misuse(
+            f"there is no firmware image {spec.firmware}", advice="--firmware takes a file for QEMU's -bios"
+        )
+    disks = list(spec.disks)
+    if is_root_disk(rootfs):
+        require_driver(kernel, rootfs)
+        disks.insert(0, str(rootfs))
+    return Prepared(
+        spec=replace(spec, kernel=spec.kernel or ("minimal" if spec.kconfig else kernel.name)),
+        kernel=kernel,
+        rootfs=rootfs,
+        initrd=_initrd(kernel, rootfs, cache),
+        accelerator=choose_accelerator(qemu, spec.accelerator, cache.root),
+        qemu=qemu,
+        disks=tuple(_disk(parse_disk(text), cache) for text in disks),
+    )
+
+
+@contextlib.contextmanager
+def boot(
+    prepared: Prepared,
+    *,
+    cold: bool = True,
+    boot_timeout: float | None = None,
+    clock: Clock | None = None,
+) -> Iterator[Guest]:
+    """Gives a guest and ends it: no QEMU, socket or directory is left.
+
+    Unless `cold`, the guest is restored from the machine's template, booted and
+    saved when there is none yet. `boot_timeout` is in seconds, exact. Raises
+    BootFailed, QemuDied, Misuse (QEMU refuses an argument).
+    """
+    if cold:
+        with start_guest(prepared, boot_timeout, clock) as guest:
+            yield guest
+        return
+    from kmod_harness.lifecycle.standby import GuestSource
+
+    source = GuestSource(prepared, standby=False, boot_timeout=boot_timeout, clock=clock)
+    with source, source.guest() as guest:
+        yield guest
+
+
+@contextlib.contextmanager
+def start_guest(
+    prepared: Prepared, boot_timeout: float | None = None, clock: Clock | None = None
+) -> Iterator[Guest]:
+    """Boots a guest from its kernel's first instruction on."""
+    with start_machine(prepared, clock=clock) as machine:
+        yield Guest(machine, kernel_facts=prepared.kernel_facts, boot_timeout=boot_timeout)
+
+
+def start_machine(
+    prepared: Prepared,
+    *,
+    disks: Sequence[DiskFile] | None = None,
+    ram: RamFile | None = None,
+    incoming: bool = False,
+    state: Path | None = None,
+    stopped: bool = False,
+    clock: Clock | None = None,
+) -> Machine:
+    """Returns a started machine, the guest not yet awaited.
+
+    `disks` are those a saved guest had, in place of the machine's own. `ram` puts its RAM in a file;
+    `incoming`: it waits for a device state; `state`: it runs on from that one; `stopped`: its CPUs are
+    halted.
+    """
+    disks = prepared.disks if disks is None else disks
+    cache = default_cache()
+    # a session may last for hours, and what QEMU is started from must not be pruned meanwhile
+    of_disks = (path for disk in disks for path in (disk.file, disk.blank) if path is not None)
+    for path in (prepared.kernel.bzimage, prepared.initrd, *of_disks):
+        cache.mark_used(path)
+    return Machine(
+        prepared.spec,
+        prepared.kernel.bzimage,
+        prepared.initrd,
+        prepared.accelerator,
+        qemu=prepared.qemu,
+        disks=disks,
+        ram=ram,
+        incoming=incoming,
+        state=state,
+        stopped=stopped,
+        clock=clock,
+    )
+
+
+def _rootfs(spec: Spec, cache: Cache) -> Path:
+    if spec.rootfs == "embedded":
+        return embedded_rootfs(cache)
+    if spec.rootfs in ("buildroot", "buildroot-ext4"):
+        from kmod_harness.build.buildroot.images import built_images, image_of
+
+        images = built_images(cache)
+        if images is None:
+            raise Misuse(
+                f"the root file system {spec.rootfs} was not built yet",
+                advice=f"kmod-harness rootfs {spec.rootfs} (minutes), or `make rootfs ROOTFS={spec.rootfs}`",
+            )
+        return image_of(images, "ext4" if spec.rootfs == "buildroot-ext4" else "cpio")
+    path = Path(spec.rootfs)
+    if not path.is_file():
+        raise Misuse(
+            f"there is no root file system {spec.rootfs}",
+            advice="--rootfs takes `embedded`, `buildroot`, `buildroot-ext4`, or the path of a cpio archive"
+            " (plain, gzip, xz) or of an ext4 image",
+        )
+    return path
+
+
+def _disk(disk: Disk, cache: Cache) -> DiskFile:
+    from kmod_harness.build.image.disk_image import blank_disk
+
+    file = Path(disk.file).absolute()
+    if not file.is_file():
+        raise Misuse(f"there is no disk {disk.file}", advice="a disk is FILE[,format=raw|qcow2][,ro]")
+    return DiskFile(file, disk.format, None if disk.read_only else blank_disk(file, disk.format, cache))
+
+
+def _initrd(kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
+    """Returns the image's archive with the harness's own behind it, made once per content."""
+    agent = compile_agent(cache)
+    if is_root_disk(rootfs):
+        archive = harness_archive(
+            agent, channel_modules(kernel, more=DRIVERS, cache=cache), root=(DEVICE, TYPE)
+        )
+
+        def write(entry: Path) -> dict[str, object]:
+            (entry / "initrd.cpio").write_bytes(archive)
+            return {"root": DEVICE}
+
+        return cache.entry("initrd", digest_of(archive)[:20], write) / "initrd.cpio"
+    archive = harness_archive(agent, channel_modules(kernel, cache=cache))
+
+    def build(entry: Path) -> dict[str, object]:
+        combine(rootfs, archive, entry / "initrd.cpio", cache=cache)
+        return {"rootfs": str(rootfs)}
+
+    key = digest_of(file_digest(rootfs), archive)[:20]
+    return cache.entry("initrd", key, build) / "initrd.cpio"

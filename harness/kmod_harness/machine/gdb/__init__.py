@@ -1,0 +1,1 @@
+"""gdb at QEMU's stub, and breakpoints of our own by it."""

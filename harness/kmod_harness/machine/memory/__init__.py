@@ -1,0 +1,1 @@
+"""A guest's memory, page tables and registers, read from outside."""

@@ -1,0 +1,189 @@
+"""Page tables of x86-64, walked without the CPU: four and five levels, pages of 4 KiB, 2 MiB and 1 GiB.
+
+Intel SDM volume 3, 4.5 (4-level and 5-level paging). A page's permissions are those of all levels
+together: writable where every entry allows it, executable where none forbids it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from kmod_harness.errors import MachineFailure
+
+#: Returns so many bytes of physical memory; raises where there is no RAM.
+ReadPhysical = Callable[[int, int], bytes]
+
+PAGE = 4096
+_PRESENT, _WRITE, _USER, _LARGE, _NO_EXECUTE = 1, 1 << 1, 1 << 2, 1 << 7, 1 << 63
+#: Bits 51..12 of an entry: the physical address of a page or table.
+_FRAME = 0x000FFFFFFFFFF000
+#: CR3's bit that tells a process's user tables from its kernel ones, PTI_USER_PGTABLE_BIT
+#: (arch/x86/include/asm/pgtable.h, 6.1): the two tables are neighbours.
+_PTI_USER = 1 << 12
+#: Top-level entries of the direct map, vmalloc and vmemmap: from behind the LDT's to before the CPU entry
+#: area's (Documentation/x86/x86_64/mm.rst, 6.1). A kernel table has one for each at least; a user table
+#: only that of the per-CPU pages with the TSS (arch/x86/mm/pti.c, 6.1: pti_clone_user_shared).
+_KERNEL_REGIONS, _FEWEST_ENTRIES = slice(273, 508), 3
+
+_TABLE = struct.Struct("<512Q")
+
+
+class UnmappedAddress(MachineFailure):
+    """The guest's page tables map nothing there; `address` is virtual."""
+
+    def __init__(self, address: int, message: str = "", **more: str) -> None:
+        super().__init__(message or f"{address:#x} is not mapped in the guest's page tables", **more)
+        self.address = address
+
+
+@dataclass(frozen=True)
+class Page:
+    """One mapped page: addresses of its first byte, size in bytes, effective permissions."""
+
+    virtual: int
+    physical: int
+    size: int
+    writable: bool
+    executable: bool
+    user: bool
+
+    @property
+    def permissions(self) -> str:
+        """`r-x`, `rw-`, ...: x86-64 has no page that is present and unreadable."""
+        return f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'}"
+
+    @property
+    def end(self) -> int:
+        """The virtual address behind it."""
+        return self.virtual + self.size
+
+    def physical_of(self, virtual: int) -> int:
+        """The physical address of one of its bytes."""
+        return self.physical + virtual - self.virtual
+
+    def slice(self, start: int, end: int) -> Page:
+        """The part of a large page that lies in start..end, which must meet it."""
+        first, last = max(start, self.virtual), min(end, self.end)
+        return replace(self, virtual=first, physical=self.physical_of(first), size=last - first)
+
+
+class PageTables:
+    """The tables below one root of a machine that stands still: each is read once.
+
+    root: physical address of the top table; levels: 4 or 5. `no_execute`: EFER.NXE.
+    """
+
+    def __init__(self, read: ReadPhysical, root: int, levels: int, *, no_execute: bool = True) -> None:
+        self.root = root
+        self.levels = levels
+        self._read = read
+        self._forbids_execution = _NO_EXECUTE if no_execute else 0
+        self._tables: dict[int, tuple[int, ...]] = {}
+        #: (address, level) of tables that map nothing
+        self._empty: set[tuple[int, int]] = set()
+
+    def find(self, address: int) -> Page | None:
+        """Returns the page an address lies in, None where nothing is mapped.
+
+        Raises what `read` raises when an entry points outside RAM: the guest is not trusted.
+        """
+        if address != _canonical(address, self.levels):
+            return None
+        table, flags = self.root, _WRITE | _USER
+        for level in range(self.levels, 0, -1):
+            shift = 12 + 9 * (level - 1)
+            entry = self._table(table)[address >> shift & 511]
+            if not entry & _PRESENT:
+                return None
+            flags = _together(flags, entry)
+            if level == 1 or (entry & _LARGE and level <= 3):
+                return self._page(address >> shift << shift, entry, shift, flags)
+            table = entry & _FRAME
+        raise AssertionError("level 1 always returns")
+
+    def page(self, address: int) -> Page:
+        """Returns the page an address lies in. Raises UnmappedAddress."""
+        page = self.find(address)
+        if page is None:
+            raise UnmappedAddress(address)
+        return page
+
+    def walk(self, start: int, end: int) -> Iterator[Page]:
+        """Yields the mapped pages that meet start..end, ascending, each whole; gaps are left out."""
+        yield from self._walk(self.root, self.levels, 0, _WRITE | _USER, start, end)
+
+    def _walk(self, table: int, level: int, base: int, flags: int, start: int, end: int) -> Iterator[Page]:
+        shift = 12 + 9 * (level - 1)
+        for index, entry in enumerate(self._table(table)):
+            if not entry & _PRESENT:
+                continue
+            virtual = base | index << shift
+            if level == self.levels:
+                virtual = _canonical(virtual, self.levels)
+            if virtual >= end:
+                return
+            if virtual + (1 << shift) <= start:
+                continue
+            together = _together(flags, entry)
+            if level == 1 or (entry & _LARGE and level <= 3):
+                yield self._page(virtual, entry, shift, together)
+            elif (entry & _FRAME, level - 1) not in self._empty:
+                below = self._walk(entry & _FRAME, level - 1, virtual, together, start, end)
+                page = next(below, None)
+                if page is not None:
+                    yield page
+                    yield from below
+                elif start <= virtual and virtual + (1 << shift) <= end:
+                    # a guest could point every entry of every table at it: 2**27 visits
+                    self._empty.add((entry & _FRAME, level - 1))
+
+    def _page(self, virtual: int, entry: int, shift: int, flags: int) -> Page:
+        # of a large page, bit 12 is its memory type and those up to its size are reserved
+        return Page(
+            virtual,
+            entry & _FRAME & -(1 << shift),
+            1 << shift,
+            writable=bool(flags & _WRITE),
+            executable=not flags & self._forbids_execution,
+            user=bool(flags & _USER),
+        )
+
+    def _table(self, address: int) -> tuple[int, ...]:
+        table = self._tables.get(address)
+        if table is None:
+            table = self._tables[address] = _TABLE.unpack(self._read(address, PAGE))
+        return table
+
+
+def kernel_root(read: ReadPhysical, cr3: int) -> int:
+    """Returns the physical address of the top table that maps the kernel.
+
+    CR3 as it is in the kernel. In user mode, and in the first instructions of an entry, a kernel with
+    page-table isolation runs on tables that map neither modules nor the direct map: the process's
+    kernel table lies before them. Raises UnmappedAddress when neither maps a kernel.
+    """
+    root = cr3 & _FRAME
+    for candidate in (root, root & ~_PTI_USER):
+        entries = _TABLE.unpack(read(candidate, PAGE))[_KERNEL_REGIONS]
+        if sum(entry & _PRESENT for entry in entries) >= _FEWEST_ENTRIES:
+            return candidate
+    raise UnmappedAddress(
+        root,
+        f"the page tables at {root:#x} (physical) map no Linux kernel",
+        evidence=f"CR3={cr3:#x}",
+        advice="the kernel has not set up its memory yet, or another system runs on this CPU",
+    )
+
+
+def _together(flags: int, entry: int) -> int:
+    """Write and user access need every level's consent, execution every level's silence."""
+    return flags & entry & (_WRITE | _USER) | (flags | entry) & _NO_EXECUTE
+
+
+def _canonical(address: int, levels: int) -> int:
+    """Returns the address with the bits above those the levels translate equal to the highest of them."""
+    bits = 12 + 9 * levels
+    low = address & (1 << bits) - 1
+    return low | (1 << 64) - (1 << bits) if low >> (bits - 1) else low

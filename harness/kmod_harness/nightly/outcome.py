@@ -1,0 +1,104 @@
+"""What one cell's pytest run means: its JUnit XML and exit status, as one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from kmod_harness.klog.outcome import Outcome, worst
+
+#: The testcase property that the pytest plugin writes.
+OUTCOME_PROPERTY = "kh_outcome"
+
+#: Exit statuses of pytest (pytest.ExitCode; documentation, "Exit codes") that say more than its XML.
+#: A negative one is the signal that ended it. 2 is an interruption or an error while collecting.
+_EXIT_MEANS = {0: Outcome.PASSED, 1: Outcome.FAILED, 5: Outcome.NOTHING_TESTED}
+_OUTCOME_VALUES = frozenset(outcome.value for outcome in Outcome)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test of a JUnit report: `outcome` is None for a skipped one."""
+
+    name: str
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A cell's outcome and its tests; `trouble` says why there is no report, else ""."""
+
+    outcome: Outcome
+    cases: tuple[Case, ...] = ()
+    trouble: str = ""
+
+    @property
+    def passed(self) -> int:
+        return sum(case.outcome is Outcome.PASSED for case in self.cases)
+
+    @property
+    def skipped(self) -> int:
+        return sum(case.outcome is None for case in self.cases)
+
+    @property
+    def not_passed(self) -> tuple[Case, ...]:
+        return tuple(case for case in self.cases if case.outcome not in (Outcome.PASSED, None))
+
+
+def judge(report: Path, exit_status: int) -> Verdict:
+    """Returns what a finished pytest process says, by its JUnit XML at `report` and its exit status."""
+    try:
+        cases = read_cases(report.read_bytes())
+    except (OSError, ElementTree.ParseError) as error:
+        said = f"pytest ended with status {exit_status} and no readable report: {error}"
+        return Verdict(Outcome.SETUP_ERROR, trouble=said)
+    seen = [case.outcome for case in cases if case.outcome is not None]
+    if exit_status not in _EXIT_MEANS:
+        said = f"pytest ended with status {exit_status}"
+        return Verdict(worst((Outcome.SETUP_ERROR, *seen)), cases, said)
+    means = Outcome.NOTHING_TESTED if not seen and exit_status == 0 else _EXIT_MEANS[exit_status]
+    return Verdict(worst((means, *seen)), cases)
+
+
+def read_cases(xml: bytes) -> tuple[Case, ...]:
+    """Returns the tests of a JUnit report; raises ElementTree.ParseError when it is none.
+
+    A test has one outcome, the worst, though pytest writes a second testcase
+    element for one that fails both in its call and in its teardown.
+    """
+    found: dict[str, list[Outcome | None]] = {}
+    for element in ElementTree.fromstring(xml).iter("testcase"):
+        name = f"{element.get('classname', '')}::{element.get('name', '')}"
+        found.setdefault(name, []).append(_outcome(element))
+    return tuple(Case(name, _combined(outcomes)) for name, outcomes in found.items())
+
+
+def _combined(outcomes: list[Outcome | None]) -> Outcome | None:
+    real = [outcome for outcome in outcomes if outcome is not None]
+    return worst(real) if real else None
+
+
+def _outcome(element: ElementTree.Element) -> Outcome | None:
+    plain = _plain_outcome(element)
+    if plain in (None, Outcome.PASSED):
+        # an expected splat, or an expected failure, is no outcome of the cell
+        return plain
+    told = [outcome for outcome in _told(element) if outcome is not Outcome.PASSED]
+    return worst(told) if told else plain
+
+
+def _plain_outcome(element: ElementTree.Element) -> Outcome | None:
+    if element.find("failure") is not None:
+        return Outcome.FAILED
+    if element.find("error") is not None:
+        return Outcome.SETUP_ERROR
+    return None if element.find("skipped") is not None else Outcome.PASSED
+
+
+def _told(element: ElementTree.Element) -> Iterator[Outcome]:
+    for item in element.iterfind("properties/property"):
+        value = item.get("value", "")
+        if item.get("name") == OUTCOME_PROPERTY and value in _OUTCOME_VALUES:
+            yield Outcome(value)

@@ -1,0 +1,136 @@
+"""What a phase of a test comes to: the machine's deeds against the test's own failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from kmod_harness.errors import (
+    CheckFailed,
+    GuestHang,
+    KernelOops,
+    KernelPanic,
+    KernelWarning,
+    KmodHarnessError,
+    MachineFailure,
+)
+from kmod_harness.guest.process import ProcessKilled
+from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
+from kmod_harness.klog.outcome import PRECEDENCE, Outcome, worst
+from kmod_harness.pytest_plugin.state import Case, State
+from kmod_harness.pytest_plugin.watched import Finding
+
+_OUTCOME_OF_STATUS = {outcome.exit_status: outcome for outcome in Outcome}
+
+
+def conclude(state: State, case: Case, phase: str, raised: BaseException | None) -> BaseException | None:
+    """Returns what the phase fails with, None when it does not.
+
+    The worst thing the machine did wins over the test's own failure, and over what
+    followed from it.
+    """
+    findings = state.judge(after_hang=isinstance(raised, GuestHang))
+    case.late += [finding for finding in findings if finding.culprit is not None]
+    findings = [finding for finding in findings if finding.culprit is None]
+    case.came |= {finding.kind for finding in findings}
+    failure = _failure(case, phase, raised, findings)
+    if failure is not None:
+        case.sections += _sections(state)
+    case.is_settled = case.is_settled or any(watched.is_damaged for watched in state.in_use)
+    return failure
+
+
+def outcome_of_error(error: BaseException) -> Outcome:
+    """Returns the outcome that an exception stands for."""
+    if isinstance(error, KmodHarnessError):
+        return _OUTCOME_OF_STATUS[error.exit_status]
+    return Outcome.FAILED
+
+
+def outcome_of_phase(report: pytest.TestReport, error: BaseException | None) -> str:
+    """Returns a phase's outcome; an expected failure (xfail) keeps the name of what happened."""
+    if error is None:
+        return Outcome.FAILED if report.failed else Outcome.PASSED
+    if isinstance(error, pytest.skip.Exception):
+        return Outcome.NOTHING_TESTED
+    return outcome_of_error(error)
+
+
+def worst_outcome(outcomes: Iterable[str]) -> str:
+    return worst(map(Outcome, outcomes)).value
+
+
+def _failure(
+    case: Case, phase: str, raised: BaseException | None, findings: list[Finding]
+) -> BaseException | None:
+    if phase == "teardown" and case.is_settled:
+        return _what_remains(raised, case)
+    unexpected = [finding.error for finding in findings if finding.kind not in case.expected]
+    if unexpected:
+        return min((*unexpected, *_own(raised)), key=lambda error: PRECEDENCE.index(outcome_of_error(error)))
+    if raised is not None:
+        return None if _is_expected(raised, case) else raised
+    missing = sorted(case.expected - case.came)
+    if phase == "call" and missing:
+        return CheckFailed(
+            f"the expected {', '.join(missing)} did not come",
+            advice="it must come before the test's end: what a module's exit provokes, by unloading it there",
+        )
+    return None
+
+
+def _own(raised: BaseException | None) -> Iterator[MachineFailure]:
+    """The test's own exception where it tells of the machine's end: no finding says more."""
+    if isinstance(raised, MachineFailure):
+        yield raised
+
+
+def _is_expected(raised: BaseException, case: Case) -> bool:
+    """Whether an exception is only how an expected splat that came met the test."""
+    return any(isinstance(raised, _met_as(kind)) for kind in case.expected & case.came)
+
+
+def _met_as(kind: str) -> tuple[type[MachineFailure], ...]:
+    if kind in (SplatKind.OOPS, SplatKind.BUG):
+        return (KernelOops, ProcessKilled)
+    if kind == SplatKind.PANIC:
+        return (KernelPanic,)
+    return (GuestHang,) if kind in HANG_KINDS else (KernelWarning,)
+
+
+def _what_remains(raised: BaseException | None, case: Case) -> BaseException | None:
+    """Returns a teardown's failure, unless that only repeats that the guest is broken: a section says so."""
+    if raised is None or not all(map(_is_the_harness_own, _leaves(raised))):
+        return raised
+    case.sections.append(("teardown on the broken guest", f"{type(raised).__name__}: {raised}"))
+    return None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _is_the_harness_own(error: BaseException) -> bool:
+    """Whether an exception was raised by a call to the guest."""
+    if isinstance(error, MachineFailure):
+        return True
+    trace: Any = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("kmod_harness.")
+
+
+def _sections(state: State) -> list[tuple[str, str]]:
+    found = state.all_evidence()
+    numbers = [f" (guest {index})" if len(found) > 1 else "" for index in range(1, len(found) + 1)]
+    return [
+        section
+        for evidence, number in zip(found, numbers, strict=True)
+        for section in evidence.sections(number)
+    ]

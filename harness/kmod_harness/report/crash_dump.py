@@ -1,0 +1,203 @@
+"""A memory dump read with drgn: tasks, the stack at fault with its variables, the modules' globals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kmod_harness.errors import Misuse
+from kmod_harness.kmod.elf.module import read_module
+from kmod_harness.kmod.symbols.symbolizer import load_drgn, source_root
+from kmod_harness.machine.memory.packed import unpacked
+
+#: What a bundle calls them; see bundle.py.
+MEMORY, VMCOREINFO = "memory.elf.zst", "vmcoreinfo"
+#: Shown of one value; an object of the kernel's can have thousands of lines.
+_MOST_CHARACTERS = 160
+_MOST_FRAMES = 40
+
+
+@dataclass(frozen=True)
+class Dump:
+    """The files of a dump: packed RAM, its notes, the vmlinux it is of, modules with debug information."""
+
+    memory: Path
+    vmcoreinfo: Path
+    vmlinux: Path
+    modules: tuple[Path, ...]
+
+
+def dump_in(bundle: Path, kept: Path | None = None) -> Dump:
+    """Returns the dump in a bundle, or that of the same guest in the directory `kept`.
+
+    Raises Misuse: not a bundle, one without a dump, its vmlinux gone.
+    """
+    if not (bundle / "verdict.json").is_file():
+        raise Misuse(
+            f"{bundle} is not a bundle: it has no verdict.json",
+            advice="a failed run or test names its bundle in its report",
+        )
+    directory = kept or bundle
+    if not (directory / MEMORY).is_file():
+        raise Misuse(
+            f"the bundle {bundle} holds no memory dump",
+            advice="a panic or a hang leaves one; --dump asks for one of any failure",
+        )
+    vmlinux = Path(json.loads((bundle / "machine.json").read_text()).get("vmlinux") or "")
+    if not vmlinux.is_file():
+        raise Misuse(
+            f"the vmlinux of this dump is not there: {vmlinux}",
+            advice="kmod-harness kernel build makes it again, if the configuration is the same",
+        )
+    modules = tuple(sorted(bundle.glob("modules/*.ko")))
+    return Dump(directory / MEMORY, directory / VMCOREINFO, vmlinux, modules)
+
+
+@contextlib.contextmanager
+def opened(dump: Dump) -> Iterator[Any]:
+    """Gives a drgn.Program of the dump, with the symbols of vmlinux and of every module at its place.
+
+    A module's init section is among them while the kernel has it. The dump is unpacked for as long, with
+    its holes. Raises MissingTool, Unpackable, Misuse (drgn cannot read it; a vmlinux of another build).
+    """
+    drgn = load_drgn()
+    with unpacked(dump.memory, Path(tempfile.gettempdir())) as memory:
+        program = drgn.Program(vmcoreinfo=dump.vmcoreinfo.read_bytes())
+        _read(program, memory.fileno(), dump)
+        yield program
+
+
+def _read(program: Any, memory: int, dump: Dump) -> None:
+    drgn = load_drgn()
+    try:
+        program.set_core_dump(memory)
+        files = {read_module(path).name: path for path in dump.modules}
+        for module, _ in program.loaded_modules():
+            if isinstance(module, drgn.MainModule):
+                module.try_file(dump.vmlinux)
+                if module.wants_debug_file():
+                    raise Misuse(f"{dump.vmlinux} is not the vmlinux of this dump: its build-id is another")
+        _load_modules(program, files)
+    except (ValueError, LookupError, OSError, drgn.FaultError) as error:
+        raise Misuse(f"drgn cannot read {dump.memory}", evidence=str(error)) from error
+
+
+def _load_modules(program: Any, files: dict[str, Path]) -> None:
+    from drgn.helpers.linux.module import for_each_module
+
+    for module in for_each_module(program):
+        name = module.name.string_().decode(errors="replace")
+        loaded = program.linux_kernel_loadable_module(module)
+        # drgn knows a module's core alone: a stack that goes through its init would end there
+        init = getattr(module, "init_layout", None)
+        if init is not None and init.base.value_():
+            start = init.base.value_()
+            loaded.address_ranges = [*loaded.address_ranges, (start, start + int(init.size))]
+        if name in files:
+            loaded.try_file(files[name])
+
+
+def told(program: Any, modules: Sequence[str], pid: int | None) -> Iterator[str]:
+    """Yields the lines of the report; `pid`: the task at fault, where the verdict names one."""
+    yield "Tasks"
+    yield from _tasks(program)
+    thread = _thread(program, pid)
+    if thread is not None:
+        yield ""
+        yield f"Stack of {_name(thread)}"
+        yield from _stack(program, thread)
+    for name in modules:
+        yield ""
+        yield f"Globals of {name}"
+        yield from _globals(program, name)
+
+
+def _tasks(program: Any) -> Iterator[str]:
+    from drgn.helpers.linux.pid import for_each_task
+    from drgn.helpers.linux.sched import task_state_to_char
+
+    for task in for_each_task(program):
+        kind = "" if task.mm else " [kernel]"
+        yield f"  {task.pid.value_():6} {task_state_to_char(task)} {_comm(task)}{kind}"
+
+
+def _thread(program: Any, pid: int | None) -> Any:
+    """Returns the task_struct at fault: the panicking CPU's, else the one named, else the first CPU's."""
+    from drgn.helpers.linux.pid import find_task
+    from drgn.helpers.linux.sched import cpu_curr
+
+    try:
+        return program.crashed_thread().object
+    except (LookupError, ValueError):
+        task = find_task(program, pid) if pid is not None else None
+        return task if task else cpu_curr(program, 0)
+
+
+def _stack(program: Any, task: Any) -> Iterator[str]:
+    root = source_root(program)
+    for index, frame in enumerate(program.stack_trace(task)):
+        if index == _MOST_FRAMES or not _in_kernel(frame):
+            return
+        try:
+            path, line, _ = frame.source()
+            place = f" at {path.removeprefix(root)}:{line}"
+        except LookupError:
+            place = ""
+        yield f"  #{index} {frame.name}{place}"
+        for name in frame.locals():
+            value = frame[name]
+            if not value.absent_:
+                yield f"       {name} = {_short(value)}"
+
+
+def _in_kernel(frame: Any) -> bool:
+    try:
+        return bool(frame.pc >> 63)
+    except LookupError:
+        return False
+
+
+def _globals(program: Any, module: str) -> Iterator[str]:
+    """Yields the variables of a module, by its own symbol table."""
+    loaded = next((found for found in program.modules() if found.name == module), None)
+    ranges = loaded.address_ranges if loaded is not None else ()
+    if not ranges:
+        yield "  (not loaded in this dump)"
+        return
+    for symbol in sorted(program.symbols(), key=lambda symbol: symbol.name):
+        inside = any(start <= symbol.address < end for start, end in ranges)
+        if not inside or symbol.kind.name != "OBJECT" or symbol.name.startswith(("_", ".L")):
+            continue
+        try:
+            yield f"  {symbol.name} = {_short(program.variable(symbol.name))}"
+        except LookupError:
+            continue
+
+
+def _short(value: Any) -> str:
+    try:
+        text = value.format_(
+            dereference=False,
+            member_type_names=False,
+            symbolize=True,
+            columns=1_000_000,
+            members_same_line=True,
+        )
+    except Exception as error:  # drgn reads a broken kernel's memory: whatever it meets is the value
+        return f"({type(error).__name__}: {error})"
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
+
+
+def _comm(task: Any) -> str:
+    return "".join(
+        letter if letter.isprintable() else "?" for letter in task.comm.string_().decode(errors="replace")
+    )
+
+
+def _name(task: Any) -> str:
+    return f"{_comm(task)} (pid {task.pid.value_()})"

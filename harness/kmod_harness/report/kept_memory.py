@@ -1,0 +1,36 @@
+"""A guest's memory kept for `crash`: the dump and its notes, in a directory whose files a bundle takes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.host.place import bundle_root
+from kmod_harness.kmod.symbols.tables import parse_system_map
+from kmod_harness.machine.machine import Machine
+from kmod_harness.machine.memory.dump import dump_memory, vmcoreinfo
+from kmod_harness.machine.memory.kernel_identity import build_id_of, read_vmlinux_notes
+from kmod_harness.report.crash_dump import MEMORY, VMCOREINFO
+
+
+def remains_directory() -> Path:
+    """Returns a new directory for what is kept of a guest; a bundle takes its files, or it is removed."""
+    # beside the bundles, so that one of them takes it by a rename
+    parent = bundle_root()
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=".guest-", dir=parent))
+
+
+def keep_memory(machine: Machine, kernel: Kernel, directory: Path) -> None:
+    """Dumps the memory of a machine that still has its QEMU; nothing for a kernel without vmlinux.
+
+    Raises DumpFailed, UnmappedAddress, KernelNotFound, VmlinuxMismatch, OSError.
+    """
+    if kernel.vmlinux is None or kernel.system_map is None:
+        return
+    build_id = build_id_of(read_vmlinux_notes(kernel.vmlinux).data).hex()
+    symbols = parse_system_map(kernel.system_map.read_text()).address_of
+    notes = vmcoreinfo(machine, symbols, kernel.release, build_id)
+    dump_memory(machine, directory / MEMORY)
+    (directory / VMCOREINFO).write_bytes(notes)

@@ -1,0 +1,115 @@
+"""A loaded module linked at its place by the running kernel's symbols, as far as these are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kmod_harness.errors import KmodHarnessError, Misuse
+from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE
+from kmod_harness.kmod.link.relocation import FORMULAS, LinkedModule, link
+from kmod_harness.verify.mechanism import Mechanism
+from kmod_harness.verify.outside.locate import raw_relocations
+from kmod_harness.verify.outside.surroundings import Place, Surroundings
+from kmod_harness.verify.patch.image import Freedom
+
+#: Stands for the image of a symbol that nobody knows. It is bound to the start of the range KASLR moves the
+#: kernel in: nothing is mapped there (_text lies 16 MiB above), so nothing can be read through it by mistake.
+_HIDDEN = "hidden"
+_THIS_MODULE = ".gnu.linkonce.this_module"
+_SHOWN_NAMES = 20
+
+
+class SymbolsUnknown(Misuse):
+    """Some of what a module was bound to has no known address."""
+
+
+@dataclass(frozen=True)
+class Linked:
+    """The linked module, the fields that could not be bound, and why."""
+
+    module: LinkedModule = field(repr=False)
+    unknown: tuple[Freedom, ...]
+    limits: tuple[KmodHarnessError, ...]
+
+
+def link_at(place: Place, around: Surroundings) -> Linked:
+    """Returns the module linked where it lies. Raises LinkError: the file cannot be what was loaded."""
+    weak = {symbol.name for symbol in place.module.undefined if symbol.weak}
+    missing: set[str] = set()
+
+    def resolve(name: str) -> tuple[int, str] | None:
+        found = around.resolve(name)
+        if found is None and name not in weak:
+            missing.add(name)
+            return KERNEL_IMAGE_BASE, _HIDDEN
+        return found
+
+    addresses = dict(place.addresses)
+    if place.layout.percpu is not None:
+        base = _percpu_base(place, around, place.layout.percpu)
+        if base is not None:
+            addresses[place.layout.percpu] = base
+    linked = link(place.module, place.layout, addresses, resolve)
+    return Linked(linked, tuple(_unknown_fields(linked)), tuple(_limits(linked, missing)))
+
+
+def _percpu_base(place: Place, around: Surroundings, percpu: int) -> int | None:
+    """The module's place in each CPU's area: what its first use of it says, if `struct module` holds it too.
+
+    `mod->percpu` (include/linux/module.h, 6.1) has no fixed offset, but must be one of the struct's words.
+    """
+    table = place.module.symbol_table
+    this = place.module.section(_THIS_MODULE)
+    for section, offset, kind, index, addend in raw_relocations(place.module):
+        if table[index].section_index != percpu or place.module.sections[section].init:
+            continue
+        if this is None or section not in place.addresses or kind not in FORMULAS:
+            continue
+        struct = around.kernel.read(place.struct, this.size)
+        words = {struct[at : at + 8] for at in range(0, len(struct) - 7, 8)}
+        formula = FORMULAS[kind]
+        where = place.addresses[section] + offset
+        # 32 bits are sign-extended
+        now = int.from_bytes(around.kernel.read(where, formula.size), "little", signed=True)
+        base = now - addend - table[index].value + (where if formula.relative else 0)
+        base &= (1 << 64) - 1
+        return base if base.to_bytes(8, "little") in words else None
+    return None
+
+
+def _unknown_fields(linked: LinkedModule) -> Iterator[Freedom]:
+    """The bytes of relocations that could not be bound: they may hold anything."""
+    for bound in linked.relocations:
+        if bound.image == _HIDDEN:
+            yield Freedom(bound.where, bound.size, Mechanism.HIDDEN_SYMBOL)
+    for what in linked.unbound:
+        where = linked.addresses.get(what.section.index)
+        if where is not None:
+            yield Freedom(where + what.offset, FORMULAS[what.type].size, Mechanism.HIDDEN_SYMBOL)
+
+
+def _limits(linked: LinkedModule, missing: set[str]) -> Iterator[KmodHarnessError]:
+    name = linked.module.name
+    if missing:
+        count = sum(bound.image == _HIDDEN for bound in linked.relocations)
+        yield SymbolsUnknown(
+            f"{name}: {count} relocations against {len(missing)} symbols cannot be verified: "
+            "the symbols' addresses are not known",
+            evidence=_some(missing),
+        )
+    unbound = {
+        what.symbol
+        for what in linked.unbound
+        if what.section.index in linked.addresses and not what.section.init
+    }
+    if unbound:
+        yield SymbolsUnknown(
+            f"{name}: relocations against {len(unbound)} symbols cannot be verified: "
+            "they lie in a section whose address is not known",
+            evidence=_some(unbound),
+        )
+
+
+def _some(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")

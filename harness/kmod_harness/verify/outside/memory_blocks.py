@@ -1,0 +1,103 @@
+"""The memory blocks of a loaded module: their bytes, their pages, and what these must be like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kmod_harness.kmod.layout.predict import Region
+from kmod_harness.machine.memory.kernel_place import MappedPage
+from kmod_harness.verify.outside.surroundings import Place, Surroundings
+from kmod_harness.verify.patch.image import Image, SectionImage
+from kmod_harness.verify.report import Finding, FindingKind
+
+_PAGE = 4096
+
+
+class Blocks:
+    """What is in memory for good; the init block was freed. Raises UnmappedAddress: a page is missing."""
+
+    def __init__(self, place: Place, around: Surroundings) -> None:
+        self._place = place
+        self._bytes: dict[str, bytes] = {}
+        self._pages: dict[str, Sequence[MappedPage]] = {}
+        for block, size in place.layout.blocks.items():
+            start = place.anchors.get(block)
+            if start is not None and size and not block.startswith("init"):
+                self._bytes[block] = around.kernel.read(start, size)
+                self._pages[block] = around.memory.pages(start, start + size)
+
+    def region_of(self, part: SectionImage) -> Region | None:
+        """The region a section lies in, None when its block is not in memory any more."""
+        if part.block not in self._bytes:
+            return None
+        offset = self._offset(part)
+        for region in self._place.layout.regions:
+            if region.block == part.block and region.start <= offset < region.end:
+                return region
+        return None
+
+    def bytes_of(self, part: SectionImage) -> bytes:
+        """What memory holds of a section."""
+        offset = self._offset(part)
+        return self._bytes[part.block][offset : offset + len(part.linked)]
+
+    def pages_of(self, part: SectionImage) -> Sequence[MappedPage]:
+        """The pages a section lies on."""
+        offset = self._offset(part)
+        return self._pages[part.block][offset // _PAGE : (offset + len(part.linked) - 1) // _PAGE + 1]
+
+    def permission_findings(self) -> Iterator[Finding]:
+        """Pages unlike their region, or writable in one view and executable in another."""
+        for region in self._place.layout.regions:
+            if region.block not in self._pages:
+                continue
+            for mapped in self._pages[region.block][region.start // _PAGE : region.end // _PAGE]:
+                text = _wrong_permission(region, mapped)
+                if text:
+                    at = mapped.page.virtual
+                    yield Finding(FindingKind.PERMISSION, f"a page of {region.name}: {text}", at)
+
+    def padding_findings(self, image: Image) -> Iterator[Finding]:
+        """Bytes between sections of read-only regions: the kernel zeroes a block before it fills it.
+
+        move_module (kernel/module/main.c, 6.1).
+        """
+        for region in self._place.layout.regions:
+            if region.block not in self._bytes or region.writable:
+                continue
+            base = self._place.anchors[region.block]
+            kind = FindingKind.TEXT if region.executable else FindingKind.READ_ONLY
+            at = base + region.start
+            ends = [(part.address, part.end) for part in image.sections if part.block == region.block]
+            for start, end in [*ends, (base + region.end, base + region.end)]:
+                if not base + region.start <= start <= base + region.end:
+                    continue
+                gap = self._bytes[region.block][at - base : max(start, at) - base]
+                dirty = gap.strip(b"\0")
+                if dirty:
+                    first = at + len(gap) - len(gap.lstrip(b"\0"))
+                    yield Finding(
+                        kind,
+                        f"{len(dirty)} bytes between sections of {region.name} are not zero",
+                        first,
+                        symbol=f"padding of {region.name}",
+                        expected=bytes(len(dirty)),
+                        found=dirty,
+                    )
+                at = max(at, end)
+
+    def _offset(self, part: SectionImage) -> int:
+        return part.address - self._place.anchors[part.block]
+
+
+def _wrong_permission(region: Region, mapped: MappedPage) -> str:
+    """What is wrong with a page and its view in the direct map, "" when nothing is."""
+    page, alias = mapped.page, mapped.alias
+    wanted = f"r{'w' if region.writable else '-'}{'x' if region.executable else '-'}"
+    if page.permissions != wanted:
+        return f"{page.permissions} instead of {wanted}"
+    if alias is not None and alias.writable and not region.writable:
+        return f"{wanted}, but {alias.permissions} through the direct map at {alias.virtual:#x}"
+    if mapped.is_writable_and_executable:
+        return "writable in one view and executable in another"
+    return ""

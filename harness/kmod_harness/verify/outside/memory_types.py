@@ -1,0 +1,50 @@
+"""Where a module's blocks lie, from 6.4 on: by `mem[]` in its own `struct module`, read from outside."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+from kmod_harness.kmod.layout.placed import MEMORY_TYPES, PAGE
+from kmod_harness.kmod.layout.predict import Layout
+
+#: `struct module_memory` (include/linux/module.h, 6.12.118): base, size, and a node of a tree where the
+#: kernel is configured for one. Its size, and where `mem` is in struct module, go by the configuration.
+_MEMORY = struct.Struct("<QI")
+#: The first release with more between the two: the copy of a text that is read-only from the start (execmem).
+MEMORY_CHANGED_SINCE = (6, 13)
+_STRIDES = range(16, 136, 8)
+_DATA = MEMORY_TYPES.index("data")
+
+
+def block_bases(content: bytes, layout: Layout, data: int) -> dict[str, int]:
+    """Returns block -> address by the content of `struct module`, for blocks that are in memory.
+
+    data: address of the block `data`, which the struct itself lies in. `mem` is where that address stands
+    and every other entry has a block's size as predicted; {} when no place, or more than one, is like that.
+    """
+    if layout.release >= MEMORY_CHANGED_SINCE:
+        return {}
+    found = {
+        tuple(bases.items())
+        for at in range(0, len(content) - _MEMORY.size + 1, 8)
+        if int.from_bytes(content[at : at + 8], "little") == data
+        for stride in _STRIDES
+        if (bases := _bases_at(content, at - _DATA * stride, stride, layout.blocks)) is not None
+    }
+    return dict(found.pop()) if len(found) == 1 else {}
+
+
+def _bases_at(content: bytes, first: int, stride: int, sizes: Mapping[str, int]) -> dict[str, int] | None:
+    """The blocks if an array of them begins at `first`, else None; those of init may be gone."""
+    if first < 0 or first + stride * len(MEMORY_TYPES) > len(content):
+        return None
+    bases = {}
+    for number, block in enumerate(MEMORY_TYPES):
+        base, size = _MEMORY.unpack_from(content, first + number * stride)
+        if base == size == 0 and (block.startswith("init") or not sizes[block]):
+            continue
+        if size != sizes[block] or base % PAGE or base >> 63 == 0:
+            return None
+        bases[block] = base
+    return bases

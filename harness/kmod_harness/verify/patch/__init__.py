@@ -1,0 +1,1 @@
+"""What the kernel writes into a module after relocation, replayed in its order."""

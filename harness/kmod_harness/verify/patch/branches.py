@@ -1,0 +1,231 @@
+"""Branches the kernel rewrites in a new module: paravirt, retpolines, returns, ENDBR, lock prefixes.
+
+arch/x86/kernel/alternative.c, 6.1.192 and 6.12.118, in the order of module_finalize
+(arch/x86/kernel/module.c).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from kmod_harness.verify.mechanism import Mechanism
+from kmod_harness.verify.outside.kernel_state import (
+    RETHUNK,
+    RETPOLINE,
+    RETPOLINE_LFENCE,
+    KernelState,
+    NotReplayed,
+)
+from kmod_harness.verify.patch.alternatives import NOPS, nops, optimise_nops
+from kmod_harness.verify.patch.image import Image
+from kmod_harness.verify.patch.its import ItsThunks, wants_its_thunk
+from kmod_harness.verify.patch.moved_code import with_joined_nops
+
+CALL, JMP, JMP8, RET, INT3 = 0xE8, 0xE9, 0xEB, 0xC3, 0xCC
+#: Behind every static call trampoline, and nowhere else (arch/x86/kernel/static_call.c, 6.1).
+TRAMPOLINE_MARK = b"\x0f\xb9\xcc"
+#: `struct paravirt_patch_site` (arch/x86/include/asm/paravirt_types.h, 6.1): address, type, length, padding.
+_PARAVIRT = struct.Struct("<QBB6x")
+#: RETPOLINE_THUNK_SIZE (arch/x86/include/asm/nospec-branch.h, 6.1).
+_THUNK_SIZE = 32
+_LFENCE = b"\x0f\xae\xe8"
+#: Entries of arch/x86/kernel/ftrace_64.S, 6.1, and how much of them a trampoline copies unchanged.
+_TRACER_ENTRIES, _TRACER_BYTES = ("ftrace_caller", "ftrace_regs_caller"), 32
+_ENDBR64, _ENDBR32 = b"\xf3\x0f\x1e\xfa", b"\xf3\x0f\x1e\xfb"
+#: gen_endbr_poison (arch/x86/include/asm/ibt.h, 6.1).
+_ENDBR_POISON = b"\x66\x0f\x1f\x00"
+
+
+def branch(opcode: int, address: int, target: int) -> bytes:
+    """A CALL or JMP of five bytes at `address`."""
+    return bytes((opcode,)) + ((target - address - 5) & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def branch_target(address: int, code: bytes) -> int:
+    """Where the 32-bit displacement at the end of the instruction `code` leads."""
+    return address + len(code) + int.from_bytes(code[-4:], "little", signed=True)
+
+
+def relative_sites(image: Image, table: str) -> Iterator[int]:
+    """The addresses in a table of 32-bit offsets, each relative to itself; zero is no entry."""
+    for address, data in image.words(table, 4):
+        offset = int.from_bytes(data, "little", signed=True)
+        if offset:
+            yield address + offset
+
+
+def apply_paravirt(image: Image, kernel: KernelState) -> None:
+    """An indirect call through `pv_ops` becomes a direct one, or nothing (paravirt_patch, paravirt.c)."""
+    for _, data in image.words(".parainstructions", _PARAVIRT.size):
+        site, kind, length = _PARAVIRT.unpack(data)
+        function = kernel.word(kernel.symbol("pv_ops") + 8 * kind) or kernel.symbol("paravirt_BUG")
+        code = b"" if function == kernel.symbol("_paravirt_nop") else branch(CALL, site, function)
+        image.write(site, code + nops(length - len(code)), Mechanism.PARAVIRT)
+
+
+def apply_retpolines(image: Image, kernel: KernelState) -> None:
+    """A call of a retpoline thunk becomes the indirect call itself where the CPU needs no retpoline."""
+    sites = list(relative_sites(image, ".retpoline_sites"))
+    if not sites:
+        return
+    if kernel.has(RETPOLINE) and not kernel.has(RETPOLINE_LFENCE):
+        kernel.refuse_call_depth()
+        return
+    thunks = kernel.symbol("__x86_indirect_thunk_array")
+    its = ItsThunks(kernel)
+    for site in sites:
+        code = _branch_at(image, site)
+        if not code:
+            continue
+        register, odd = divmod(branch_target(site, code) - thunks, _THUNK_SIZE)
+        if odd or not 0 <= register <= 15:
+            continue  # the kernel warns and leaves it
+        patched = _inlined(site, code, register, kernel, its)
+        if len(patched) == len(code):
+            mechanism = Mechanism.ITS_THUNK if its.last_site == site else Mechanism.RETPOLINE
+            image.write(site, _with_long_nops(patched, kernel), mechanism)
+    image.objections += [
+        f"the page of ITS thunks at {page:#x} holds something else than this module's thunks"
+        for page in its.strange_pages()
+    ]
+
+
+def _with_long_nops(code: bytes, kernel: KernelState) -> bytes:
+    return with_joined_nops(code) if kernel.release >= (6, 12) else optimise_nops(code, len(code))
+
+
+def _branch_at(image: Image, site: int) -> bytes:
+    """The CALL, JMP or Jcc with 32-bit displacement at a site, its CS prefix included; b"" for another."""
+    code = image.read(site, 6)
+    at = 1 if code[:1] == b"\x2e" else 0
+    if code[at : at + 1] in (b"\xe8", b"\xe9"):
+        return code[: at + 5]
+    if len(code) == 6 and is_jcc32(code):
+        return code
+    return b""
+
+
+def is_jcc32(code: bytes) -> bool:
+    return code[0] == 0x0F and code[1] & 0xF0 == 0x80
+
+
+def _inlined(site: int, code: bytes, register: int, kernel: KernelState, its: ItsThunks) -> bytes:
+    """patch_retpoline: LFENCE where wanted, then the indirect branch or a call of an ITS thunk."""
+    conditional = is_jcc32(code)
+    opcode = JMP if conditional else code[-5]
+    start = bytes((0x70 + (code[1] & 0xF ^ 1), len(code) - 2)) if conditional else b""
+    if kernel.has(RETPOLINE_LFENCE):
+        start += _LFENCE
+    if wants_its_thunk(kernel, site + len(start), register):
+        thunk = its.allocate(site, code, register)
+        if conditional:
+            return code[:2] + branch(0, site + 1, thunk)[1:]
+        prefix = b"\x2e" if len(code) == 6 else b""
+        return prefix + branch(opcode, site + len(prefix), thunk)
+    patched = start + _indirect(opcode, register)
+    if opcode == JMP and len(patched) < len(code):
+        patched += bytes((INT3,))
+    return patched.ljust(len(code), NOPS[1])
+
+
+def _indirect(opcode: int, register: int) -> bytes:
+    """CALL or JMP through a register (emit_indirect)."""
+    prefix = b"\x41" if register >= 8 else b""
+    return prefix + bytes((0xFF, 0xC0 | (0x10 if opcode == CALL else 0x20) | register & 7))
+
+
+def apply_returns(image: Image, kernel: KernelState) -> None:
+    """A jump to the return thunk becomes RET, or a jump to the thunk this CPU needs."""
+    thunk = None
+    for site in relative_sites(image, ".return_sites"):
+        code = image.read(site, 5)
+        if len(code) < 5 or code[0] != JMP:
+            continue
+        if thunk is None:
+            thunk = kernel.symbol("__x86_return_thunk")
+        if branch_target(site, code) == thunk:
+            mark = image.read(site + 5, 3)
+            is_trampoline = mark == TRAMPOLINE_MARK
+            image.write(
+                site,
+                return_code(kernel, site),
+                Mechanism.STATIC_CALL if is_trampoline else Mechanism.RETURN_SITE,
+            )
+
+
+def return_code(kernel: KernelState, site: int) -> bytes:
+    """Five bytes that return from there (patch_return; cpu_wants_rethunk_at)."""
+    if kernel.has(RETHUNK):
+        thunk = kernel.word(kernel.symbol("x86_return_thunk"))
+        if thunk != kernel.symbols.get("its_return_thunk") or not site & 0x20:
+            return branch(JMP, site, thunk)
+    return bytes((RET,)) + bytes((INT3,)) * 4
+
+
+def apply_endbr_seal(image: Image, kernel: KernelState) -> None:
+    """ENDBR of functions whose address nobody takes becomes a NOP of its own (apply_ibt_endbr)."""
+    for site in relative_sites(image, ".ibt_endbr_seal"):
+        if image.read(site, 4) in (_ENDBR64, _ENDBR32):
+            image.write(site, _ENDBR_POISON, Mechanism.ENDBR)
+
+
+def apply_smp_locks(image: Image, kernel: KernelState) -> None:
+    """Booted with one CPU, LOCK prefixes become DS prefixes (alternatives_smp_unlock).
+
+    In 6.1 those of `.text`, in 6.12 those of the whole block that it lies in.
+    """
+    sites = list(relative_sites(image, ".smp_locks"))
+    text = image.section(".text")
+    if not sites or text is None or kernel.read(kernel.symbol("uniproc_patched"), 1) == b"\0":
+        return
+    for site in sites:
+        part = image.at(site)
+        within = part is text or (part is not None and kernel.release >= (6, 4) and part.block == text.block)
+        if within and image.read(site, 1) == b"\xf0":
+            image.write(site, b"\x3e", Mechanism.SMP_LOCK)
+
+
+def apply_cfi(image: Image, kernel: KernelState) -> None:
+    """What clang writes before functions is rewritten by 6.2 and later (apply_fineibt): not replayed."""
+    if image.section(".cfi_sites") is not None:
+        raise NotReplayed("the module was built by clang with kCFI, whose rewriting is not replayed")
+
+
+def apply_fentry(image: Image, kernel: KernelState) -> None:
+    """The call of `__fentry__` at each place in `__mcount_loc` becomes a NOP, or a tracer's call again.
+
+    kernel/trace/ftrace.c:ftrace_code_disable, arch/x86/kernel/ftrace.c, 6.1.
+    """
+    for site, size in fentry_sites(image):
+        if image.read(site, 1) != bytes((CALL,)):
+            continue
+        image.write(site, NOPS[size], Mechanism.FENTRY)
+        section = image.at(site)
+        now = kernel.peek(site, size) if section is not None and not section.section.init else b""
+        if now[:1] == bytes((CALL,)) and _is_tracer(kernel, branch_target(site, now)):
+            image.write(site, now, Mechanism.TRACER)
+
+
+def _is_tracer(kernel: KernelState, address: int) -> bool:
+    """Whether a call there is a tracer's: ftrace's own entries, or a trampoline, which begins as they do.
+
+    A function with one tracer calls a copy of the entry made for it (create_trampoline,
+    arch/x86/kernel/ftrace.c, 6.1).
+    """
+    entries = [kernel.symbols[name] for name in _TRACER_ENTRIES if name in kernel.symbols]
+    if address in entries:
+        return True
+    code = kernel.peek(address, _TRACER_BYTES)
+    return bool(code) and any(kernel.peek(entry, _TRACER_BYTES) == code for entry in entries)
+
+
+def paravirt_sites(image: Image) -> list[tuple[int, int]]:
+    """Address and size of each paravirt site."""
+    entries = (_PARAVIRT.unpack(data) for _, data in image.words(".parainstructions", _PARAVIRT.size))
+    return [(site, length) for site, _, length in entries]
+
+
+def fentry_sites(image: Image) -> list[tuple[int, int]]:
+    """Address and size of each call of `__fentry__`."""
+    return [(int.from_bytes(data, "little"), 5) for _, data in image.words("__mcount_loc", 8)]

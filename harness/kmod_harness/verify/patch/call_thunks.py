@@ -1,0 +1,48 @@
+"""Calls that the kernel counts (retbleed=stuff): each leads to code that is written before its function.
+
+arch/x86/kernel/callthunks.c, 6.12.118: callthunks_patch_module_calls, patch_dest. Not replayed; what it may
+write to is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kmod_harness.verify.outside.kernel_state import CALLS_COUNTED_SINCE, KernelState
+from kmod_harness.verify.patch.alternatives import sites as alternative_sites
+from kmod_harness.verify.patch.branches import relative_sites
+from kmod_harness.verify.patch.image import Image
+
+_NOP = b"\x90"
+#: The shortest and the longest code that counts: INCREMENT_CALL_DEPTH by a relative address, and that of
+#: CALL_THUNKS_DEBUG by absolute ones (arch/x86/include/asm/nospec-branch.h, 6.12.118).
+_LEAST, _MOST = 9, 19
+
+
+def apply_call_thunks(image: Image, kernel: KernelState) -> None:
+    """Raises NotReplayed where calls are counted and the module has a place that may have been rewritten."""
+    if counted_call_places(image, kernel.release):
+        kernel.refuse_call_depth()
+
+
+def counted_call_places(image: Image, release: tuple[int, int]) -> list[tuple[int, int]]:
+    """Address and size of each call that may be rewritten, and of the padding before each function.
+
+    A call may stand in each alternative. The padding is written to for calls of other modules, too.
+    """
+    if release < CALLS_COUNTED_SINCE:
+        return []
+    calls = [(site, 5) for site in relative_sites(image, ".call_sites")]
+    return [*calls, *alternative_sites(image, release), *_paddings(image)]
+
+
+def _paddings(image: Image) -> Iterator[tuple[int, int]]:
+    """The NOPs that end where a function starts: patch_dest writes over nothing else."""
+    for symbol in image.module.symbols:
+        part = image.section(symbol.section or "") if symbol.kind == "FUNC" else None
+        if part is None or part.section.init:
+            continue
+        before = bytes(part.data[max(symbol.value - _MOST, 0) : symbol.value])
+        size = len(before) - len(before.rstrip(_NOP))
+        if size >= _LEAST:
+            yield part.address + symbol.value - size, size

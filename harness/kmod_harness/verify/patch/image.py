@@ -1,0 +1,117 @@
+"""A module's sections as the kernel has them while it loads: linked, then patched step by step.
+
+Replaying what the kernel writes, in its order, gives the bytes that memory must hold;
+who wrote a byte last is kept, so that every difference has a name.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kmod_harness.kmod.elf.module import Section
+from kmod_harness.kmod.link.relocation import LinkedModule
+from kmod_harness.verify.mechanism import Mechanism, code_of
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """A field whose bytes are not reproduced but may change: address, size in bytes, by what.
+
+    accepts(now): whether the bytes in memory are such that the mechanism can have written them.
+    """
+
+    start: int
+    size: int
+    mechanism: Mechanism
+    accepts: Callable[[bytes], bool] = field(default=lambda now: True, repr=False, compare=False)
+
+
+@dataclass
+class SectionImage:
+    """One section: its block, its address, what relocation left, and what memory must hold now (data).
+
+    owner: for each byte the code of the mechanism that wrote it last (mechanism.code_of), 0 for none.
+    """
+
+    section: Section
+    block: str
+    address: int
+    linked: bytes
+    data: bytearray
+    owner: bytearray
+    freedoms: list[Freedom] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        return self.address + len(self.linked)
+
+
+class Image:
+    """All sections that have an address, the init block's too; addresses are the guest's."""
+
+    def __init__(self, linked: LinkedModule) -> None:
+        self.module = linked.module
+        #: what a replay found to be wrong outside of the module's own sections
+        self.objections: list[str] = []
+        self.sections = tuple(
+            SectionImage(
+                part.section,
+                part.block,
+                part.address,
+                part.data,
+                bytearray(part.data),
+                bytearray(len(part.data)),
+            )
+            for part in sorted(linked.sections, key=lambda part: part.address)
+            if part.data
+        )
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [section.address for section in self.sections]
+
+    def section(self, name: str) -> SectionImage | None:
+        """The first section of that name, None when it is not kept."""
+        return next((part for part in self.sections if part.section.name == name), None)
+
+    def at(self, address: int) -> SectionImage | None:
+        """The section that holds an address, None outside of all."""
+        index = bisect_right(self._starts, address) - 1
+        return self.sections[index] if index >= 0 and address < self.sections[index].end else None
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes as replayed so far; fewer at a section's end, none outside of all sections."""
+        part = self.at(address)
+        if part is None:
+            return b""
+        offset = address - part.address
+        return bytes(part.data[offset : offset + size])
+
+    def write(self, address: int, data: bytes, mechanism: Mechanism) -> None:
+        """Notes what the kernel writes there; outside of all sections (a freed one) it does nothing."""
+        part = self.at(address)
+        if part is None or not data:
+            return
+        offset = address - part.address
+        data = data[: len(part.data) - offset]
+        part.data[offset : offset + len(data)] = data
+        part.owner[offset : offset + len(data)] = bytes((code_of(mechanism),)) * len(data)
+
+    def allow(self, freedom: Freedom) -> None:
+        part = self.at(freedom.start)
+        if part is not None:
+            part.freedoms.append(freedom)
+
+    def words(self, name: str, size: int) -> Iterable[tuple[int, bytes]]:
+        """Address and bytes of each whole entry of a table section; nothing when there is no such section."""
+        part = self.section(name)
+        if part is None:
+            return ()
+        data = bytes(part.data)
+        return [
+            (part.address + offset, data[offset : offset + size])
+            for offset in range(0, len(data) // size * size, size)
+        ]

@@ -1,0 +1,108 @@
+"""Everything the kernel writes into a module between relocation and now, in the kernel's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kmod_harness.kmod.link.relocation import LinkedModule
+from kmod_harness.verify.mechanism import Mechanism
+from kmod_harness.verify.outside.kernel_state import (
+    REPLAYED_RELEASES,
+    FeaturesUnreadable,
+    KernelState,
+    NotReplayed,
+    SymbolHidden,
+)
+from kmod_harness.verify.patch import alternatives, branches, call_thunks, labels, tables
+from kmod_harness.verify.patch.image import Freedom, Image
+
+Step = Callable[[Image, KernelState], None]
+Places = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A step that rewrites code: what it needs the kernel's memory for, and where it writes, by release."""
+
+    what: str
+    apply: Step
+    sites: Callable[[Image, tuple[int, int]], Places]
+
+
+def _at_offsets(table: str, size: int) -> Callable[[Image, tuple[int, int]], Places]:
+    return lambda image, _: [(site, size) for site in branches.relative_sites(image, table)]
+
+
+def _on_any(sites: Callable[[Image], Places]) -> Callable[[Image, tuple[int, int]], Places]:
+    return lambda image, _: sites(image)
+
+
+#: module_finalize (arch/x86/kernel/module.c), then load_module's ftrace_module_init and the notifiers of
+#: MODULE_STATE_COMING (kernel/module/main.c), 6.1.192 and 6.12.118; each with the bytes it may touch. What a
+#: release has no table for does nothing there.
+_CODE = (
+    _Code("paravirt sites", branches.apply_paravirt, _on_any(branches.paravirt_sites)),
+    _Code("CFI sites", branches.apply_cfi, _at_offsets(".cfi_sites", 20)),
+    _Code("retpolines", branches.apply_retpolines, _at_offsets(".retpoline_sites", 6)),
+    _Code("return sites", branches.apply_returns, _at_offsets(".return_sites", 5)),
+    _Code("alternatives", alternatives.apply_alternatives, alternatives.sites),
+    _Code("counted calls", call_thunks.apply_call_thunks, call_thunks.counted_call_places),
+    _Code("ENDBR seals", branches.apply_endbr_seal, _at_offsets(".ibt_endbr_seal", 4)),
+    _Code("SMP locks", branches.apply_smp_locks, _at_offsets(".smp_locks", 1)),
+    _Code("fentry sites", branches.apply_fentry, _on_any(branches.fentry_sites)),
+    _Code("jump labels", labels.apply_jump_labels, _on_any(labels.jump_label_sites)),
+    _Code("static calls", labels.apply_static_calls, _on_any(labels.static_call_places)),
+)
+
+
+def replay(linked: LinkedModule, kernel: KernelState) -> tuple[Image, tuple[str, ...]]:
+    """Returns what memory must hold, and what could not be replayed, in words.
+
+    Where a kernel symbol is hidden, or what the patching code does is not known, the places that it may
+    have written are allowed to differ.
+    """
+    image = Image(linked)
+    if kernel.release in REPLAYED_RELEASES:
+        unknown = _replay_known(image, kernel)
+    else:
+        unknown = _allow_all(image, kernel.release)
+    tables.allow_bug_flags(image, linked)
+    tables.allow_written_data(image, linked)
+    return image, unknown
+
+
+def _replay_known(image: Image, kernel: KernelState) -> tuple[str, ...]:
+    unknown: list[str] = []
+    tables.sort_exception_table(image, kernel.release)
+    tables.sort_orc_tables(image, kernel.release)
+    for step in _CODE:
+        try:
+            step.apply(image, kernel)
+        except (SymbolHidden, FeaturesUnreadable, NotReplayed) as why:
+            places = step.sites(image, kernel.release)
+            unknown.append(f"{step.what} ({len(places)}): {why.message}")
+            mechanism = Mechanism.NOT_REPLAYED if isinstance(why, NotReplayed) else Mechanism.HIDDEN_SYMBOL
+            _allow(image, places, mechanism)
+    tables.sort_mcount_table(image)
+    return tuple(unknown)
+
+
+def _allow_all(image: Image, release: tuple[int, int]) -> tuple[str, ...]:
+    """Of a release that is not replayed: the tables, the places they name, and those of counted calls."""
+    replayed = " and ".join(f"{major}.{minor}" for major, minor in REPLAYED_RELEASES)
+    unknown = [
+        f"the patching code of Linux {release[0]}.{release[1]} is not replayed here, that of {replayed} is"
+    ]
+    for step in _CODE:
+        places = step.sites(image, release)
+        if places:
+            unknown.append(f"{step.what}: {len(places)}")
+            _allow(image, places, Mechanism.NOT_REPLAYED)
+    tables.allow_tables(image, Mechanism.NOT_REPLAYED)
+    return tuple(unknown)
+
+
+def _allow(image: Image, places: Places, mechanism: Mechanism) -> None:
+    for start, size in places:
+        image.allow(Freedom(start, size, mechanism))

@@ -1,0 +1,64 @@
+"""From arguments to a request: whose parameter it is, which kind of splat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kmod_harness.cli.parameters import assign_parameters
+from kmod_harness.cli.run.request import splat_kind
+from kmod_harness.errors import Misuse
+from kmod_harness.klog.kinds import SplatKind
+from kmod_harness.kmod.elf.module import KernelModule
+
+
+def _module(name: str) -> KernelModule:
+    return KernelModule(
+        path=Path(f"{name}.ko"),
+        name=name,
+        vermagic="6.1.0 SMP ",
+        depends=(),
+        parameters={},
+        parameter_descriptions={},
+        license="GPL",
+        description="",
+        aliases=(),
+        modinfo=(),
+        sections=(),
+        symbols=(),
+        undefined=(),
+        exports={},
+        versions={},
+        has_debug_info=False,
+        build_id="",
+        data=b"",
+    )
+
+
+def test_a_parameter_goes_to_the_last_module_or_to_the_one_named() -> None:
+    modules = [_module("core"), _module("my_driver")]
+    assigned = assign_parameters(["rate=9", "core.slots=2", "my-driver.name=a=b.c"], modules)
+    assert assigned == {"my_driver": {"rate": "9", "name": "a=b.c"}, "core": {"slots": "2"}}
+
+
+@pytest.mark.parametrize("text", ["rate", "=9", "core.=9", "other.rate=9", 'rate="x"'])
+def test_a_parameter_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(Misuse, match="--param"):
+        assign_parameters([text], [_module("core")])
+
+
+def test_a_parameter_without_a_module_is_refused() -> None:
+    with pytest.raises(Misuse, match="no module is given"):
+        assign_parameters(["rate=9"], [])
+
+
+@pytest.mark.parametrize("text", ["ATOMIC_SLEEP", "atomic_sleep", "Atomic-Sleep"])
+def test_kinds_are_found_in_any_case(text: str) -> None:
+    assert splat_kind(text) is SplatKind.ATOMIC_SLEEP
+
+
+def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(Misuse) as error:
+        splat_kind("segfault")
+    assert "OOPS, BUG, WARNING" in error.value.evidence

@@ -1,0 +1,42 @@
+"""A browser, and pages for it to show, made from a boot that never was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmod_harness.explain.page.render import render
+from shared.browser import Browser, chromium
+from unit.explain.page import sample
+from unit.explain.page.test_page import HOSTILE
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pages by name: of the sample driver, of one that is large, of one that is little, of one that lies."""
+    directory = tmp_path_factory.mktemp("pages")
+    long_name = "a_module_whose_name_is_as_long_as_the_kernel_allows_it_to_be"
+    long = "unbroken" * 200
+    large = sample.observations(
+        name=long_name, relocation_count=5000, page_count=500, functions=400, text=long
+    )
+    little = sample.observations(device="", with_vmlinux=False, relocation_count=0, missing=["no vmlinux"])
+    usual = sample.observations(relocation_count=40)
+    hostile = sample.observations(text=HOSTILE, page_count=24)
+    made = {
+        "usual": render(usual, sample.outcomes(), sample.measured(), sample.ACCOUNT),
+        "hostile": render(hostile, sample.outcomes(HOSTILE), sample.measured(HOSTILE)),
+        "large": render(large, sample.outcomes(long), sample.measured(long), sample.ACCOUNT),
+        "little": render(little, sample.outcomes(), sample.measured()),
+    }
+    for name, html in made.items():
+        (directory / f"{name}.html").write_text(html, encoding="utf-8")
+    return {name: directory / f"{name}.html" for name in made}

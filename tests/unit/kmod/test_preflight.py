@@ -1,0 +1,127 @@
+"""Preflight: what the kernel would say, and the order to load in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmod_harness.errors import Misuse
+from kmod_harness.kmod.elf.module import KernelModule, UndefinedSymbol
+from kmod_harness.kmod.findings import FindingKind
+from kmod_harness.kmod.preflight import KernelFacts, load_order, preflight, unknown_parameters
+
+VERMAGIC = "6.1.192 SMP mod_unload "
+KERNEL = KernelFacts("6.1.192", VERMAGIC, exported={"_printk": False, "secret": True})
+PLAIN = KernelModule(
+    path=Path("m.ko"), name="m", vermagic=VERMAGIC, depends=(), parameters={"size": "int"},
+    parameter_descriptions={}, license="GPL", description="", aliases=(), modinfo=(), sections=(),
+    symbols=(), undefined=(UndefinedSymbol("_printk", weak=False),), exports={}, versions={},
+    has_debug_info=False, build_id="", data=b"",
+)  # fmt: skip
+
+
+def kinds(module: KernelModule, kernel: KernelFacts = KERNEL) -> list[FindingKind]:
+    return [finding.kind for finding in preflight(module, kernel)]
+
+
+def test_a_module_built_for_this_kernel_has_no_findings() -> None:
+    assert preflight(PLAIN, KERNEL) == ()
+
+
+def test_another_vermagic_is_shown_with_the_kernels() -> None:
+    (finding,) = preflight(replace(PLAIN, vermagic="6.1.0 SMP "), KERNEL)
+    assert finding.kind is FindingKind.VERMAGIC
+    assert finding.fatal
+    assert (finding.found, finding.expected) == ("6.1.0 SMP ", VERMAGIC)
+
+
+def test_with_symbol_crcs_the_release_is_not_compared_but_the_flags_are() -> None:
+    versioned = replace(PLAIN, versions={"_printk": 1})
+    assert kinds(replace(versioned, vermagic="6.1.0 SMP mod_unload ")) == []
+    assert kinds(replace(versioned, vermagic="6.1.192 preempt ")) == [FindingKind.VERMAGIC]
+
+
+def test_where_only_the_release_is_known_it_alone_is_compared() -> None:
+    facts = KernelFacts("6.1.192")
+    assert kinds(replace(PLAIN, vermagic="6.1.192 preempt "), facts) == []
+    assert kinds(replace(PLAIN, vermagic="6.1.0 SMP "), facts) == [FindingKind.VERMAGIC]
+
+
+def test_a_missing_vermagic_is_named_but_not_fatal() -> None:
+    (finding,) = preflight(replace(PLAIN, vermagic=""), KERNEL)
+    assert (finding.kind, finding.fatal) == (FindingKind.VERMAGIC_MISSING, False)
+
+
+def test_a_symbol_nobody_exports_is_named_unless_weak_or_nothing_is_known() -> None:
+    wants = replace(PLAIN, undefined=(UndefinedSymbol("nope", weak=False),))
+    (finding,) = preflight(wants, KERNEL)
+    assert (finding.kind, finding.subject) == (FindingKind.UNKNOWN_SYMBOL, "nope")
+    assert kinds(replace(PLAIN, undefined=(UndefinedSymbol("nope", weak=True),))) == []
+    assert kinds(wants, replace(KERNEL, exported=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("license_", "refused"),
+    [
+        ("GPL", False),
+        ("GPL v2", False),
+        ("Dual MIT/GPL", False),
+        ("Proprietary", True),
+        ("", True),
+        ("MIT", True),
+    ],
+)
+def test_a_gpl_only_symbol_needs_a_compatible_licence(license_: str, refused: bool) -> None:
+    module = replace(PLAIN, license=license_, undefined=(UndefinedSymbol("secret", weak=False),))
+    assert kinds(module) == ([FindingKind.GPL_ONLY_SYMBOL] if refused else [])
+
+
+def test_what_a_module_loaded_before_exports_is_there() -> None:
+    core = replace(PLAIN, name="core-x", exports={"core_call": False})
+    user = replace(PLAIN, depends=("core_x",), undefined=(UndefinedSymbol("core_call", weak=False),))
+    assert kinds(user) == [FindingKind.UNKNOWN_SYMBOL, FindingKind.MISSING_DEPENDENCY]
+    assert kinds(user, KERNEL.with_module(core)) == []
+
+
+def test_a_symbol_of_another_version_is_found_by_its_crc() -> None:
+    versioned = replace(PLAIN, versions={"_printk": 1, "other": 5})
+    assert kinds(versioned, replace(KERNEL, crcs={"_printk": 2})) == [FindingKind.SYMBOL_VERSION]
+    assert kinds(versioned, replace(KERNEL, crcs={"_printk": 1})) == []
+    assert kinds(versioned, replace(KERNEL, crcs={"_printk": 0})) == []
+
+
+def test_an_unknown_parameter_is_named_with_those_there_are() -> None:
+    (finding,) = unknown_parameters(PLAIN, ["size", "sise", "dyndbg"])
+    assert (finding.subject, finding.fatal) == ("sise", False)
+    assert "size" in finding.text
+
+
+def named(name: str, *depends: str) -> KernelModule:
+    return replace(PLAIN, name=name, depends=depends, path=Path(f"{name}.ko"))
+
+
+def test_modules_come_after_those_they_depend_on() -> None:
+    order = load_order([named("c", "b"), named("b", "a-x", "not_given"), named("a_x")])
+    assert [module.name for module in order] == ["a_x", "b", "c"]
+
+
+def test_a_circle_and_a_twin_are_refused_by_name() -> None:
+    with pytest.raises(Misuse, match="circle") as circle:
+        load_order([named("a", "b"), named("b", "a"), named("c")])
+    assert "a depends on b" in str(circle.value)
+    with pytest.raises(Misuse, match="two modules are named a"):
+        load_order([named("a"), named("a")])
+
+
+@given(st.permutations(range(8)), st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20))
+def test_any_graph_without_a_circle_is_ordered(order: list[int], edges: set[tuple[int, int]]) -> None:
+    modules = [named(f"m{i}", *(f"m{low}" for low, high in edges if high == i and low < high)) for i in order]
+    seen: set[str] = set()
+    for module in load_order(modules):
+        assert set(module.depends) <= seen
+        seen.add(module.name)
+    assert len(seen) == 8
