@@ -16,17 +16,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kmod_harness.guest.guest import Guest as Guest
+    from kmod_harness.lifecycle.boot import boot as boot
     from kmod_harness.lifecycle.prepare import Prepared as Prepared
-    from kmod_harness.lifecycle.prepare import boot as boot
     from kmod_harness.lifecycle.prepare import prepare as prepare
     from kmod_harness.spec.spec import Spec as Spec
 
-_FILE_OF = {"Guest": "guest", "Prepared": "start", "Spec": "spec", "boot": "start", "prepare": "start"}
+_FILE_OF = {
+    "Guest": "guest.guest",
+    "Prepared": "lifecycle.prepare",
+    "Spec": "spec.spec",
+    "boot": "lifecycle.boot",
+    "prepare": "lifecycle.prepare",
+}
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Returns a public name from its room (PEP 562)."""
+    """Returns a public name from its file (PEP 562)."""
     if name not in _FILE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_FILE_OF[name]}"), name)

@@ -95,7 +95,7 @@ NOT_TYPED = (
     NotTyped("make rootfs ROOTFS=buildroot", "a clone and 3 minutes: tests/soak/test_buildroot.py builds it"),
     NotTyped("harness/scripts/debootstrap-rootfs.sh", "takes root and debootstrap: `make nightly` types it"),
     NotTyped("git bisect run", "git's; what --bisect makes of each status: unit/cli/run/test_exit_status.py"),
-    NotTyped("kmod-harness cache prune --max-size 5G", "this user's cache is no test's: tests/unit/build/test_cache.py"),
+    NotTyped("kmod-harness cache prune --max-size 5G", "this user's cache is no test's: build/test_cache.py"),
 )  # fmt: skip
 
 #: Blocks that nobody types, by their first line.

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from kmod_harness.explain.observe.experiment import Subject
-from kmod_harness.explain.observe.observations import Observations
 from kmod_harness.explain.observe.observe import observe
 from kmod_harness.explain.observe.running_kernel import randomize_base
-from kmod_harness.explain.trace.execution_log import execution_log_arguments
+from kmod_harness.explain.observed.observations import Observations
+from kmod_harness.explain.probes.execution_log import execution_log_arguments
 from kmod_harness.kmod.layout.predict import MEMORY_TYPES_SINCE, release_pair
-from kmod_harness.lifecycle.prepare import Prepared, boot, prepare
+from kmod_harness.lifecycle.boot import boot
+from kmod_harness.lifecycle.prepare import Prepared, prepare
 
 #: What each claim is worth on Linux 6.1 with RANDOMIZE_BASE; `nokaslr` and a later release change one each.
 VERDICTS = {

@@ -23,7 +23,8 @@ from kmod_harness.build.buildroot.run import ENVIRONMENT, BuildrootRun
 from kmod_harness.build.buildroot.tree import buildroot_tree
 from kmod_harness.build.cache import default_cache, file_digest
 from kmod_harness.errors import BuildFailed
-from kmod_harness.lifecycle.prepare import boot, prepare
+from kmod_harness.lifecycle.boot import boot
+from kmod_harness.lifecycle.prepare import prepare
 from kmod_harness.spec.spec import Spec
 from shared.checkout import ROOT
 from shared.cli_process import COMMAND

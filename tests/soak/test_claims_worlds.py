@@ -11,12 +11,13 @@ from kmod_harness.build.modules import build_modules
 from kmod_harness.explain.claims.catalogue import outcomes
 from kmod_harness.explain.observe.crafted_modules import with_bytes_replaced
 from kmod_harness.explain.observe.experiment import Subject, set_up, subject
-from kmod_harness.explain.observe.observations import Observations
 from kmod_harness.explain.observe.refusals import unexported_symbol, wanting
+from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.host.resources import data_directory
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.kmod.symbols.tables import AddressesHidden
-from kmod_harness.lifecycle.prepare import boot, prepare
+from kmod_harness.lifecycle.boot import boot
+from kmod_harness.lifecycle.prepare import prepare
 from kmod_harness.spec.spec import Spec
 from shared.checkout import ROOT
 from shared.claims_worlds import observed, usual_verdict, watched

@@ -14,7 +14,8 @@ import pytest
 from kmod_harness.build.debian_packages import dependencies, unpack_packages
 from kmod_harness.build.image.initrd import channel_modules, module_files
 from kmod_harness.kmod.elf.module import KernelModule, read_module
-from kmod_harness.lifecycle.prepare import Prepared, boot, prepare
+from kmod_harness.lifecycle.boot import boot
+from kmod_harness.lifecycle.prepare import Prepared, prepare
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.spec.spec import Spec
 from kmod_harness.verify.inspection import verify_modules

@@ -9,7 +9,7 @@ from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.checks.require import require
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.module import LoadedModule
-from kmod_harness.kmod.layout.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
+from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
 from kmod_harness.kmod.symbols.compare import compare_module_symbols
 from kmod_harness.kmod.symbols.tables import Kallsyms
 

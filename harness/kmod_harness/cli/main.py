@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kmod_harness.cli.signals import Terminated, terminating_signals
+from kmod_harness.cli.signals import BROKEN_PIPE, INTERRUPTED, Terminated, terminating_signals
 from kmod_harness.cli.streams import drop_output, prepare_streams
 from kmod_harness.errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 #: Objects made between two searches for cycles; Python's own 700 has a `run` search 50 times.
 _GC_THRESHOLD = 100_000
-#: What a shell reports for a process that SIGINT or SIGPIPE ended: 128 plus the signal's number.
-INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:

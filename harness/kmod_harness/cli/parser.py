@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from kmod_harness.errors import Misuse
@@ -33,11 +34,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, self.format_usage().strip(), self.prog)
 
 
-#: The commands in the order of --help: each a file here with `add_parser`, imported when it is needed.
+#: The commands in the order of --help.
 COMMANDS = (
     *("run", "verify", "explain", "kernel", "modules", "rootfs", "boot", "debug", "demo"),
     *("symbolize", "crash", "nightly", "doctor", "cache"),
 )
+#: Those that are a room of their own; each other is a file in commands/.
+_ROOMS = ("run", "verify", "explain", "demo", "doctor")
 
 
 def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
@@ -50,8 +53,14 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command_name", parser_class=Parser)
     for command in commands:
-        import_module(f"{__package__}.{command}").add_parser(subparsers)
+        _module_of(command).add_parser(subparsers)
     return parser
+
+
+def _module_of(command: str) -> ModuleType:
+    """Imports the file of a command, which has `add_parser`; none is imported before it is needed."""
+    file = f"{command}.command" if command in _ROOMS else f"commands.{command}"
+    return import_module(f"{__package__}.{file}")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

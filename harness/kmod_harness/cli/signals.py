@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+#: What a shell reports for a process that SIGINT or SIGPIPE ended: 128 plus the signal's number.
+INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 
 class Terminated(BaseException):

@@ -22,7 +22,7 @@ from kmod_harness.build.image.disk_image import blank_disk
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.errors import KmodHarnessError, MachineFailure, Misuse
 from kmod_harness.kmod.elf.module import KernelModule, read_module
-from kmod_harness.lifecycle.oops_trap import slide_from_outside
+from kmod_harness.lifecycle.slide import slide_from_outside
 from kmod_harness.lifecycle.template import digest_of_disks, obstacle, save_disks, saved_disks
 from kmod_harness.machine.accelerator import Accelerator
 from kmod_harness.machine.disks import DiskFile

@@ -1,4 +1,4 @@
-"""From a Spec to a running guest: the one place where build products meet machine and guest."""
+"""From a Spec to a started machine: the one place where build products meet machine and guest."""
 
 from __future__ import annotations
 
@@ -86,31 +86,6 @@ def prepare(
         qemu=qemu,
         disks=tuple(_disk(parse_disk(text), cache) for text in disks),
     )
-
-
-@contextlib.contextmanager
-def boot(
-    prepared: Prepared,
-    *,
-    cold: bool = True,
-    boot_timeout: float | None = None,
-    clock: Clock | None = None,
-) -> Iterator[Guest]:
-    """Gives a guest and ends it: no QEMU, socket or directory is left.
-
-    Unless `cold`, the guest is restored from the machine's template, booted and
-    saved when there is none yet. `boot_timeout` is in seconds, exact. Raises
-    BootFailed, QemuDied, Misuse (QEMU refuses an argument).
-    """
-    if cold:
-        with start_guest(prepared, boot_timeout, clock) as guest:
-            yield guest
-        return
-    from kmod_harness.lifecycle.standby import GuestSource
-
-    source = GuestSource(prepared, standby=False, boot_timeout=boot_timeout, clock=clock)
-    with source, source.guest() as guest:
-        yield guest
 
 
 @contextlib.contextmanager

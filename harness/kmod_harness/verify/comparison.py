@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from kmod_harness.verify.image import SectionImage
 from kmod_harness.verify.mechanism import Mechanism, code_of, mechanism_of
-from kmod_harness.verify.patch.image import SectionImage
 
 _DIFFERENT = re.compile(rb"[^\0]+")
 _LABEL = re.compile(rb"([^\0])\1*", re.DOTALL)

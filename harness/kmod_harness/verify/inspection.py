@@ -9,8 +9,8 @@ from kmod_harness.build.kernel.kconfig import parse_config
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.errors import KmodHarnessError
 from kmod_harness.guest.guest import Guest
+from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.elf.module import KernelModule
-from kmod_harness.kmod.layout.addresses import MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.layout.predict import release_pair
 from kmod_harness.kmod.symbols.tables import Kallsyms, SystemMap
 from kmod_harness.machine.memory.guest_memory import GuestMemory

@@ -13,11 +13,11 @@ from kmod_harness.kmod.layout.predict import Region
 from kmod_harness.kmod.link.relocation import BoundRelocation
 from kmod_harness.kmod.symbols.symbolizer import Symbolizer
 from kmod_harness.verify.comparison import Difference, compare
+from kmod_harness.verify.image import SectionImage
 from kmod_harness.verify.outside.link_in_place import link_at
 from kmod_harness.verify.outside.locate import compare_addresses
 from kmod_harness.verify.outside.memory_blocks import Blocks
 from kmod_harness.verify.outside.surroundings import Place, Surroundings
-from kmod_harness.verify.patch.image import SectionImage
 from kmod_harness.verify.patch.replay import replay
 from kmod_harness.verify.patch.tables import allow_unknown
 from kmod_harness.verify.report import Finding, FindingKind, ModuleReport, SectionReport

@@ -10,7 +10,8 @@ import pytest
 from kmod_harness import Spec
 from kmod_harness.errors import GuestHang, KernelPanic, Misuse
 from kmod_harness.guest.guest import Guest
-from kmod_harness.lifecycle.prepare import boot, prepare
+from kmod_harness.lifecycle.boot import boot
+from kmod_harness.lifecycle.prepare import prepare
 from kmod_harness.pytest_plugin.testbed import Testbed
 
 

@@ -12,7 +12,8 @@ import pytest
 from kmod_harness import Spec
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.errors import GuestHang
-from kmod_harness.lifecycle.prepare import boot, prepare
+from kmod_harness.lifecycle.boot import boot
+from kmod_harness.lifecycle.prepare import prepare
 from kmod_harness.machine.interrogation import interrogate
 from shared.cli_process import PATIENCE, kmod_harness
 

@@ -9,7 +9,7 @@ import pytest
 from kmod_harness.explain.claims.catalogue import CLAIMS, outcomes
 from kmod_harness.explain.claims.claim import Outcome
 from kmod_harness.explain.observe.experiment import subject
-from kmod_harness.explain.observe.observations import Observations
+from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.pytest_plugin.testbed import Testbed
 from shared.claims_worlds import VERDICTS, expected_verdict, observed
 

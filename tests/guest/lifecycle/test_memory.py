@@ -17,8 +17,8 @@ from kmod_harness import Guest, Spec, prepare
 from kmod_harness.cli.demo.show import kept_blocks
 from kmod_harness.errors import KernelPanic, QemuDied
 from kmod_harness.guest.module import LoadedModule
+from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
-from kmod_harness.lifecycle.prepare import boot
 from kmod_harness.lifecycle.standby import GuestSource
 from kmod_harness.machine.gdb.stub import Gdb, GdbFailed
 from kmod_harness.machine.memory.guest_memory import GuestMemory

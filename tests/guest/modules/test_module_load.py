@@ -12,9 +12,9 @@ import pytest
 from kmod_harness.errors import GuestHang, KernelOops, ModuleFileError, ModuleLoadError, ModuleMismatch
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.syscalls import NUMBERS
+from kmod_harness.kmod.addresses import in_module_range
 from kmod_harness.kmod.elf.module import read_module
-from kmod_harness.kmod.layout.addresses import in_module_range
-from kmod_harness.lifecycle.prepare import boot
+from kmod_harness.lifecycle.boot import boot
 from kmod_harness.pytest_plugin.testbed import Testbed
 
 FINIT, DELETE = NUMBERS["finit_module"], NUMBERS["delete_module"]

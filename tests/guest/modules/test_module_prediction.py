@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kmod_harness.guest.guest import Guest
+from kmod_harness.kmod.addresses import MODULES_BASE_RANDOMIZED
 from kmod_harness.kmod.elf.module import read_module
-from kmod_harness.kmod.layout.addresses import MODULES_BASE_RANDOMIZED
 from kmod_harness.kmod.layout.module_area import BusyRange, parse_vmallocinfo, predict_anchors
 from kmod_harness.kmod.layout.predict import predict_layout
 from kmod_harness.kmod.link.exports import kernel_exports, module_exports, resolver

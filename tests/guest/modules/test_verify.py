@@ -13,7 +13,7 @@ import pytest
 from kmod_harness import prepare
 from kmod_harness.errors import QemuDied
 from kmod_harness.kmod.elf.module import read_module
-from kmod_harness.lifecycle.prepare import boot
+from kmod_harness.lifecycle.boot import boot
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.verify.inspection import verify_modules
 from kmod_harness.verify.mechanism import Mechanism

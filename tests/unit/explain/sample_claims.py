@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from kmod_harness.explain.observe.observations import (
+from kmod_harness.explain.observed.observations import (
     AddressSpace,
     Attempt,
     Block,

@@ -8,8 +8,8 @@ from pathlib import Path
 from kmod_harness.kmod.elf.module import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, KernelModule, Section, Symbol
 from kmod_harness.kmod.layout.predict import Layout
 from kmod_harness.kmod.link.relocation import LinkedModule, LinkedSection
+from kmod_harness.verify.image import Image
 from kmod_harness.verify.outside.kernel_state import ALWAYS, CAPABILITY_WORDS, FPU, LONG_MODE, KernelState
-from kmod_harness.verify.patch.image import Image
 
 TEXT = 0xFFFFFFFFC0100000
 TABLES = 0xFFFFFFFFC0200000

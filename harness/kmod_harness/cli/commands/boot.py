@@ -37,7 +37,8 @@ def execute(args: argparse.Namespace) -> int:
     from kmod_harness.cli.run.report import say
     from kmod_harness.kmod.elf.module import read_module
     from kmod_harness.kmod.preflight import load_order
-    from kmod_harness.lifecycle.prepare import boot, prepare
+    from kmod_harness.lifecycle.boot import boot
+    from kmod_harness.lifecycle.prepare import prepare
 
     given = [read_module(path) for path in args.modules]
     parameters = assign_parameters(args.param, given)

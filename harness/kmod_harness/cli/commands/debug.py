@@ -100,7 +100,8 @@ def _new_guest(args: argparse.Namespace) -> int:
     from kmod_harness.debug.stub import open_stub
     from kmod_harness.kmod.elf.module import read_module
     from kmod_harness.kmod.preflight import load_order
-    from kmod_harness.lifecycle.prepare import boot, prepare
+    from kmod_harness.lifecycle.boot import boot
+    from kmod_harness.lifecycle.prepare import prepare
     from kmod_harness.machine.deadline import Clock
 
     files = load_order([read_module(path) for path in args.modules])

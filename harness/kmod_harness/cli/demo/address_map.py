@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.elf.module import SHF_WRITE, KernelModule, Section
-from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE
 
 _WIDTH = 74
 _PERCPU = ".data..percpu"

@@ -16,7 +16,7 @@ from kmod_harness.cli.parameters import add_parameter_option
 if TYPE_CHECKING:
     from kmod_harness.cli.explain.request import ExplainRequest
     from kmod_harness.explain.claims.claim import Outcome
-    from kmod_harness.explain.observe.observations import Observations
+    from kmod_harness.explain.observed.observations import Observations
     from kmod_harness.explain.page.account import Account
     from kmod_harness.explain.page.render import Measured
     from kmod_harness.klog.splats import Splat
@@ -122,8 +122,8 @@ def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None)
     from kmod_harness.explain.observe.observe import observe
     from kmod_harness.explain.observe.running_kernel import randomize_base
     from kmod_harness.explain.page.account import account_of
-    from kmod_harness.explain.trace.execution_log import execution_log_arguments
-    from kmod_harness.lifecycle.prepare import boot
+    from kmod_harness.explain.probes.execution_log import execution_log_arguments
+    from kmod_harness.lifecycle.boot import boot
     from kmod_harness.verify.inspection import verify_modules
 
     prepared, subject = request.prepared, request.subject

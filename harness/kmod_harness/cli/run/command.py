@@ -224,9 +224,9 @@ def _pass_on(stdout: bytes, stderr: bytes) -> None:
 
 def _ended_object(record: RunRecord, end: BaseException, expected: list[str]) -> Mapping[str, Any]:
     """What is known of a run that a signal ended."""
-    from kmod_harness.cli.main import INTERRUPTED
     from kmod_harness.cli.run.exit_status import Verdict
     from kmod_harness.cli.run.record import as_json
+    from kmod_harness.cli.signals import INTERRUPTED
     from kmod_harness.klog.outcome import Outcome
 
     status = int(getattr(end, "exit_status", INTERRUPTED))

@@ -95,7 +95,8 @@ def execute(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
     from kmod_harness.cli.machine_options import spec_from
     from kmod_harness.cli.verify.request import plan, read_files
-    from kmod_harness.lifecycle.prepare import boot, prepare
+    from kmod_harness.lifecycle.boot import boot
+    from kmod_harness.lifecycle.prepare import prepare
 
     if not args.modules:
         raise Misuse("no module is given", advice="kmod-harness verify MODULE.ko")

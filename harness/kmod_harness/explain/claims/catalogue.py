@@ -9,7 +9,7 @@ from kmod_harness.explain.claims.nature import COPIES, PART, STACK, SWAPPED
 from kmod_harness.explain.claims.placing import ANYWHERE, AROUND, BLOCK, TOP
 from kmod_harness.explain.claims.randomness import DOCUMENTED, MOVES
 from kmod_harness.explain.claims.running import INSMOD, QUIET, SYSCALL
-from kmod_harness.explain.observe.observations import Observations
+from kmod_harness.explain.observed.observations import Observations
 
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Literal
 
 from kmod_harness.explain.claims.sources import checked_in
-from kmod_harness.explain.observe.observations import Observations
+from kmod_harness.explain.observed.observations import Observations
 
 Side = Literal["inside", "outside"]
 

@@ -6,7 +6,7 @@ import errno
 
 from kmod_harness.explain.claims.claim import Claim, Evidence, Verdict
 from kmod_harness.explain.claims.phrases import attempt_text, count, executed_text, inside, outside
-from kmod_harness.explain.observe.observations import Observations
+from kmod_harness.explain.observed.observations import Observations
 
 # --- as root
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 from kmod_harness.explain.claims.claim import Claim, Evidence, Verdict
 from kmod_harness.explain.claims.phrases import attempt_text, count, inside, lines, outside, stop_text
-from kmod_harness.explain.observe.observations import Observations
+from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.kmod.link.relocation import BoundRelocation
 
 _ET_REL = 1

@@ -15,7 +15,7 @@ from kmod_harness.explain.claims.phrases import (
     outside,
     stop_text,
 )
-from kmod_harness.explain.observe.observations import Observations
+from kmod_harness.explain.observed.observations import Observations
 
 #: Flags of a page that reclaim may take away from its owner (mm/vmscan.c works on LRU lists alone).
 _RECLAIMABLE = frozenset({"LRU", "ANON", "SWAPBACKED", "MMAP"})

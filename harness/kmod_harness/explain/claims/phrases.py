@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterable, Sequence
 
 from kmod_harness.explain.claims.claim import Evidence
-from kmod_harness.explain.observe.observations import Attempt, Block, Executed, Frame, Stop
+from kmod_harness.explain.observed.observations import Attempt, Block, Executed, Frame, Stop
 
 
 def inside(summary: str, detail: str = "") -> Evidence:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kmod_harness.explain.claims.claim import Claim, Evidence, Verdict
 from kmod_harness.explain.claims.phrases import count, inside, lines, outside
-from kmod_harness.explain.observe.observations import ModulePage, Observations, Region
-from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE
+from kmod_harness.explain.observed.observations import ModulePage, Observations, Region
+from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
 from kmod_harness.kmod.layout.predict import release_pair
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kmod_harness.explain.claims.claim import Claim, Evidence, Verdict
 from kmod_harness.explain.claims.phrases import inside, outside
-from kmod_harness.explain.observe.observations import Observations
-from kmod_harness.kmod.layout.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED
+from kmod_harness.explain.observed.observations import Observations
+from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED
 from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
 from kmod_harness.kmod.layout.predict import release_pair
 

@@ -15,7 +15,7 @@ from kmod_harness.explain.claims.phrases import (
     outside,
     stop_text,
 )
-from kmod_harness.explain.observe.observations import Observations
+from kmod_harness.explain.observed.observations import Observations
 
 # --- insmod calls init
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.explain.observe.running_kernel import Ground, survey
-from kmod_harness.explain.trace.execution_log import ExecutionLog, NoExecutionLog
+from kmod_harness.explain.probes.execution_log import ExecutionLog, NoExecutionLog
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.elf.module import KernelModule, read_module
 from kmod_harness.kmod.layout.predict import Layout, predict_layout

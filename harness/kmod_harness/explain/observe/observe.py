@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 
 from kmod_harness.build.kernel.known import Kernel
-from kmod_harness.explain.observe import attempts, crafted_modules, placement, refusals, sharing
+from kmod_harness.explain.observe import crafted_modules, placement, refusals, sharing
 from kmod_harness.explain.observe.experiment import Bench, Subject, layout_of, set_up
-from kmod_harness.explain.observe.names import named
-from kmod_harness.explain.observe.observations import (
+from kmod_harness.explain.observe.running_kernel import address_space
+from kmod_harness.explain.observe.traced_load import Load, load, share, unload
+from kmod_harness.explain.observe.untraced_load import PlainLife, plain_life
+from kmod_harness.explain.observed.function_names import named
+from kmod_harness.explain.observed.observations import (
     Attempt,
     Linking,
     Loading,
@@ -20,10 +23,7 @@ from kmod_harness.explain.observe.observations import (
     Step,
     World,
 )
-from kmod_harness.explain.observe.running_kernel import address_space
-from kmod_harness.explain.observe.traced_load import Load, load, share, unload
-from kmod_harness.explain.observe.untraced_load import PlainLife, plain_life
-from kmod_harness.explain.trace import tracing
+from kmod_harness.explain.probes import attempts, tracing
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.module import LoadedModule
 from kmod_harness.kmod.link.relocation import BoundRelocation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kmod_harness.explain.observe.observations import ModulePage, ModuleSection, Region
 from kmod_harness.explain.observe.running_kernel import Ground
+from kmod_harness.explain.observed.observations import ModulePage, ModuleSection, Region
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.module import LoadedModule
 from kmod_harness.kmod.elf.module import KernelModule

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kmod_harness.errors import Misuse
 from kmod_harness.explain.observe import crafted_modules
-from kmod_harness.explain.observe.attempts import delete, finit
-from kmod_harness.explain.observe.observations import Attempt
 from kmod_harness.explain.observe.running_kernel import Ground
+from kmod_harness.explain.observed.observations import Attempt
+from kmod_harness.explain.probes.attempts import delete, finit
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.elf.module import KernelModule
 

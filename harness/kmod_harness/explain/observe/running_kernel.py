@@ -8,9 +8,9 @@ from pathlib import Path
 
 from kmod_harness.build.kernel.kconfig import parse_config
 from kmod_harness.build.kernel.known import Kernel
-from kmod_harness.explain.observe.observations import AddressSpace, Region
+from kmod_harness.explain.observed.observations import AddressSpace, Region
 from kmod_harness.guest.guest import Guest
-from kmod_harness.kmod.layout.addresses import (
+from kmod_harness.kmod.addresses import (
     KERNEL_IMAGE_BASE,
     MODULES_BASE_FIXED,
     MODULES_BASE_RANDOMIZED,

@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kmod_harness.explain.observe import attempts, placement, sharing
+from kmod_harness.explain.observe import placement, sharing
 from kmod_harness.explain.observe.experiment import Bench
-from kmod_harness.explain.observe.names import FunctionNames, named
-from kmod_harness.explain.observe.observations import Region, Sharing, Unloading
 from kmod_harness.explain.observe.running_kernel import symbols_of
 from kmod_harness.explain.observe.untraced_load import PlainLife, places_of
-from kmod_harness.explain.trace.stops import Plan, WatchedKernel, WatchedLife, watch_life
+from kmod_harness.explain.observed.function_names import FunctionNames, named
+from kmod_harness.explain.observed.observations import Region, Sharing, Unloading
+from kmod_harness.explain.probes import attempts
+from kmod_harness.explain.probes.stops import Plan, WatchedKernel, WatchedLife, watch_life
 from kmod_harness.guest.process import Process
 from kmod_harness.machine.gdb.stub import Gdb
 from kmod_harness.verify.outside.memory_types import MEMORY_CHANGED_SINCE

@@ -6,12 +6,12 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kmod_harness.explain.observe import attempts
-from kmod_harness.explain.observe.names import FunctionNames, apart_from, named
-from kmod_harness.explain.observe.observations import Executed, Privilege, Region
 from kmod_harness.explain.observe.placement import blocks_of
 from kmod_harness.explain.observe.running_kernel import loaded_modules
-from kmod_harness.explain.trace.execution_log import ExecutionLog
+from kmod_harness.explain.observed.function_names import FunctionNames, apart_from, named
+from kmod_harness.explain.observed.observations import Executed, Privilege, Region
+from kmod_harness.explain.probes import attempts
+from kmod_harness.explain.probes.execution_log import ExecutionLog
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.module import LoadedModule
 from kmod_harness.kmod.elf.module import KernelModule

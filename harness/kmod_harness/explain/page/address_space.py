@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from kmod_harness.explain.observe.observations import AddressSpace, ModuleSection, Observations, Region
+from kmod_harness.explain.observed.observations import AddressSpace, ModuleSection, Observations, Region
 from kmod_harness.explain.page.scale import Band, Level, Span, largest, visible_focus, with_names_placed
 from kmod_harness.explain.page.wording import count_text, plural, size_text
 from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE

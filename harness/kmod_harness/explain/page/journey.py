@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kmod_harness.explain.observe.observations import Frame, Stop
+from kmod_harness.explain.observed.observations import Frame, Stop
 from kmod_harness.explain.page.scale import Span
 
 #: What the functions on the way do, in plain words (6.1 and 6.12: arch/x86/entry, fs/open.c, fs/namei.c).

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kmod_harness.explain.observe.observations import ModulePage
+from kmod_harness.explain.observed.observations import ModulePage
 from kmod_harness.explain.page.address_space import permission_kind
 from kmod_harness.explain.page.scale import Span, visible_focus
 from kmod_harness.explain.page.wording import count_text, plural

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kmod_harness.explain.observe.observations import ModuleSection
+from kmod_harness.explain.observed.observations import ModuleSection
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.link.relocation import FORMULAS, BoundRelocation
 

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kmod_harness.explain.claims.claim import Outcome, Verdict
 from kmod_harness.explain.claims.sources import checked_in
-from kmod_harness.explain.observe.observations import Observations
+from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.explain.page import wording
 from kmod_harness.explain.page.account import Account
 from kmod_harness.explain.page.address_space import (

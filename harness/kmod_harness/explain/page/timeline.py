@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kmod_harness.explain.observe.observations import Step
+from kmod_harness.explain.observed.observations import Step
 
 #: Calls the module's init function and does little else (init/main.c, 6.1); init itself is not always traced.
 _CALLER_OF_INIT = "do_one_initcall"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kmod_harness.errors import Misuse
-from kmod_harness.kmod.layout.addresses import MODULES_BASE_FIXED, MODULES_END
+from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.layout.placed import PAGE
 from kmod_harness.kmod.layout.predict import Layout, UnsupportedRelease
 from kmod_harness.kmod.symbols.tables import AddressesHidden, SymbolTableError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.elf.module import KernelModule
-from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.layout.predict import Layout
 from kmod_harness.kmod.link.relocation import LinkedModule, Resolve
 from kmod_harness.kmod.symbols.tables import Kallsyms, KallsymsEntry, SystemMap

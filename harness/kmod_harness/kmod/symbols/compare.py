@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE, MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.elf.module import KernelModule, Section, Symbol
 from kmod_harness.kmod.findings import Finding, FindingKind
-from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE, MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.symbols.tables import Kallsyms, KallsymsEntry, SymbolTableError, SystemMap
 
 #: Differences kept by name in a KernelComparison.

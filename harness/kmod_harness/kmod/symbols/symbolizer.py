@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from kmod_harness.errors import MissingTool
+from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE, KERNEL_IMAGE_END, MODULES_BASE_RANDOMIZED
 from kmod_harness.kmod.elf.module import KernelModule
-from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE, KERNEL_IMAGE_END, MODULES_BASE_RANDOMIZED
 
 #: Bytes by which kallsyms' size of a function (the distance to the next symbol) may exceed ELF's:
 #: alignment, and the padding of a section's end.

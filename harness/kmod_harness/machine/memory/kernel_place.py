@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kmod_harness.errors import MachineFailure
-from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE, KERNEL_IMAGE_END
+from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE, KERNEL_IMAGE_END
 from kmod_harness.machine.memory.page_tables import PAGE, Page, PageTables, UnmappedAddress
 
 #: Linked address of `_text` with CONFIG_PHYSICAL_START=0x1000000, Kconfig's default

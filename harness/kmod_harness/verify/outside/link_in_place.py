@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kmod_harness.errors import KmodHarnessError, Misuse
-from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE
+from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.link.relocation import FORMULAS, LinkedModule, link
+from kmod_harness.verify.image import Freedom
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.locate import raw_relocations
 from kmod_harness.verify.outside.surroundings import Place, Surroundings
-from kmod_harness.verify.patch.image import Freedom
 
 #: Stands for the image of a symbol that nobody knows. It is bound to the start of the range KASLR moves the
 #: kernel in: nothing is mapped there (_text lies 16 MiB above), so nothing can be read through it by mistake.

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from kmod_harness.kmod.layout.predict import Region
 from kmod_harness.machine.memory.kernel_place import MappedPage
+from kmod_harness.verify.image import Image, SectionImage
 from kmod_harness.verify.outside.surroundings import Place, Surroundings
-from kmod_harness.verify.patch.image import Image, SectionImage
 from kmod_harness.verify.report import Finding, FindingKind
 
 _PAGE = 4096

@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from kmod_harness.verify.image import Image
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import KernelState
-from kmod_harness.verify.patch.image import Image
 from kmod_harness.verify.patch.instruction import LONGEST, Undecodable, instruction_length
 from kmod_harness.verify.patch.moved_code import LONG_NOPS, moved, with_joined_nops
 

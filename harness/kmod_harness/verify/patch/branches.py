@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from kmod_harness.verify.image import Image
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import (
     RETHUNK,
@@ -18,7 +19,6 @@ from kmod_harness.verify.outside.kernel_state import (
     NotReplayed,
 )
 from kmod_harness.verify.patch.alternatives import NOPS, nops, optimise_nops
-from kmod_harness.verify.patch.image import Image
 from kmod_harness.verify.patch.its import ItsThunks, wants_its_thunk
 from kmod_harness.verify.patch.moved_code import with_joined_nops
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kmod_harness.verify.image import Image
 from kmod_harness.verify.outside.kernel_state import CALLS_COUNTED_SINCE, KernelState
 from kmod_harness.verify.patch.alternatives import sites as alternative_sites
 from kmod_harness.verify.patch.branches import relative_sites
-from kmod_harness.verify.patch.image import Image
 
 _NOP = b"\x90"
 #: The shortest and the longest code that counts: INCREMENT_CALL_DEPTH by a relative address, and that of

@@ -10,11 +10,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kmod_harness.verify.image import Freedom, Image
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import RETHUNK, KernelState
 from kmod_harness.verify.patch.alternatives import NOPS
 from kmod_harness.verify.patch.branches import CALL, JMP, JMP8, TRAMPOLINE_MARK, branch, is_jcc32, return_code
-from kmod_harness.verify.patch.image import Freedom, Image
 from kmod_harness.verify.patch.sorting import kernel_sort
 
 #: `struct jump_entry` (include/linux/jump_label.h, 6.1): code and target relative to themselves, then the

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kmod_harness.kmod.link.relocation import LinkedModule
+from kmod_harness.verify.image import Freedom, Image
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import (
     REPLAYED_RELEASES,
@@ -15,7 +16,6 @@ from kmod_harness.verify.outside.kernel_state import (
     SymbolHidden,
 )
 from kmod_harness.verify.patch import alternatives, branches, call_thunks, labels, tables
-from kmod_harness.verify.patch.image import Freedom, Image
 
 Step = Callable[[Image, KernelState], None]
 Places = list[tuple[int, int]]

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from kmod_harness.kmod.elf.module import SHF_WRITE
 from kmod_harness.kmod.link.relocation import LinkedModule
+from kmod_harness.verify.image import Freedom, Image, SectionImage
 from kmod_harness.verify.mechanism import Mechanism
-from kmod_harness.verify.patch.image import Freedom, Image, SectionImage
 from kmod_harness.verify.patch.sorting import kernel_sort
 
 #: `struct exception_table_entry` (arch/x86/include/asm/extable.h, 6.1): two relative addresses, data.

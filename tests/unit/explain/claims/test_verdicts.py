@@ -10,7 +10,7 @@ import pytest
 
 from kmod_harness.explain.claims.catalogue import CLAIMS, outcomes
 from kmod_harness.explain.claims.claim import Verdict
-from kmod_harness.explain.observe.observations import Observations, Region, View
+from kmod_harness.explain.observed.observations import Observations, Region, View
 from unit.explain.sample_claims import (
     BASE,
     IMAGE,

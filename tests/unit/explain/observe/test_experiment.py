@@ -10,7 +10,7 @@ import pytest
 
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.explain.observe.experiment import Subject, set_up
-from kmod_harness.explain.trace.execution_log import NoExecutionLog, execution_log_arguments
+from kmod_harness.explain.probes.execution_log import NoExecutionLog, execution_log_arguments
 from kmod_harness.guest.guest import Guest
 from unit.explain.sample_claims import MODULE
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kmod_harness.explain.claims.claim import Evidence, Outcome, Verdict
-from kmod_harness.explain.observe.observations import (
+from kmod_harness.explain.observed.observations import (
     AddressSpace,
     Attempt,
     Executed,

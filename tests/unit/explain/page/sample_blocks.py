@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kmod_harness.explain.observe.observations import Observations, Region
+from kmod_harness.explain.observed.observations import Observations, Region
 from unit.explain.page.sample import BASE
 
 

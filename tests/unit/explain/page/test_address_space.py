@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmod_harness.explain.observe.observations import Region
+from kmod_harness.explain.observed.observations import Region
 from kmod_harness.explain.page.address_space import levels, permission_kind
 from kmod_harness.explain.page.scale import HAIRLINE, Span, visible_focus, with_names_placed
 from unit.explain.page import sample

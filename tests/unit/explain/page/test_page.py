@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.explain.claims.claim import Verdict
-from kmod_harness.explain.observe.observations import Block, Executed
+from kmod_harness.explain.observed.observations import Block, Executed
 from kmod_harness.explain.page.account import Account
 from kmod_harness.explain.page.render import render, verdict_counts, write_page
 from unit.explain.page import sample

@@ -12,7 +12,7 @@ from kmod_harness.cli.explain.command import summary
 from kmod_harness.cli.explain.request import read_request
 from kmod_harness.cli.parser import parse
 from kmod_harness.errors import Misuse
-from kmod_harness.explain.observe.observations import Frame, Step
+from kmod_harness.explain.observed.observations import Frame, Step
 from kmod_harness.explain.page.account import Account, summed
 from kmod_harness.explain.page.journey import stack_use, stations
 from kmod_harness.explain.page.render import render

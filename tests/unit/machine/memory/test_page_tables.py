@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmod_harness.kmod.layout.addresses import KERNEL_IMAGE_BASE
+from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.machine.memory.kernel_place import (
     LINKED_TEXT,
     KernelNotFound,

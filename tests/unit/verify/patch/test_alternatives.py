@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
+from kmod_harness.verify.image import Image
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.patch.alternatives import apply_alternatives, nops, optimise_nops
-from kmod_harness.verify.patch.image import Image
 from unit.verify.images import TABLES, TEXT, image, kernel
 
 FEATURE = 9 * 32 + 4

@@ -6,10 +6,10 @@ import struct
 
 import pytest
 
+from kmod_harness.verify.image import Image
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import INDIRECT_THUNK_ITS, RETHUNK, RETPOLINE, RETPOLINE_LFENCE
 from kmod_harness.verify.patch import branches
-from kmod_harness.verify.patch.image import Image
 from unit.verify.images import KERNEL, TABLES, TEXT, image, kernel, relative
 
 THUNKS = KERNEL + 0x2000

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from kmod_harness.kmod.elf.module import Symbol
+from kmod_harness.verify.image import Image
 from kmod_harness.verify.patch import labels
-from kmod_harness.verify.patch.image import Image
 from unit.verify.images import KERNEL, TABLES, TEXT, image, kernel, relative
 
 KEY, OTHER_KEY = KERNEL + 0x9000, KERNEL + 0x9100

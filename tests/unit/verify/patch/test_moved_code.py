@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
+from kmod_harness.verify.image import Image
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.patch.alternatives import apply_alternatives
-from kmod_harness.verify.patch.image import Image
 from kmod_harness.verify.patch.moved_code import moved, one_nop, with_joined_nops
 from unit.verify.images import KERNEL, TABLES, TEXT, image, kernel
 

@@ -9,9 +9,9 @@ import pytest
 from kmod_harness.kmod.elf.module import Symbol
 from kmod_harness.kmod.link.relocation import LinkedModule
 from kmod_harness.verify.comparison import compare
+from kmod_harness.verify.image import Image
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import ALWAYS, CALL_DEPTH, RETPOLINE
-from kmod_harness.verify.patch.image import Image
 from kmod_harness.verify.patch.replay import replay
 from unit.verify.images import KERNEL, TABLES, TEXT, kernel, linked, relative
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from kmod_harness.kmod.link.relocation import BoundRelocation, Relocation
 from kmod_harness.verify.comparison import compare
+from kmod_harness.verify.image import Freedom, Image
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import FeaturesUnreadable, KernelState, SymbolHidden
 from kmod_harness.verify.outside.locate import compare_addresses, find_struct, module_structs
 from kmod_harness.verify.patch import tables
-from kmod_harness.verify.patch.image import Freedom, Image
 from kmod_harness.verify.patch.sorting import kernel_sort
 from unit.verify.images import KERNEL, TABLES, TEXT, image, linked
 

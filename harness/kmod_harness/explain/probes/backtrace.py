@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from kmod_harness.explain.observe.observations import Frame
+from kmod_harness.explain.observed.observations import Frame
 
 #: `#3  0xffffffff81153269 in do_dentry_open (f=...) at /path/fs/open.c:882`
 _FRAME = re.compile(

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 
-from kmod_harness.explain.observe.observations import Block, Executed, Region
+from kmod_harness.explain.observed.observations import Block, Executed, Region
 from kmod_harness.kmod.elf.module import KernelModule
 
 #: Aliases that every module has beside its own names (include/linux/module.h, 6.1).

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.explain.observe.names import FunctionNames, apart_from, named
-from kmod_harness.explain.observe.observations import Block, Executed, Region
 from kmod_harness.explain.observe.sharing import flag_names
-from kmod_harness.explain.trace.backtrace import parse_backtrace
-from kmod_harness.explain.trace.execution_log import execution_log_arguments, parse_execution_log
-from kmod_harness.explain.trace.stack_scan import TextNames, scan_stack
-from kmod_harness.explain.trace.tracing import parse_stack_pointer, parse_timeline, traced_functions
+from kmod_harness.explain.observed.function_names import FunctionNames, apart_from, named
+from kmod_harness.explain.observed.observations import Block, Executed, Region
+from kmod_harness.explain.probes.backtrace import parse_backtrace
+from kmod_harness.explain.probes.execution_log import execution_log_arguments, parse_execution_log
+from kmod_harness.explain.probes.stack_scan import TextNames, scan_stack
+from kmod_harness.explain.probes.tracing import parse_stack_pointer, parse_timeline, traced_functions
 from kmod_harness.kmod.elf.module import Symbol
 from unit.explain.sample_claims import MODULE
 

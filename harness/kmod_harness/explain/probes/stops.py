@@ -7,11 +7,11 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kmod_harness.explain.observe.attempts import as_file, open_call
-from kmod_harness.explain.observe.names import FunctionNames
-from kmod_harness.explain.observe.observations import Frame, Region, Stop, View
-from kmod_harness.explain.trace.backtrace import parse_backtrace
-from kmod_harness.explain.trace.stack_scan import TextNames, scan_stack
+from kmod_harness.explain.observed.function_names import FunctionNames
+from kmod_harness.explain.observed.observations import Frame, Region, Stop, View
+from kmod_harness.explain.probes.attempts import as_file, open_call
+from kmod_harness.explain.probes.backtrace import parse_backtrace
+from kmod_harness.explain.probes.stack_scan import TextNames, scan_stack
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process, check
 from kmod_harness.guest.protocol import Call

@@ -10,7 +10,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 
-from kmod_harness.explain.observe.observations import Frame
+from kmod_harness.explain.observed.observations import Frame
 
 
 class TextNames:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 
 from kmod_harness.errors import ModuleLoadError
-from kmod_harness.explain.observe.observations import Attempt
+from kmod_harness.explain.observed.observations import Attempt
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process, c_path
 from kmod_harness.guest.protocol import Call, Out

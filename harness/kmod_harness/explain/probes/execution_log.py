@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kmod_harness.errors import Misuse
-from kmod_harness.explain.observe.observations import Block, Executed
-from kmod_harness.kmod.layout.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
+from kmod_harness.explain.observed.observations import Block, Executed
+from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
 from kmod_harness.machine.machine import Machine
 
 #: `Trace CPU: host address [cs_base/pc/flags/cflags] symbol` (QEMU 7.2, accel/tcg/cpu-exec.c: log_cpu_exec).

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kmod_harness.explain.observe.measures import Attempt, Block, Executed, Frame, Region, Step, Stop, View
+from kmod_harness.explain.observed.measures import Attempt, Block, Executed, Frame, Region, Step, Stop, View
 
 if TYPE_CHECKING:
     from kmod_harness.kmod.elf.module import KernelModule

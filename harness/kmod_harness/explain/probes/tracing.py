@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kmod_harness.explain.observe.observations import Step
+from kmod_harness.explain.observed.observations import Step
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
 

@@ -1,0 +1,1 @@
+"""One way of looking each: calls from inside, the tracers, gdb's stops, QEMU's execution log."""

@@ -1,1 +1,0 @@
-"""Who ran when: the kernel's tracers, gdb's stops, QEMU's execution log."""

@@ -1,0 +1,37 @@
+"""KASLR's slide of a running guest, and where its kernel's symbols were linked: read from outside.
+
+Imports little: it stands before every run.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kmod_harness.build.kernel.known import Kernel
+    from kmod_harness.machine.machine import Machine
+
+
+def slide_from_outside(machine: Machine, kernel: Kernel) -> int:
+    """Returns KASLR's slide in bytes, from the page tables. Raises UnmappedAddress, KernelNotFound."""
+    from kmod_harness.machine.memory.guest_memory import GuestMemory
+
+    linked = linked_address(kernel, "_text")
+    with GuestMemory(machine) as memory:
+        return memory.slide() if linked is None else memory.slide(linked)
+
+
+def linked_address(kernel: Kernel, symbol: str) -> int | None:
+    """Returns where a function of the kernel was linked, None for a kernel without System.map."""
+    return None if kernel.system_map is None else _address_in(kernel.system_map, symbol)
+
+
+@functools.lru_cache
+def _address_in(system_map: Path, symbol: str) -> int | None:
+    # by a search that reads no more than it needs: to parse it takes a hundred times as long
+    with system_map.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        at = text.find(f" T {symbol}\n".encode())
+        return int(text[at - 16 : at], 16) if at >= 16 else None
