@@ -133,6 +133,18 @@ class KernelWarning(KernelSplat):
     """A WARN, or a detector's report; the kernel went on."""
 
 
+class ProcessKilled(MachineFailure):
+    """The guest's process was killed while it made a call, by an oops most of all.
+
+    `signal` is the signal's number, 0 when it ended by itself; `call` the system call's name.
+    """
+
+    def __init__(self, message: str, number: int, call: str) -> None:
+        super().__init__(message, advice="the kernel log says why; `guest.process()` gives a new one")
+        self.signal = number
+        self.call = call
+
+
 class GuestHang(MachineFailure):
     """A deadline passed, or the kernel itself reported a lockup, stall or hung task."""
 

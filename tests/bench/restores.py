@@ -16,7 +16,7 @@ from pathlib import Path
 from figures import Figure, seconds
 
 from kmod_harness import Guest, Prepared
-from kmod_harness.guest.process import ProcessKilled
+from kmod_harness.errors import ProcessKilled
 from kmod_harness.lifecycle.standby import GuestSource
 
 #: What the 200 tests of the xdist comparison are.

@@ -41,7 +41,7 @@ SUITE = """
 import os, signal
 import pytest
 from kmod_harness.errors import KernelPanic
-from kmod_harness.guest import ProcessKilled
+from kmod_harness.errors import ProcessKilled
 
 def test_passes(guest, chardev):
     with guest.open("/dev/chardev0", os.O_RDWR) as device:

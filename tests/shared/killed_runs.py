@@ -12,8 +12,7 @@ from pathlib import Path
 #: Boots a guest and uses it until it is killed; every run directory lies below TMPDIR.
 RUN = """
 import sys
-from kmod_harness import Spec
-from kmod_harness.start import boot, prepare
+from kmod_harness import Spec, boot, prepare
 prepared = prepare(Spec(kernel=sys.argv[1]))
 print("prepared", flush=True)
 with boot(prepared) as guest:

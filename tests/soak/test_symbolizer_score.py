@@ -19,8 +19,7 @@ import pytest
 from kmod_harness import Guest
 from kmod_harness.build.modules import build_modules
 from kmod_harness.checks.system_map import read_slide
-from kmod_harness.errors import KernelSplat
-from kmod_harness.guest.process import ProcessKilled
+from kmod_harness.errors import KernelSplat, ProcessKilled
 from kmod_harness.lifecycle.prepare import Prepared, prepare
 from kmod_harness.lifecycle.standby import GuestSource
 from kmod_harness.spec.spec import Spec

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
 from kmod_harness.errors import GuestRebooted
+from kmod_harness.guest.calls import Pending
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.process import Pending
 from kmod_harness.guest.protocol import Call, InOut
 from kmod_harness.guest.syscalls import NUMBERS
 from kmod_harness.machine.deadline import Deadline

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmod_harness.errors import GuestHang, MachineFailure, Misuse
+from kmod_harness.errors import GuestHang, MachineFailure, Misuse, ProcessKilled
 from kmod_harness.guest import jobs
 from kmod_harness.guest.channel import AgentChannel
 from kmod_harness.guest.kernel_log import KernelLog
 from kmod_harness.guest.module import LoadedModule, Parameter, load, refuse
-from kmod_harness.guest.process import Process, ProcessKilled
+from kmod_harness.guest.process import Process
 from kmod_harness.guest.restore import EarlierLife, Waking
 from kmod_harness.machine.machine import Machine
 from kmod_harness.spec.spec import Spec

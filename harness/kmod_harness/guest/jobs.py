@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kmod_harness.errors import GuestHang, MachineFailure
+from kmod_harness.guest.calls import os_error, signal_name
 from kmod_harness.guest.channel import AgentChannel
-from kmod_harness.guest.process import os_error, signal_name
 from kmod_harness.guest.protocol import Kind, ProtocolError, encode_run
 from kmod_harness.machine.machine import Machine
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kmod_harness.guest.process import check
+from kmod_harness.guest.calls import check
 from kmod_harness.guest.protocol import Call, ResultOf
 from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.klog.records import ConsoleParser, KernelRecord, parse_console

@@ -5,18 +5,20 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from kmod_harness.errors import ModuleLoadError, ModuleMismatch
+from kmod_harness.errors import ModuleLoadError, ModuleMismatch, ProcessKilled
+from kmod_harness.guest.calls import c_path, check, os_error
 from kmod_harness.guest.proc_files import calls_that_read, content
-from kmod_harness.guest.process import Process, ProcessKilled, c_path, check, os_error
+from kmod_harness.guest.process import Process
 from kmod_harness.guest.protocol import CHUNK, Call, OutUpToResult, ResultOf
 from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 
 if TYPE_CHECKING:
-    from kmod_harness.guest.guest import Guest
+    from kmod_harness.guest.kernel_log import KernelLog
     from kmod_harness.kmod.elf.module import KernelModule
     from kmod_harness.kmod.findings import Finding
+    from kmod_harness.machine.machine import Machine
 
 Parameter = str | int | bool | Sequence[str | int | bool]
 
@@ -36,6 +38,20 @@ _ADVICE = {
 }
 
 
+class ModuleOwner(Protocol):
+    """The guest that a module is loaded in, as far as the module needs it."""
+
+    machine: Machine
+    kernel_log: KernelLog
+
+    @property
+    def syscaller(self) -> Process: ...
+
+    def read_text(self, path: str) -> str: ...
+
+    def forget_module(self, module: LoadedModule) -> None: ...
+
+
 class LoadedModule:
     """A module in the guest's kernel; a context manager that unloads it.
 
@@ -44,7 +60,7 @@ class LoadedModule:
     load_seconds: how long finit_module took, seen from here.
     """
 
-    def __init__(self, guest: Guest, file: KernelModule) -> None:
+    def __init__(self, guest: ModuleOwner, file: KernelModule) -> None:
         self._guest = guest
         self.file = file
         self.name = file.name
@@ -138,7 +154,7 @@ class LoadedModule:
 
 
 def load(
-    guest: Guest,
+    guest: ModuleOwner,
     file: KernelModule,
     data: bytes,
     parameters: Mapping[str, Parameter],

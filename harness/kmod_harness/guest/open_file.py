@@ -5,20 +5,36 @@ from __future__ import annotations
 import os
 import select
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-from kmod_harness.guest.process import CALL_SECONDS, Pending, check
+from kmod_harness.guest.calls import CALL_SECONDS, Pending, check
 from kmod_harness.guest.protocol import CHUNK, Call, InOut, Out, OutUpToResult, Result
 from kmod_harness.guest.syscalls import NUMBERS, parse_entries
 
-if TYPE_CHECKING:
-    from kmod_harness.guest.process import Process
+
+class FileOwner(Protocol):
+    """The process that an open file belongs to, as far as the file needs it."""
+
+    @property
+    def can_be_called(self) -> bool: ...
+
+    def begin(self, calls: Sequence[Call]) -> Pending: ...
+
+    def call(self, name: str, *arguments: int, about: str = "") -> Result: ...
+
+    def memory(self, size: int) -> AbstractContextManager[int]: ...
+
+    def peek(self, address: int, size: int) -> bytes: ...
+
+    def poke(self, address: int, data: bytes) -> None: ...
 
 
 class GuestFile:
     """An open file descriptor of a guest's process; a context manager that closes it."""
 
-    def __init__(self, process: Process, fd: int, path: str) -> None:
+    def __init__(self, process: FileOwner, fd: int, path: str) -> None:
         self.process = process
         self.fd = fd
         self.path = path

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from typing import Protocol
 
-from kmod_harness.guest.process import Process, c_path, check, os_error
+from kmod_harness.guest.calls import c_path, check, os_error
+from kmod_harness.guest.open_file import GuestFile
 from kmod_harness.guest.protocol import Call, OutUpToResult, Result, ResultOf
 from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 
@@ -15,6 +17,14 @@ _PAGE = 4096
 _READS = 3
 #: So many go in one round trip where those did not.
 _MANY_READS = 32
+
+
+class Reader(Protocol):
+    """The process that reads."""
+
+    def batch(self, calls: Sequence[Call]) -> list[Result]: ...
+
+    def open(self, path: str) -> GuestFile: ...
 
 
 def calls_that_read(path: str, first: int = 0) -> list[Call]:
@@ -34,7 +44,7 @@ def content(results: Sequence[Result], path: str) -> tuple[bytes, bool]:
     return b"".join(parts), not parts[-1]
 
 
-def read_whole(process: Process, path: str, limit: int) -> bytes:
+def read_whole(process: Reader, path: str, limit: int) -> bytes:
     """Returns a file of any length; a long one is opened twice. Raises OSError, EFBIG."""
     whole, complete = content(process.batch(calls_that_read(path)), path)
     if complete:

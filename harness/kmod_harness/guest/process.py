@@ -8,11 +8,13 @@ import os
 import signal
 import struct
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from kmod_harness.errors import GUESTS_ANSWER, MachineFailure, Misuse
+from kmod_harness.errors import Misuse, ProcessKilled
 from kmod_harness.guest import syscalls
+from kmod_harness.guest.calls import CALL_SECONDS, Pending, c_path, check, os_error, signal_name
 from kmod_harness.guest.channel import AgentChannel
+from kmod_harness.guest.open_file import GuestFile
+from kmod_harness.guest.proc_files import read_whole
 from kmod_harness.guest.protocol import (
     CHUNK,
     PEEK,
@@ -31,59 +33,8 @@ from kmod_harness.guest.protocol import (
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
 
-if TYPE_CHECKING:
-    from kmod_harness.guest.open_file import GuestFile
-
-#: Seconds one system call may take unless the caller says otherwise (times 4 under emulation).
-CALL_SECONDS = 10.0
 #: Seconds a SIGKILL may take (times 4 under emulation): one that waits in state D never dies.
 KILL_SECONDS = 2.0
-
-
-class ProcessKilled(MachineFailure):
-    """The guest's process was killed while it made a call, by an oops most of all.
-
-    `signal` is the signal's number, 0 when it ended by itself; `call` the system call's name.
-    """
-
-    def __init__(self, message: str, number: int, call: str) -> None:
-        super().__init__(message, advice="the kernel log says why; `guest.process()` gives a new one")
-        self.signal = number
-        self.call = call
-
-
-class Pending:
-    """Calls that are under way in a process; `result` waits for them."""
-
-    def __init__(self, process: Process, tag: int, calls: Sequence[Call]) -> None:
-        self._process = process
-        self._tag = tag
-        self._calls = calls
-        self._frame: Frame | None = None
-
-    def done(self) -> bool:
-        """True when `results` will not wait."""
-        return (
-            self._frame is not None
-            or self._process._channel.has_frame(self._tag)
-            or not self._process.is_alive
-        )
-
-    def results(self, timeout: float | None = None) -> list[Result]:
-        """Returns the calls' results. Raises GuestHang after `timeout` seconds, ProcessKilled."""
-        channel = self._process._channel
-        if self._frame is None:
-            if not channel.has_frame(self._tag) and not self._process.is_alive:
-                raise self._process._killed(self._calls)
-            self._frame = channel.receive(self._tag, self._process._deadline(self._calls, timeout))
-            channel.forget(self._tag)
-        return self._process._decode(self._frame, self._calls)
-
-    def result(self, timeout: float | None = None) -> bytes | int:
-        """Returns what a single call gave: the bytes it read, else its value. Raises OSError."""
-        (result,) = self.results(timeout)
-        check(result)
-        return result.buffers[0] if result.buffers else result.value
 
 
 class Process:
@@ -213,8 +164,6 @@ class Process:
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> GuestFile:
         """Returns an open file of the guest. Raises OSError with the guest's errno and the path."""
-        from kmod_harness.guest.open_file import GuestFile
-
         result = self.call("openat", syscalls.AT_FDCWD, c_path(path), flags, mode, about=path)
         return GuestFile(self, result.value, path)
 
@@ -237,8 +186,6 @@ class Process:
         proc gives a page a read (fs/seq_file.c, 6.1), so many reads go in one round trip. Some come
         after the end, and a long one is opened twice: not for a device, which might count them.
         """
-        from kmod_harness.guest.proc_files import read_whole
-
         return read_whole(self, path, limit)
 
     def read_text(self, path: str) -> str:
@@ -318,33 +265,3 @@ def _name(calls: Sequence[Call]) -> str:
     names = [syscalls.name_of(call.number) for call in calls]
     about = [name for name in names if name not in ("openat", "close")] if len(names) > 1 else names
     return about[0] if len(about) == 1 else ""
-
-
-def signal_name(number: int) -> str:
-    """Returns SIGKILL for 9; the number itself for one without a name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def check(result: Result, about: str = "") -> Result:
-    """Returns the result. Raises OSError when the call failed."""
-    if result.errno:
-        raise os_error(result.errno, about)
-    return result
-
-
-def os_error(number: int, about: str = "") -> OSError:
-    """Returns OSError (its errno's subclass) as the same failure would raise on the host."""
-    error = OSError(number, os.strerror(number), *((about,) if about else ()))
-    error.add_note(GUESTS_ANSWER)
-    return error
-
-
-def c_path(path: str) -> bytes:
-    """Returns the path as the kernel takes it. Raises ValueError for a NUL inside."""
-    data = os.fsencode(path)
-    if b"\0" in data:
-        raise ValueError(f"a path holds a NUL byte: {path!r}")
-    return data + b"\0"

@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kmod_harness.errors import MachineFailure, Misuse
 from kmod_harness.guest.jobs import Completed
@@ -15,7 +15,9 @@ from kmod_harness.guest.jobs import Completed
 if TYPE_CHECKING:
     import paramiko
 
-    from kmod_harness.guest.guest import Guest
+    from kmod_harness.guest.process import Process
+    from kmod_harness.machine.machine import Machine
+    from kmod_harness.spec.spec import Spec
 
 _ADDRESS = "10.0.2.15"
 SSH_SECONDS = 30.0
@@ -26,13 +28,33 @@ class SshFailed(MachineFailure):
     """The guest does not take the connection; says how far it got."""
 
 
+class SshOwner(Protocol):
+    """The guest that is reached, as far as the connection needs it."""
+
+    machine: Machine
+
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def syscaller(self) -> Process: ...
+
+    def make_directories(self, path: str) -> None: ...
+
+    def write_file(self, path: str, data: bytes, mode: int = 0o644) -> None: ...
+
+    def read_text(self, path: str) -> str: ...
+
+    def run(self, argv: Sequence[str]) -> Completed: ...
+
+
 class Ssh:
     """One SSH connection, as root, by a key made for this run; a context manager that closes it.
 
     `client` is paramiko's, for what is not here.
     """
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: SshOwner) -> None:
         if not (guest.spec.ssh or guest.spec.network):
             raise Misuse(
                 "this machine has no network card, so there is no SSH",
@@ -141,7 +163,7 @@ def _take(channel: paramiko.Channel, out: bytearray, err: bytearray) -> None:
         err += channel.recv_stderr(1 << 18)
 
 
-def _prepare(guest: Guest, public_key: str) -> None:
+def _prepare(guest: SshOwner, public_key: str) -> None:
     """Puts the key in place, the card up, and a server on port 22 unless one listens already."""
     guest.make_directories("/root/.ssh")
     guest.syscaller.call("chmod", b"/root/.ssh\0", 0o700)
@@ -159,7 +181,7 @@ def _prepare(guest: Guest, public_key: str) -> None:
         ) from error
 
 
-def _bring_up(guest: Guest) -> None:
+def _bring_up(guest: SshOwner) -> None:
     names = [name for name in guest.syscaller.list_directory("/sys/class/net") if name != "lo"]
     if not names:
         raise SshFailed("the guest's kernel shows no network card", evidence=guest.machine.console.tail(10))
@@ -170,7 +192,7 @@ def _bring_up(guest: Guest) -> None:
     guest.run(["ip", "link", "set", names[0], "up"]).check()
 
 
-def _listens(guest: Guest) -> bool:
+def _listens(guest: SshOwner) -> bool:
     """True when something listens on TCP port 22 (proc(5): /proc/net/tcp, state 0A)."""
     port = f":{22:04X}"
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):

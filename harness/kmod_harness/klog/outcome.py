@@ -12,6 +12,7 @@ from kmod_harness.errors import (
     KernelPanic,
     KernelSplat,
     KernelWarning,
+    KmodHarnessError,
     MachineFailure,
 )
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
@@ -103,6 +104,7 @@ SPLAT_ERRORS: tuple[type[MachineFailure], ...] = (KernelPanic, GuestHang, Kernel
 
 
 def outcome_of_error(error: BaseException) -> Outcome:
-    """The outcome an exception stands for; FAILED for one that says nothing more."""
-    status = getattr(error, "exit_status", ExitStatus.FAILED)
-    return next(outcome for outcome in Outcome if outcome.exit_status == status)
+    """The outcome an exception stands for; FAILED for one that is none of ours."""
+    if not isinstance(error, KmodHarnessError):
+        return Outcome.FAILED
+    return next(outcome for outcome in Outcome if outcome.exit_status == error.exit_status)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from kmod_harness.errors import GuestHang, MissingTool
 from kmod_harness.machine.accelerator import Accelerator
@@ -25,9 +24,18 @@ from kmod_harness.machine.watch import Watch
 from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from kmod_harness.machine.memory.physical import PhysicalMemory
     from kmod_harness.machine.qmp import Answer
 
+
+class Owned(Protocol):
+    """What a machine keeps for its whole life; made of the machine, closed before its QEMU ends."""
+
+    def __init__(self, machine: Machine) -> None: ...
+
+    def close(self) -> None: ...
+
+
+OwnedKind = TypeVar("OwnedKind", bound=Owned)
 #: What SHUTDOWN's `reason` means for the guest (QEMU qapi/run-state.json: ShutdownCause).
 _ENDS = {"guest-panic": "panic", "guest-reset": "reset", "guest-shutdown": "poweroff"}
 
@@ -75,6 +83,7 @@ class Machine:
         #: exact seconds in place of the harness's own limits, None for those
         self.call_limit: float | None = None
         self._closed = False
+        self._kept: dict[type[Owned], Owned] = {}
         self._owned = contextlib.ExitStack()
         self.migration = Migration(self)
         self._owned.callback(self.migration.close)
@@ -195,14 +204,13 @@ class Machine:
         """Returns the output of a command of QEMU's human monitor."""
         return str(self.qmp("human-monitor-command", {"command-line": command}))
 
-    @functools.cached_property
-    def physical_memory(self) -> PhysicalMemory:
-        """The RAM seen from outside, opened when first used. Raises MemoryClosed; GuestMemory reads it."""
-        from kmod_harness.machine.memory.physical import PhysicalMemory
-
-        memory = PhysicalMemory(self)
-        self._owned.callback(memory.close)
-        return memory
+    def owned(self, kind: type[OwnedKind]) -> OwnedKind:
+        """Returns the machine's one object of a class; made when first asked for, and raises as that does."""
+        found = self._kept.get(kind)
+        if found is None:
+            found = self._kept[kind] = kind(self)
+            self._owned.callback(found.close)
+        return cast(OwnedKind, found)
 
     def ssh_port(self) -> int:
         """Returns the loopback port that reaches the guest's port 22."""

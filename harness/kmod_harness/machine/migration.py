@@ -6,13 +6,12 @@ import os
 import queue
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kmod_harness.errors import GuestHang, MachineFailure
+from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.qmp import CommandRefused
-
-if TYPE_CHECKING:
-    from kmod_harness.machine.machine import Machine
+from kmod_harness.machine.watch import Watch
 
 #: Seconds a stream may take (times 4 under emulation): a device state 0.02 s, 256 MiB of RAM 0.4 s.
 _SECONDS = 60.0
@@ -60,10 +59,22 @@ def _note_as_paused(fd: int) -> None:
         os.pwrite(fd, text.ljust(len(found[1]), b"\0"), start + found.start(1))
 
 
+class StreamOwner(Protocol):
+    """The machine that is saved or loaded, as far as its streams need it."""
+
+    watch: Watch
+
+    def qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any: ...
+
+    def pass_fd(self, name: str, fd: int) -> None: ...
+
+    def deadline(self, what: str, seconds: float) -> Deadline: ...
+
+
 class Migration:
     """The streams of one machine; its Machine owns it, and hands it QMP's MIGRATION events."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: StreamOwner) -> None:
         self._machine = machine
         self._statuses: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._told = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

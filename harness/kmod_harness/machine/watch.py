@@ -11,15 +11,29 @@ import select
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 from kmod_harness.errors import GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
 from kmod_harness.machine.deadline import Deadline
-from kmod_harness.machine.gdb.trap import Trap
 
 #: Lines of the kernel log that go with a failure.
 _EVIDENCE_LINES = 25
 #: A panic's registers, trace and list of modules stand behind its first line: with room.
 _PANIC_LINES = 400
+
+
+class Trap(Protocol):
+    """A breakpoint that whoever waits looks after (machine/gdb/trap.py)."""
+
+    def fileno(self) -> int: ...
+
+    def has_sprung(self) -> bool: ...
+
+    def spring(self) -> None: ...
+
+    def remove(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)

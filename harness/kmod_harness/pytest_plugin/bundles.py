@@ -59,7 +59,7 @@ def _parent(config: pytest.Config) -> Path | None:
 def _write(
     item: pytest.Item, parent: Path, watched: WatchedGuest, failure: BaseException, remains: Path | None
 ) -> Path:
-    from kmod_harness.pytest_plugin.judgement import outcome_of_error
+    from kmod_harness.klog.outcome import outcome_of_error
     from kmod_harness.report.bundle import Failure, bundle_name, write_bundle
 
     machine, guest = watched.guest.machine, watched.guest

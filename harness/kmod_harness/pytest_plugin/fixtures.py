@@ -9,7 +9,7 @@ import pytest
 
 from kmod_harness.pytest_plugin.markers import is_cold
 from kmod_harness.pytest_plugin.options import SETTINGS
-from kmod_harness.pytest_plugin.state import state_of
+from kmod_harness.pytest_plugin.session import state_of
 from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:

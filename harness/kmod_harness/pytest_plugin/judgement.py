@@ -13,16 +13,13 @@ from kmod_harness.errors import (
     KernelOops,
     KernelPanic,
     KernelWarning,
-    KmodHarnessError,
     MachineFailure,
+    ProcessKilled,
 )
-from kmod_harness.guest.process import ProcessKilled
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
-from kmod_harness.klog.outcome import PRECEDENCE, Outcome, worst
+from kmod_harness.klog.outcome import PRECEDENCE, Outcome, outcome_of_error, worst
 from kmod_harness.pytest_plugin.state import Case, State
 from kmod_harness.pytest_plugin.watched import Finding
-
-_OUTCOME_OF_STATUS = {outcome.exit_status: outcome for outcome in Outcome}
 
 
 def conclude(state: State, case: Case, phase: str, raised: BaseException | None) -> BaseException | None:
@@ -40,13 +37,6 @@ def conclude(state: State, case: Case, phase: str, raised: BaseException | None)
         case.sections += _sections(state)
     case.is_settled = case.is_settled or any(watched.is_damaged for watched in state.in_use)
     return failure
-
-
-def outcome_of_error(error: BaseException) -> Outcome:
-    """Returns the outcome that an exception stands for."""
-    if isinstance(error, KmodHarnessError):
-        return _OUTCOME_OF_STATUS[error.exit_status]
-    return Outcome.FAILED
 
 
 def outcome_of_phase(report: pytest.TestReport, error: BaseException | None) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kmod_harness.errors import KmodHarnessError
+from kmod_harness.klog.outcome import outcome_of_error
 from kmod_harness.pytest_plugin.bundles import leave_bundle
-from kmod_harness.pytest_plugin.judgement import outcome_of_error
-from kmod_harness.pytest_plugin.state import CASE, state_of
+from kmod_harness.pytest_plugin.session import state_of
+from kmod_harness.pytest_plugin.state import CASE
 from kmod_harness.pytest_plugin.watched import Finding
 
 

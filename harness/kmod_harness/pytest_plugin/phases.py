@@ -9,7 +9,8 @@ import pytest
 from kmod_harness.errors import KmodHarnessError
 from kmod_harness.pytest_plugin.markers import expected_kinds
 from kmod_harness.pytest_plugin.reporting import failure_text
-from kmod_harness.pytest_plugin.state import CASE, RUNNING, STATE, Case, state_of
+from kmod_harness.pytest_plugin.session import state_of
+from kmod_harness.pytest_plugin.state import CASE, RUNNING, STATE, Case
 
 #: What a phase may end with; not Ctrl-C, not pytest.exit().
 _FAILURES = (Exception, pytest.fail.Exception, pytest.skip.Exception)

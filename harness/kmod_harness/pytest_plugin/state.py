@@ -31,11 +31,13 @@ class State:
         clock: Clock,
         running: Callable[[], pytest.Item | None],
         keeps_oops: Callable[[], bool],
+        leave_bundle: Callable[[State, BaseException], None],
     ) -> None:
         self.clock = clock
-        #: the test that runs; whether an oops of it is to leave its guest's state
+        #: the test that runs; whether an oops of it is to leave its guest's state; what keeps its evidence
         self._running = running
         self._keeps_oops = keeps_oops
+        self._leave_bundle_of_test = leave_bundle
         self.in_use: list[WatchedGuest] = []
         self.findings: list[Finding] = []
         self.evidence: list[Evidence] = []
@@ -88,9 +90,7 @@ class State:
         own = (one for one in findings if one.culprit is None and one.kind not in case.expected)
         failure = next(own, None)
         if failure is not None:
-            from kmod_harness.pytest_plugin.bundles import leave_bundle
-
-            leave_bundle(item, self, case, failure.error)
+            self._leave_bundle_of_test(self, failure.error)
 
     def judge(self, *, after_hang: bool) -> list[Finding]:
         """Returns what the log of every guest in use holds against it since the last call.
@@ -134,22 +134,3 @@ STATE = pytest.StashKey[State]()
 CASE = pytest.StashKey[Case]()
 #: of the configuration: the test that runs
 RUNNING = pytest.StashKey[pytest.Item]()
-
-
-def state_of(config: pytest.Config) -> State:
-    """Returns the process's state, made when a fixture is first used."""
-    if STATE not in config.stash:
-        from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS
-        from kmod_harness.machine.deadline import Clock
-        from kmod_harness.pytest_plugin.bundles import keeps_bundles
-
-        def keeps_oops() -> bool:
-            item = running()
-            expected = item is not None and item.stash[CASE].expected & KINDS_OF_OOPS
-            return keeps_bundles(config) and not expected and config.stash[STATE].guests_to_keep > 0
-
-        def running() -> pytest.Item | None:
-            return config.stash.get(RUNNING, None)
-
-        config.stash[STATE] = State(Clock(), running, keeps_oops)
-    return config.stash[STATE]

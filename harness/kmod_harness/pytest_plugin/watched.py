@@ -21,9 +21,9 @@ from kmod_harness.errors import (
     KernelWarning,
     MachineFailure,
     MissingTool,
+    ProcessKilled,
 )
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.process import ProcessKilled
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.ktap import TestStatus, ktap_results
 from kmod_harness.klog.outcome import error_for

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.errors import GuestHang, Misuse
+from kmod_harness.errors import GuestHang, Misuse, ProcessKilled
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.process import ProcessKilled
 from kmod_harness.guest.protocol import MAX_CALLS, Call, InOut, Out, OutUpToResult, ResultOf
 from kmod_harness.guest.syscalls import NUMBERS
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.errors import GuestHang
+from kmod_harness.errors import GuestHang, ProcessKilled
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.jobs import CommandFailed
-from kmod_harness.guest.process import ProcessKilled
 
 
 def sh(line: str) -> list[str]:

@@ -13,8 +13,7 @@ import pytest
 from kmod_harness import Guest
 from kmod_harness.checks.gone import check_gone, device_nodes
 from kmod_harness.cli.main import main
-from kmod_harness.errors import CheckFailed, ModuleLoadError
-from kmod_harness.guest.process import ProcessKilled
+from kmod_harness.errors import CheckFailed, ModuleLoadError, ProcessKilled
 from kmod_harness.kmod.layout.predict import release_pair
 from kmod_harness.pytest_plugin.testbed import Testbed, prepare_testbed
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from kmod_harness.errors import ModuleLoadError
 from kmod_harness.explain.observed.observations import Attempt
+from kmod_harness.guest.calls import c_path
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.process import Process, c_path
+from kmod_harness.guest.process import Process
 from kmod_harness.guest.protocol import Call, Out
 from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 

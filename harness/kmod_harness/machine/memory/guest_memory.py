@@ -16,6 +16,7 @@ from kmod_harness.machine.memory.kernel_place import (
     mapped_pages,
 )
 from kmod_harness.machine.memory.page_tables import PageTables, kernel_root
+from kmod_harness.machine.memory.physical import PhysicalMemory
 
 if TYPE_CHECKING:
     from kmod_harness.machine.machine import Machine
@@ -39,7 +40,7 @@ class GuestMemory:
         if self._ran:
             self._machine.qmp("stop")
         try:
-            self._physical = self._machine.physical_memory
+            self._physical = self._machine.owned(PhysicalMemory)
         except BaseException:
             self._run_on()
             raise

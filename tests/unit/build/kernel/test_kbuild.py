@@ -141,7 +141,7 @@ def test_progress_in_a_log_is_a_line_each_hundred_objects() -> None:
 _PARENT = """
 import sys
 from pathlib import Path
-from kmod_harness.build.kbuild import run_make
+from kmod_harness.build.kernel.kbuild import run_make
 run_make(["-C", sys.argv[1]], log=Path(sys.argv[1], "log"), what="it")
 """
 

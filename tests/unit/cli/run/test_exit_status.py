@@ -14,9 +14,9 @@ from kmod_harness.errors import (
     MachineFailure,
     Misuse,
     ModuleLoadError,
+    ProcessKilled,
     QemuDied,
 )
-from kmod_harness.guest.process import ProcessKilled
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.ktap import KtapResult, TestStatus
 from kmod_harness.klog.outcome import Outcome, outcome_of_error

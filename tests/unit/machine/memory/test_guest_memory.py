@@ -41,9 +41,8 @@ class Qemu:
     def machine(self) -> Machine:
         return cast(Machine, self)
 
-    @property
-    def physical_memory(self) -> PhysicalMemory:
-        self._memory = self._memory or PhysicalMemory(self.machine)
+    def owned(self, kind: type[PhysicalMemory]) -> PhysicalMemory:
+        self._memory = self._memory or kind(self.machine)
         return self._memory
 
     def pass_fd(self, name: str, fd: int) -> None:
