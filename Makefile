@@ -133,6 +133,7 @@ lint: $(PACKAGES).lint $(KERNEL_STAMP)  ## ruff, mypy, import-linter, checkpatch
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 	$(VENV)/lint-imports
+	$(VENV)/python harness/scripts/check_rooms.py
 	harness/scripts/checkpatch.sh "$$($(HARNESS) kernel dir $(KERNEL))"
 	shellcheck harness/scripts/*.sh .ci/run
 
@@ -185,6 +186,6 @@ $(STAMPS)/rootfs-embedded: $(PACKAGES) $(VENV_STAMP) $(addprefix harness/kmod_ha
 	@$(HARNESS) rootfs >$@
 
 $(STAMPS)/rootfs-buildroot $(STAMPS)/rootfs-buildroot-ext4: $(PACKAGES) $(VENV_STAMP) \
-  $(wildcard harness/kmod_harness/build/buildroot/*.py harness/kmod_harness/guest/agent_src/*.[ch]) \
+  $(wildcard harness/kmod_harness/build/buildroot/*.py harness/kmod_harness/guest/agent/src/*.[ch]) \
   $(shell find buildroot -type f)
 	$(HARNESS) rootfs $(ROOTFS)$(if $(BUILDROOT), --buildroot $(BUILDROOT)) >$@

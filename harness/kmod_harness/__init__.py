@@ -6,6 +6,10 @@
         with guest.load("mydriver.ko"), guest.open("/dev/mydriver0", os.O_RDWR) as device:
             device.write(b"hello")
 
+Public are: the names in `__all__`, those of `kmod_harness.errors`, the pytest plugin's fixtures, markers and
+options, the exit statuses (`errors.ExitStatus`), and the JSON objects (schemas/). A name that begins with an
+underscore, or that has to be imported from a room (`kmod_harness.ROOM...`), may change.
+
 Names are looked up on first use: `import kmod_harness` costs nothing.
 """
 
@@ -15,20 +19,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kmod_harness.guest.guest import Guest as Guest
-    from kmod_harness.lifecycle.boot import boot as boot
-    from kmod_harness.lifecycle.prepare import Prepared as Prepared
-    from kmod_harness.lifecycle.prepare import prepare as prepare
-    from kmod_harness.spec.spec import Spec as Spec
+    from kmod_harness.guest.guest import Checkpoint, Guest
+    from kmod_harness.guest.jobs import Completed
+    from kmod_harness.guest.module import LoadedModule
+    from kmod_harness.guest.open_file import GuestFile
+    from kmod_harness.guest.process import Process
+    from kmod_harness.lifecycle.boot import boot
+    from kmod_harness.lifecycle.prepare import Prepared, prepare
+    from kmod_harness.pytest_plugin.testbed import Pristine, Testbed
+    from kmod_harness.spec.spec import Spec
+    from kmod_harness.verify.inspection import verify_modules
+
+__all__ = [
+    "Checkpoint",
+    "Completed",
+    "Guest",
+    "GuestFile",
+    "LoadedModule",
+    "Prepared",
+    "Pristine",
+    "Process",
+    "Spec",
+    "Testbed",
+    "boot",
+    "prepare",
+    "verify_modules",
+]
+__version__ = "0.1.0"
 
 _FILE_OF = {
+    "Checkpoint": "guest.guest",
+    "Completed": "guest.jobs",
     "Guest": "guest.guest",
+    "GuestFile": "guest.open_file",
+    "LoadedModule": "guest.module",
     "Prepared": "lifecycle.prepare",
+    "Pristine": "pytest_plugin.testbed",
+    "Process": "guest.process",
     "Spec": "spec.spec",
+    "Testbed": "pytest_plugin.testbed",
     "boot": "lifecycle.boot",
     "prepare": "lifecycle.prepare",
+    "verify_modules": "verify.inspection",
 }
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
@@ -36,3 +69,7 @@ def __getattr__(name: str) -> object:
     if name not in _FILE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_FILE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,8 +21,8 @@ from figures import Demand, Figure, at_least, at_most, seconds
 from restores import measure_clones, measure_restores, measure_tests, measure_xdist
 
 from kmod_harness import Guest, Prepared, Spec, boot, prepare
-from kmod_harness.guest.protocol import Call
-from kmod_harness.guest.syscalls import NUMBERS
+from kmod_harness.guest.agent.protocol import Call
+from kmod_harness.guest.agent.syscalls import NUMBERS
 from kmod_harness.machine.argv import MACHINE_TYPE
 
 ROOT = Path(__file__).parents[2]

@@ -12,6 +12,7 @@ from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.pytest_plugin.bundles import options_again
 from plugin.strangers import RunSuite
 from shared.cli_process import kmod_harness
+from shared.schemas import require_schema
 
 SUITE = """
 import os
@@ -47,7 +48,10 @@ def test_each_failed_test_leaves_one_directory_that_tells_and_reproduces(
     assert names == [f"test_driver.py-test_{name}" for name in ("hangs", "oops", "panics", "unloads")], (
         run.output
     )
-    outcomes = {name: json.loads((bundles / name / "verdict.json").read_text())["outcome"] for name in names}
+    verdicts = {name: json.loads((bundles / name / "verdict.json").read_text()) for name in names}
+    for verdict in verdicts.values():
+        require_schema(verdict, "test-verdict")
+    outcomes = {name: verdict["outcome"] for name, verdict in verdicts.items()}
     assert list(outcomes.values()) == ["hang", "splat", "panic", "splat"]
 
     # and: the report names the function's source line, the directory, and what the hanging guest said

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.schemas import require_schema
+
 COMMAND = (sys.executable, "-m", "kmod_harness.cli.main")
 #: Seconds no run of these tests comes near: a hung one ends with a failure, not with the suite.
 PATIENCE = 60
@@ -55,6 +57,7 @@ def run_json(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
     assert "Traceback" not in done.stderr, done.stderr
     found = json.loads(done.stdout)
     assert found["exit_status"] == done.returncode
+    require_schema(found, "run")
     return done.returncode, found
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from kmod_harness import Guest, Prepared, Spec, boot, prepare
 from kmod_harness.build.cache import default_cache
-from kmod_harness.guest.protocol import Out
+from kmod_harness.guest.agent.protocol import Out
 from kmod_harness.lifecycle import checkpoint as checkpoints
 from kmod_harness.lifecycle.boot_template import template_of
 from kmod_harness.lifecycle.checkpoint import save_checkpoint

@@ -6,8 +6,8 @@
 
 # In a checkout, else in a wheel.
 KMOD_HARNESS_AGENT_SITE = $(firstword $(wildcard \
-	$(BR2_EXTERNAL_KMOD_HARNESS_PATH)/../harness/kmod_harness/guest/agent_src \
-	$(BR2_EXTERNAL_KMOD_HARNESS_PATH)/../../guest/agent_src))
+	$(BR2_EXTERNAL_KMOD_HARNESS_PATH)/../harness/kmod_harness/guest/agent/src \
+	$(BR2_EXTERNAL_KMOD_HARNESS_PATH)/../../guest/agent/src))
 KMOD_HARNESS_AGENT_SITE_METHOD = local
 KMOD_HARNESS_AGENT_LICENSE = MIT
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kmod_harness.checks.require import require
-from kmod_harness.guest.calls import c_path, check
+from kmod_harness.guest.agent.calls import c_path, check
+from kmod_harness.guest.agent.protocol import Call, OutUpToResult, ResultOf
+from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS, parse_entries
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.proc_files import calls_that_read, content
-from kmod_harness.guest.protocol import Call, OutUpToResult, ResultOf
-from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS, parse_entries
 
 _PROC_MODULES = "/proc/modules"
 #: Room for 1,000 entries and more a read.

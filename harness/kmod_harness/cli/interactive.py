@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
 from kmod_harness.errors import GuestRebooted
-from kmod_harness.guest.calls import Pending
+from kmod_harness.guest.agent.calls import Pending
+from kmod_harness.guest.agent.protocol import Call, InOut
+from kmod_harness.guest.agent.syscalls import NUMBERS
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.protocol import Call, InOut
-from kmod_harness.guest.syscalls import NUMBERS
 from kmod_harness.machine.deadline import Deadline
 
 #: Ctrl-], as in telnet: pressed twice it ends the guest.
@@ -81,7 +81,7 @@ def _forward(guest: Guest, keyboard: int, screen: int, ended: Pending) -> None:
         if shell in ready:
             _write_all(screen, machine.shell.recv(65536))
         if agent in ready:
-            guest.channel.take_in()
+            guest._channel.take_in()
             if ended.done():
                 return
         if keyboard in ready:

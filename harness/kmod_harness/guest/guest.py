@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from kmod_harness.errors import GuestHang, MachineFailure, Misuse, ProcessKilled
 from kmod_harness.guest import jobs
-from kmod_harness.guest.channel import AgentChannel
+from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.kernel_log import KernelLog
 from kmod_harness.guest.module import LoadedModule, Parameter, load, refuse
 from kmod_harness.guest.process import Process
@@ -32,6 +33,12 @@ BOOT_SECONDS = 15.0
 #: Seconds after which kmemleak suspects an object, and a little more.
 _KMEMLEAK_AGE = 5.1
 _KMEMLEAK_VERBOSE = "/sys/module/kmemleak/parameters/verbose"
+
+
+class Checkpoint(Protocol):
+    """A guest as it was when it was saved: `guest()` is a block with a guest in that state, restored."""
+
+    def guest(self) -> AbstractContextManager[Guest]: ...
 
 
 class Guest:
@@ -56,32 +63,32 @@ class Guest:
         self._facts: KernelFacts | None = None
         if earlier is not None and waking is None:
             waking = Waking(machine, earlier)
-        self.channel = waking.channel if waking else AgentChannel(machine)
+        self._channel = waking.channel if waking else AgentChannel(machine)
         self._process: Process | None = None
         deadline = machine.deadline(
             "the boot", BOOT_SECONDS if boot_timeout is None else boot_timeout, exact=boot_timeout is not None
         )
         if waking is None:
-            self.channel.await_hello(deadline)
+            self._channel.await_hello(deadline)
         else:
             self._process = waking.finish(deadline)
         self.was_restored = earlier is not None
         #: the kernel's, in bytes, where it was told before; None where it has to be read
-        self.known_slide = earlier.slide if earlier else None
+        self._known_slide = earlier.slide if earlier else None
         self.boot_seconds = time.monotonic() - machine.started
         self.kernel_log = KernelLog(machine, earlier.log if earlier else b"")
         self._others: list[Process] = []
         self._modules: list[LoadedModule] = []
         #: name -> the file `load` was last given, also of modules the kernel refused or has no more
-        self.loaded_files: dict[str, KernelModule] = {}
+        self._loaded_files: dict[str, KernelModule] = {}
         #: processes that wait unused (number, pid)
-        self.spares = list(earlier.spares) if earlier else []
+        self._spares = list(earlier.spares) if earlier else []
         #: modules of the checkpoint this guest comes from; they are not its own to unload
-        self.inherited = earlier.modules if earlier else ()
+        self._inherited = earlier.modules if earlier else ()
         #: whether `load` ever succeeded, here or in the guest it is a checkpoint of
-        self.has_loaded = bool(self.inherited)
+        self._has_loaded = bool(self._inherited)
         #: what `checkpoint` does; the pytest plugin sets it
-        self.saver: Callable[[Guest, str], Any] | None = None
+        self._saver: Callable[[Guest, str], Checkpoint] | None = None
         self._shell: Shell | None = None
         self._ssh: Ssh | None = None
 
@@ -102,7 +109,7 @@ class Guest:
         return self._process
 
     def _new_process(self) -> Process:
-        return Process(self.machine, self.channel, self.spares.pop() if self.spares else None)
+        return Process(self.machine, self._channel, self._spares.pop() if self._spares else None)
 
     def process(self) -> Process:
         """Returns a new process of the guest: a second opener, a reader that may block."""
@@ -171,7 +178,7 @@ class Guest:
             self.write_file(path, input)
         return jobs.run(
             self.machine,
-            self.channel,
+            self._channel,
             argv,
             timeout=timeout,
             environment=environment,
@@ -190,7 +197,7 @@ class Guest:
             self._shell = shell
         return self._shell
 
-    def shell_transcript(self) -> str:
+    def _shell_transcript(self) -> str:
         """Returns what the shell has sent, the last MiB at least; "" when it was not used."""
         return "" if self._shell is None else self._shell.transcript.decode(errors="replace")
 
@@ -227,14 +234,14 @@ class Guest:
         file = read_module(path)
         if not force:
             self.check_before_loading(file)
-        self.loaded_files[file.name] = file
+        self._loaded_files[file.name] = file
         started = time.monotonic()
         data = module_bytes(file.path)
         module = load(self, file, data, {**(parameters or {}), **more}, process=process, timeout=timeout)
         module.load_seconds = time.monotonic() - started
         self.kernel_log.addresses.note(file.name, file.symbols, module.sections)
         self._modules.append(module)
-        self.has_loaded = True
+        self._has_loaded = True
         return module
 
     def check_before_loading(self, file: KernelModule) -> None:
@@ -245,7 +252,7 @@ class Guest:
             self._facts = self._kernel_facts()
         if self._facts is not None:
             facts = self._facts
-            for loaded in (*self.inherited, *(module.file for module in self._modules)):
+            for loaded in (*self._inherited, *(module.file for module in self._modules)):
                 facts = facts.with_module(loaded)
             hint = (
                 f"build it with: make -C $(kmod-harness kernel dir {self.spec.kernel or 'minimal'}) M=$PWD"
@@ -266,12 +273,12 @@ class Guest:
         for module in self._modules:
             if module.name == name:
                 return module
-        for file in self.inherited:
+        for file in self._inherited:
             if file.name == name:
                 return LoadedModule(self, file)
         raise KeyError(f"{name} was not loaded by this harness")
 
-    def forget_module(self, module: LoadedModule) -> None:
+    def _forget_module(self, module: LoadedModule) -> None:
         """Takes an unloaded module off the list; LoadedModule.unload calls it."""
         if module in self._modules:
             self._modules.remove(module)
@@ -282,24 +289,24 @@ class Guest:
 
         return parse_kallsyms(self.syscaller.read_proc("/proc/kallsyms").decode(errors="replace"))
 
-    def checkpoint(self, name: str = "") -> Any:
-        """Saves the guest as it is now; what it returns gives guests in that state (`.guest()`).
+    def checkpoint(self, name: str = "") -> Checkpoint:
+        """Saves the guest as it is now; `.guest()` of what it returns gives guests in that state.
 
-        Prepare once, branch many times: what is loaded and open is so in every branch. The guest goes on;
-        its checkpoint lives as long as it does, one with a name as long as the fixture `machine`, whose
-        `machine.checkpoint(name)` gives it again. Raises Misuse for a name that is taken, and where nothing
-        keeps checkpoints: outside pytest, `lifecycle.checkpoint.save_checkpoint` takes a directory.
+        What is loaded and open is so in each of them. This guest goes on; its checkpoint lives as long as it
+        does. name: in pytest, for a checkpoint that lives as long as the fixture `machine`, whose
+        `machine.checkpoint(name)` gives it again. Raises Misuse for a name that is taken, StateNotSaved for a
+        machine that QEMU cannot save.
         """
-        if self.saver is None:
+        if self._saver is None:
             raise Misuse(
-                "this guest was not given a place for checkpoints",
-                advice="lifecycle.checkpoint.save_checkpoint(prepared, guest, directory) takes one",
+                "this guest was made without a place for checkpoints",
+                advice="the guests of kmod_harness.boot() and of pytest's fixtures have one",
             )
-        return self.saver(self, name)
+        return self._saver(self, name)
 
     # --- judging
 
-    def clean_up(self) -> list[MachineFailure | OSError]:
+    def _clean_up(self) -> list[MachineFailure | OSError]:
         """Ends this guest's processes and unloads what `load` left; returns what failed."""
         failures: list[MachineFailure | OSError] = []
         # its own as well: a file that a test left open would keep the module in use
@@ -314,7 +321,7 @@ class Guest:
                 module.unload()
             except (OSError, ProcessKilled, GuestHang) as error:
                 failures.append(error)
-                self.forget_module(module)
+                self._forget_module(module)
         return failures
 
     def scan_kmemleak(self) -> bool:

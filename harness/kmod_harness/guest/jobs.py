@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kmod_harness.errors import GuestHang, MachineFailure
-from kmod_harness.guest.calls import os_error, signal_name
-from kmod_harness.guest.channel import AgentChannel
-from kmod_harness.guest.protocol import Kind, ProtocolError, encode_run
+from kmod_harness.guest.agent.calls import os_error, signal_name
+from kmod_harness.guest.agent.channel import AgentChannel
+from kmod_harness.guest.agent.protocol import Kind, ProtocolError, encode_run
 from kmod_harness.machine.machine import Machine
 
 #: Seconds a program may run unless the caller says otherwise (times 4 under emulation).

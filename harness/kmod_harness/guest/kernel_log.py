@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kmod_harness.guest.calls import check
-from kmod_harness.guest.protocol import Call, ResultOf
-from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.agent.calls import check
+from kmod_harness.guest.agent.protocol import Call, ResultOf
+from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.klog.records import ConsoleParser, KernelRecord, parse_console
 from kmod_harness.kmod.layout.module_addresses import ModuleAddresses
 from kmod_harness.machine.deadline import Deadline

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from kmod_harness.errors import ModuleLoadError, ModuleMismatch, ProcessKilled
-from kmod_harness.guest.calls import c_path, check, os_error
+from kmod_harness.guest.agent.calls import c_path, check, os_error
+from kmod_harness.guest.agent.protocol import CHUNK, Call, OutUpToResult, ResultOf
+from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.guest.proc_files import calls_that_read, content
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.protocol import CHUNK, Call, OutUpToResult, ResultOf
-from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 
 if TYPE_CHECKING:
     from kmod_harness.guest.kernel_log import KernelLog
@@ -49,7 +49,7 @@ class ModuleOwner(Protocol):
 
     def read_text(self, path: str) -> str: ...
 
-    def forget_module(self, module: LoadedModule) -> None: ...
+    def _forget_module(self, module: LoadedModule) -> None: ...
 
 
 class LoadedModule:
@@ -81,7 +81,7 @@ class LoadedModule:
                 self.unload()
             except FileNotFoundError:
                 # a test unloaded it another way
-                self._guest.forget_module(self)
+                self._guest._forget_module(self)
 
     @property
     def state(self) -> str:
@@ -115,7 +115,7 @@ class LoadedModule:
         )
         if result.errno:
             raise os_error(result.errno, self.name)
-        self._guest.forget_module(self)
+        self._guest._forget_module(self)
 
     def _proc_line(self) -> list[str] | None:
         return self._line_in(self._guest.syscaller.read_proc(_PROC_MODULES))

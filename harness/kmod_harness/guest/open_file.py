@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from kmod_harness.guest.calls import CALL_SECONDS, Pending, check
-from kmod_harness.guest.protocol import CHUNK, Call, InOut, Out, OutUpToResult, Result
-from kmod_harness.guest.syscalls import NUMBERS, parse_entries
+from kmod_harness.guest.agent.calls import CALL_SECONDS, Pending, check
+from kmod_harness.guest.agent.protocol import CHUNK, Call, InOut, Out, OutUpToResult, Result
+from kmod_harness.guest.agent.syscalls import NUMBERS, parse_entries
 
 
 class FileOwner(Protocol):

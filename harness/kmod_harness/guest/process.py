@@ -10,12 +10,10 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from kmod_harness.errors import Misuse, ProcessKilled
-from kmod_harness.guest import syscalls
-from kmod_harness.guest.calls import CALL_SECONDS, Pending, c_path, check, os_error, signal_name
-from kmod_harness.guest.channel import AgentChannel
-from kmod_harness.guest.open_file import GuestFile
-from kmod_harness.guest.proc_files import read_whole
-from kmod_harness.guest.protocol import (
+from kmod_harness.guest.agent import syscalls
+from kmod_harness.guest.agent.calls import CALL_SECONDS, Pending, c_path, check, os_error, signal_name
+from kmod_harness.guest.agent.channel import AgentChannel
+from kmod_harness.guest.agent.protocol import (
     CHUNK,
     PEEK,
     POKE,
@@ -30,6 +28,8 @@ from kmod_harness.guest.protocol import (
     decode_results,
     encode_calls,
 )
+from kmod_harness.guest.open_file import GuestFile
+from kmod_harness.guest.proc_files import read_whole
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
 

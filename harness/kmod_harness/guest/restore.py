@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kmod_harness.errors import BootFailed
-from kmod_harness.guest.calls import CALL_SECONDS, Pending
-from kmod_harness.guest.channel import AgentChannel
+from kmod_harness.guest.agent.calls import CALL_SECONDS, Pending
+from kmod_harness.guest.agent.channel import AgentChannel
+from kmod_harness.guest.agent.protocol import Call, Result, ResultOf
+from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.protocol import Call, Result, ResultOf
-from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
 

@@ -68,5 +68,5 @@ def kconfig_fragment(name: str) -> Path:
 
 def agent_sources() -> tuple[Path, ...]:
     """Returns the C files and headers of the guest's agent, sorted by name."""
-    directory = _PACKAGE / "guest" / "agent_src"
+    directory = _PACKAGE / "guest" / "agent" / "src"
     return tuple(sorted((*directory.glob("*.c"), *directory.glob("*.h"))))

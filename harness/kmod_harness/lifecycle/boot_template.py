@@ -10,9 +10,9 @@ from typing import Any
 
 from kmod_harness.build.cache import Cache, CacheUnusable, default_cache, digest_of
 from kmod_harness.errors import MachineFailure, QemuDied
+from kmod_harness.guest.agent.protocol import CHUNK
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.protocol import CHUNK
 from kmod_harness.guest.restore import EarlierLife
 from kmod_harness.lifecycle.prepare import Prepared, start_machine
 from kmod_harness.lifecycle.template import (
@@ -94,7 +94,7 @@ def _make(
             failure.console = machine.console.path.read_bytes()
             raise
         process = guest.syscaller
-        spares = [Process(machine, guest.channel) for _ in range(_SPARES)]
+        spares = [Process(machine, guest._channel) for _ in range(_SPARES)]
         for spare in spares:
             # its memory is its own from its first call on: 0.01 s that a test need not spend
             spare.call("getpid")

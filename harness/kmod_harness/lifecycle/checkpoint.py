@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from kmod_harness.errors import QemuDied
+from kmod_harness.guest.agent.protocol import Kind
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.protocol import Kind
 from kmod_harness.guest.restore import EarlierLife, freshen
 from kmod_harness.lifecycle.prepare import Prepared, start_machine
 from kmod_harness.lifecycle.template import Template, digest_of_disks, obstacle, save_disks, saved_disks
@@ -35,8 +35,8 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Templa
     process = guest.syscaller
     _stop_between_frames(guest)
     # the log up to the very moment: the guest stands still until it is saved
-    files = (*guest.inherited, *(module.file for module in guest.modules))
-    earlier = EarlierLife((process.number, process.pid), guest.kernel_log.raw, files, tuple(guest.spares))
+    files = (*guest._inherited, *(module.file for module in guest.modules))
+    earlier = EarlierLife((process.number, process.pid), guest.kernel_log.raw, files, tuple(guest._spares))
     # unlinked at once: whatever happens, nothing of this size is left behind
     with tempfile.TemporaryFile(dir=directory) as stream:
         try:
@@ -66,9 +66,9 @@ def _stop_between_frames(guest: Guest) -> None:
     deadline = guest.machine.deadline("a moment for a checkpoint", _QUIET_SECONDS)
     while True:
         # answered behind whatever a deadline had cut off
-        guest.channel.ask(Kind.HELLO, deadline=deadline)
+        guest._channel.ask(Kind.HELLO, deadline=deadline)
         guest.machine.qmp("stop")
-        if guest.channel.is_between_frames():
+        if guest._channel.is_between_frames():
             return
         guest.machine.qmp("cont")
 

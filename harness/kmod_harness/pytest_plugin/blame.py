@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Threads that do anybody's work: what they did tells nothing of who asked for it.
 _ANYBODYS = re.compile(r"swapper|kworker|ksoftirqd|rcu|migration|kswapd|khungtaskd|watchdog|kthreadd|irq/")
-#: The agent's (guest/agent_src/workers.c): what they do is the running test's call.
+#: The agent's (guest/agent/src/workers.c): what they do is the running test's call.
 _WORKER = "harness-worker"
 
 

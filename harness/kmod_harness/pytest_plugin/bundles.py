@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kmod_harness.pytest_plugin.watched import WatchedGuest
     from kmod_harness.report.bundle import Reproduction
 
+#: Of verdict.json (schemas/test-verdict.json): changes when a key changes its meaning or goes.
+VERSION = 1
 #: Options whose output must not be overwritten by a reproduction, or that choose other tests.
 _NOT_AGAIN = ("--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise", "-n")
 
@@ -68,6 +70,7 @@ def _write(
         parent / bundle_name(item.nodeid),
         Failure(
             verdict={
+                "version": VERSION,
                 "outcome": outcome.value,
                 "reason": str(failure).partition("\n")[0],
                 "type": type(failure).__name__,
@@ -80,8 +83,8 @@ def _write(
             kernel_log=guest.kernel_log.raw,
             reproduction=_reproduction(item),
             transcripts={
-                "shell": guest.shell_transcript(),
-                "agent": guest.channel.transcript.text(),
+                "shell": guest._shell_transcript(),
+                "agent": guest._channel.transcript.text(),
                 "interrogation": watched.interrogation,
             },
             qemu_argv=machine.argv,

@@ -77,7 +77,7 @@ def verify_modules(machine: Testbed, guest: Guest) -> Callable[..., Report]:
         kernel = machine.prepared.kernel
         files = [module.file for module in modules]
         names = {file.name for file in files}
-        others = [*map(read_module, channel_modules(kernel)), *guest.inherited]
+        others = [*map(read_module, channel_modules(kernel)), *guest._inherited]
         others += [module.file for module in guest.modules]
         known = [file for file in others if file.name not in names]
         report = verify_modules(guest, kernel, files, known)

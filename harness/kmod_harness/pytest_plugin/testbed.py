@@ -110,7 +110,7 @@ class Testbed:
                 raise
             self._had_a_guest = True
             guest.machine.call_limit = self.settings.timeout
-            guest.saver = functools.partial(self._save, life)
+            guest._saver = functools.partial(self._save, life)
             watched = WatchedGuest(guest, self.prepared.kernel, settle=self.settings.settle)
             for finding in watched.judge(wait=not guest.was_restored):
                 raise _retold(finding.error, "while the guest booted")

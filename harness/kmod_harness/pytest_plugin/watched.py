@@ -123,7 +123,7 @@ class WatchedGuest:
             self._end_use()
 
     def _end_use(self) -> None:
-        loaded = self.guest.loaded_files
+        loaded = self.guest._loaded_files
         self._uses[-1].modules |= frozenset(loaded)
         self._files |= loaded
         loaded.clear()
@@ -137,14 +137,14 @@ class WatchedGuest:
                 with contextlib.suppress(MachineFailure, OSError, ValueError):
                     first = int(self.guest.read_text("/proc/loadavg").split()[-1]) + 1
         else:
-            first = min(pid for _, pid in (*self.guest.spares, (0, self.guest.syscaller.pid)))
+            first = min(pid for _, pid in (*self.guest._spares, (0, self.guest.syscaller.pid)))
         self._uses.append(Use(item, first))
 
     def _set_trap(self) -> None:
         def keep(directory: Path) -> None:
             self.remains = directory
 
-        trap = set_oops_trap(self.guest.machine, self.kernel, self.guest.known_slide, keep)
+        trap = set_oops_trap(self.guest.machine, self.kernel, self.guest._known_slide, keep)
         if trap is not None:
             trap.await_set()
 
@@ -188,8 +188,8 @@ class WatchedGuest:
     @property
     def modules(self) -> tuple[KernelModule, ...]:
         """The modules it has had since the checkpoint, also those that are unloaded."""
-        files = {file.name: file for file in self.guest.inherited}
-        return tuple({**files, **self._files, **self.guest.loaded_files}.values())
+        files = {file.name: file for file in self.guest._inherited}
+        return tuple({**files, **self._files, **self.guest._loaded_files}.values())
 
     def _findings(self, end: MachineFailure | None) -> list[Finding]:
         judged = self._judged
@@ -219,7 +219,7 @@ class WatchedGuest:
         """Returns the finding of a report at a place in the log, with the test that it is of."""
         running = self._uses[-1] if self._uses and self._is_in_test else None
         if running is not None:
-            running.modules |= frozenset(self.guest.loaded_files)
+            running.modules |= frozenset(self.guest._loaded_files)
         use = user_of(splat, self._uses)
         ended = self._uses[:-1] if running is not None else self._uses
         if use is None and ended and (running is None or at < self._test_began):
@@ -236,8 +236,8 @@ class WatchedGuest:
             return []
         failures: list[MachineFailure | OSError]
         try:
-            failures = self.guest.clean_up()
-            if self.guest.has_loaded:
+            failures = self.guest._clean_up()
+            if self.guest._has_loaded:
                 self.guest.scan_kmemleak()
             if self._settle:
                 self.guest.machine.settle(self._settle)
@@ -264,7 +264,7 @@ class WatchedGuest:
         return Evidence(
             "\n".join(said),
             self.interrogation,
-            self.guest.shell_transcript()[-_TRANSCRIPT_BYTES:],
+            self.guest._shell_transcript()[-_TRANSCRIPT_BYTES:],
             shlex.join(self.guest.machine.argv),
         )
 

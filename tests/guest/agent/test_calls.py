@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.errors import GuestHang, Misuse, ProcessKilled
+from kmod_harness.guest.agent.protocol import MAX_CALLS, Call, InOut, Out, OutUpToResult, ResultOf
+from kmod_harness.guest.agent.syscalls import NUMBERS
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.protocol import MAX_CALLS, Call, InOut, Out, OutUpToResult, ResultOf
-from kmod_harness.guest.syscalls import NUMBERS
 
 GETPID, KILL, PIPE, READ = NUMBERS["getpid"], NUMBERS["kill"], NUMBERS["pipe"], NUMBERS["read"]
 PAGE = 4096

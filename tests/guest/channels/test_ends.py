@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.errors import BootFailed, GuestRebooted, KernelPanic, Misuse, QemuDied
+from kmod_harness.guest.agent.protocol import Out
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.protocol import Out
 from kmod_harness.lifecycle.boot import boot
 from kmod_harness.pytest_plugin.testbed import Testbed
 

@@ -16,6 +16,7 @@ from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.prepare import prepare
 from kmod_harness.machine.interrogation import interrogate
 from shared.cli_process import PATIENCE, kmod_harness
+from shared.schemas import require_schema
 
 
 def run_faulty(faulty_ko: Path, bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,6 +31,7 @@ def test_a_splat_is_told_with_its_source_and_can_be_reproduced(faulty_ko: Path, 
     assert re.search(r"RIP: .*faulty_warn\+.* at .*\.c:\d+", done.stderr)
     assert f"evidence: {bundle}" in done.stderr
     verdict = json.loads((bundle / "verdict.json").read_text())
+    require_schema(verdict, "run")
     assert (verdict["outcome"], verdict["exit_status"]) == ("splat", 3)
     assert re.search(r"faulty_warn\+.* at .*\.c:\d+", (bundle / "kernel.symbolized.log").read_text())
     assert (bundle / "modules" / "faulty.ko").read_bytes() == faulty_ko.read_bytes()

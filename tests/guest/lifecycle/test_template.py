@@ -16,7 +16,7 @@ from kmod_harness.build.cache import default_cache
 from kmod_harness.build.image.cpio import regular, write_cpio
 from kmod_harness.build.image.embedded import embedded_rootfs
 from kmod_harness.errors import BootFailed, GuestHang
-from kmod_harness.guest.protocol import Out
+from kmod_harness.guest.agent.protocol import Out
 from kmod_harness.lifecycle.boot_template import template_of
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
 from kmod_harness.lifecycle.standby import GuestSource
@@ -153,7 +153,7 @@ def test_a_checkpoint_waits_for_what_a_deadline_cut_off_on_its_way_to_the_guest(
         guest.machine.call_limit = 0.2
         with pytest.raises(GuestHang):
             guest.syscaller.call("getpid", bytes(1_000_000))  # more than what lies between us takes
-        assert not guest.channel.is_between_frames()
+        assert not guest._channel.is_between_frames()
         guest.machine.call_limit = None
         guest.machine.qmp("cont")
         checkpoint = save_checkpoint(prepared, guest, tmp_path)

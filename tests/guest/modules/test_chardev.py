@@ -158,8 +158,8 @@ class TestPoll:
     def test_a_reader_is_woken_by_a_writer_and_by_the_ioctl(
         self, guest: Guest, chardev: LoadedModule
     ) -> None:
-        from kmod_harness.guest.protocol import Call, InOut
-        from kmod_harness.guest.syscalls import NUMBERS
+        from kmod_harness.guest.agent.protocol import Call, InOut
+        from kmod_harness.guest.agent.syscalls import NUMBERS
 
         with guest.process() as reader, guest.open("/dev/chardev0", os.O_RDWR) as writer:
             file = reader.open("/dev/chardev0")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.errors import GuestHang, KernelOops, ModuleFileError, ModuleLoadError, ModuleMismatch
+from kmod_harness.guest.agent.syscalls import NUMBERS
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.syscalls import NUMBERS
 from kmod_harness.kmod.addresses import in_module_range
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.lifecycle.boot import boot
@@ -234,7 +234,7 @@ class TestUnloading:
         guest.load(chardev_ko)
         guest.open("/dev/chardev0")
 
-        assert guest.clean_up() == []
+        assert guest._clean_up() == []
         assert not guest.exists("/sys/module/chardev")
 
 

@@ -21,6 +21,7 @@ from kmod_harness.verify.outside.running_symbols import KernelFilesMismatch
 from kmod_harness.verify.report import FindingKind, totals
 from kmod_harness.verify.require import ModuleNotExplained
 from shared.cli_process import kmod_harness
+from shared.schemas import require_schema
 
 POISON = 0xFF
 
@@ -170,6 +171,7 @@ def test_the_command_prints_a_table_and_says_passed(chardev_ko):
 def test_the_command_gives_json(chardev_ko, chardev_stats_ko):
     done = kmod_harness("verify", "--json", "--differences", chardev_stats_ko, chardev_ko)
     found = json.loads(done.stdout)
+    require_schema(found, "verify")
     assert (found["outcome"], found["exit_status"], done.returncode) == ("passed", 0, 0)
     assert [module["name"] for module in found["modules"]] == ["chardev_stats", "chardev"]
     assert found["totals"]["unexplained"] == 0

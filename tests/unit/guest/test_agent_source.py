@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmod_harness.guest.protocol import (
+from kmod_harness.guest.agent.protocol import (
     MAX_CALLS,
     Call,
     InOut,

@@ -16,10 +16,10 @@ from typing import cast
 import pytest
 
 from kmod_harness.errors import BootFailed, GuestHang, Misuse, ProcessKilled, QemuDied
-from kmod_harness.guest import channel
-from kmod_harness.guest.channel import AgentChannel
+from kmod_harness.guest.agent import channel
+from kmod_harness.guest.agent.channel import AgentChannel
+from kmod_harness.guest.agent.protocol import PROTOCOL_VERSION, Call, Frame, FrameReader, Kind, ProtocolError
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.protocol import PROTOCOL_VERSION, Call, Frame, FrameReader, Kind, ProtocolError
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
 from kmod_harness.machine.watch import Watch

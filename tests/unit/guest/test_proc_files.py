@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmod_harness.guest.agent.protocol import Result, ResultOf
+from kmod_harness.guest.agent.syscalls import parse_entries
 from kmod_harness.guest.proc_files import calls_that_read, content
-from kmod_harness.guest.protocol import Result, ResultOf
-from kmod_harness.guest.syscalls import parse_entries
 
 
 def results(*parts: bytes) -> list[Result]:

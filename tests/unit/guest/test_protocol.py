@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmod_harness.guest.protocol import (
+from kmod_harness.guest.agent.protocol import (
     CHUNK,
     HEADER_SIZE,
     MAX_CALLS,

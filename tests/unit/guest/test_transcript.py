@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmod_harness.guest.protocol import (
+from kmod_harness.guest.agent.protocol import (
     Call,
     Frame,
     Kind,
@@ -17,7 +17,7 @@ from kmod_harness.guest.protocol import (
     encode_calls,
     encode_run,
 )
-from kmod_harness.guest.transcript import Transcript
+from kmod_harness.guest.agent.transcript import Transcript
 
 
 def said(transcript: Transcript) -> list[str]:

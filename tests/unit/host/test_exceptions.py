@@ -14,7 +14,7 @@ from kmod_harness.cli.main import main
 from kmod_harness.cli.run import report as run_report
 from kmod_harness.cli.run import request as run_request
 from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError, MissingTool, Misuse
-from kmod_harness.guest.calls import os_error
+from kmod_harness.guest.agent.calls import os_error
 from kmod_harness.host.exceptions import told
 
 

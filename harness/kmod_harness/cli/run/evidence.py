@@ -96,8 +96,8 @@ def _again(words: Sequence[str]) -> tuple[str, ...]:
 def _transcripts(record: RunRecord) -> dict[str, str]:
     told = dict(record.kept.transcripts)
     if record.guest is not None:
-        told["shell"] = record.guest.shell_transcript()
-        told["agent"] = record.guest.channel.transcript.text()
+        told["shell"] = record.guest._shell_transcript()
+        told["agent"] = record.guest._channel.transcript.text()
     return told
 
 

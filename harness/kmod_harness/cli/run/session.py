@@ -16,9 +16,9 @@ from kmod_harness.cli.run.pushed import DIRECTORY, Push, check_program, resolve_
 from kmod_harness.cli.run.record import ModuleRow, RunRecord
 from kmod_harness.cli.run.request import RunRequest
 from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, ModuleMismatch, QemuDied
+from kmod_harness.guest.agent.protocol import Kind, ProtocolError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
-from kmod_harness.guest.protocol import Kind, ProtocolError
 from kmod_harness.kmod.findings import Finding, FindingKind
 from kmod_harness.kmod.preflight import preflight
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
@@ -123,7 +123,7 @@ def _boot_and_drive(
                 guest = guest or Guest(machine, boot_timeout=request.boot_timeout)
                 record.guest = guest
                 # one of a template has the slide of its template
-                record.slide = guest.known_slide
+                record.slide = guest._known_slide
                 if record.slide is None:
                     from kmod_harness.checks.system_map import read_slide
 
@@ -304,7 +304,7 @@ def _answers(guest: Guest, record: RunRecord) -> bool:
     """
     deadline = guest.machine.deadline("a sign of life from the guest", SIGN_OF_LIFE, exact=True)
     try:
-        guest.channel.ask(Kind.SIGNAL, struct.pack("<II", 0, 0), deadline=deadline)
+        guest._channel.ask(Kind.SIGNAL, struct.pack("<II", 0, 0), deadline=deadline)
     except GuestHang:
         return False
     except MachineFailure as error:

@@ -7,11 +7,11 @@ import struct
 from collections.abc import Sequence
 
 from kmod_harness.errors import ProcessKilled
-from kmod_harness.guest.calls import c_path, signal_name
+from kmod_harness.guest.agent.calls import c_path, signal_name
+from kmod_harness.guest.agent.protocol import Call, OutUpToResult, ResultOf
+from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.protocol import Call, OutUpToResult, ResultOf
-from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 
 _KPAGEFLAGS = "/proc/kpageflags"
 #: include/uapi/linux/kernel-page-flags.h, 6.1

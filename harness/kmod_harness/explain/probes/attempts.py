@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 from kmod_harness.errors import ModuleLoadError
 from kmod_harness.explain.observed.observations import Attempt
-from kmod_harness.guest.calls import c_path
+from kmod_harness.guest.agent.calls import c_path
+from kmod_harness.guest.agent.protocol import Call, Out
+from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.protocol import Call, Out
-from kmod_harness.guest.syscalls import AT_FDCWD, NUMBERS
 
 DIRECTORY = "/kmod-harness/claims"
 #: include/uapi/linux/capability.h, 6.1

@@ -12,11 +12,11 @@ from kmod_harness.explain.observed.observations import Frame, Region, Stop, View
 from kmod_harness.explain.probes.attempts import as_file, open_call
 from kmod_harness.explain.probes.backtrace import parse_backtrace
 from kmod_harness.explain.probes.stack_scan import TextNames, scan_stack
-from kmod_harness.guest.calls import check
+from kmod_harness.guest.agent.calls import check
+from kmod_harness.guest.agent.protocol import Call
+from kmod_harness.guest.agent.syscalls import NUMBERS
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.protocol import Call
-from kmod_harness.guest.syscalls import NUMBERS
 from kmod_harness.kmod.elf.for_gdb import without_section_addresses
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.layout.predict import Layout

@@ -22,6 +22,7 @@ from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.report import Finding, FindingKind, ModuleReport, Report, SectionReport, totals
 from kmod_harness.verify.require import ModuleNotExplained, require_explained
 from kmod_harness.verify.where import source_line, symbol_at
+from shared.schemas import require_schema
 from unit.verify.images import TEXT, linked
 
 OLD, NEW = b"\xe8\x01\x02\x03\x04\xc3", b"\x0f\x1f\x44\x00\x00\xc3"
@@ -92,6 +93,7 @@ def test_a_finding_is_shown_with_symbol_line_bytes_and_code(capsys: pytest.Captu
 def test_the_json_object_is_json_and_complete() -> None:
     record = VerifyRecord(report=report(FINDING, limits=(Misuse("hidden", evidence="e", advice="a"),)))
     found = json.loads(json.dumps(as_json(record, Outcome.FAILED, differences=True)))
+    require_schema(found, "verify")
     assert found["outcome"] == "failed" and found["exit_status"] == 1
     (module,) = found["modules"]
     assert module["sections"][0]["explained"] == {"fentry NOP": 5}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 from kmod_harness.errors import BootFailed, GuestHang, GuestRebooted, KernelPanic
-from kmod_harness.guest.protocol import PROTOCOL_VERSION, Frame, FrameReader, Kind, ProtocolError
-from kmod_harness.guest.transcript import Transcript
+from kmod_harness.guest.agent.protocol import PROTOCOL_VERSION, Frame, FrameReader, Kind, ProtocolError
+from kmod_harness.guest.agent.transcript import Transcript
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
 

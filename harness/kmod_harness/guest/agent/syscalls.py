@@ -9,7 +9,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from kmod_harness.guest.protocol import PEEK, POKE
+from kmod_harness.guest.agent.protocol import PEEK, POKE
 
 #: openat(2) and friends: relative to the working directory.
 AT_FDCWD = -100

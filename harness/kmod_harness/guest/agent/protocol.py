@@ -1,6 +1,6 @@
 """What crosses the agent's port: frames, calls and their results, as pure functions.
 
-The other end is agent_src/protocol.h; the two change together with PROTOCOL_VERSION.
+The other end is src/protocol.h; the two change together with PROTOCOL_VERSION.
 """
 
 from __future__ import annotations

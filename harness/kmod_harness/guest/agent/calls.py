@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kmod_harness.errors import GUESTS_ANSWER, ProcessKilled
-from kmod_harness.guest.channel import AgentChannel
-from kmod_harness.guest.protocol import Call, Frame, Result
+from kmod_harness.guest.agent.channel import AgentChannel
+from kmod_harness.guest.agent.protocol import Call, Frame, Result
 from kmod_harness.machine.deadline import Deadline
 
 #: Seconds one system call may take unless the caller says otherwise (times 4 under emulation).
