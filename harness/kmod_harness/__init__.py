@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kmod_harness.guest.module import LoadedModule
     from kmod_harness.guest.open_file import GuestFile
     from kmod_harness.guest.process import Process
+    from kmod_harness.host.version import __version__ as __version__
     from kmod_harness.lifecycle.boot import boot
     from kmod_harness.lifecycle.prepare import Prepared, prepare
     from kmod_harness.pytest_plugin.testbed import Pristine, Testbed
@@ -45,9 +46,8 @@ __all__ = [
     "prepare",
     "verify_modules",
 ]
-__version__ = "0.1.0"
-
 _FILE_OF = {
+    "__version__": "host.version",
     "Checkpoint": "guest.guest",
     "Completed": "guest.jobs",
     "Guest": "guest.guest",

@@ -66,7 +66,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
     lines = table((_reason(report), report.nodeid) for report in stats.get("skipped", []))
     if lines or INSTALLED in os.environ:
         terminalreporter.section("what was skipped, and why" if lines else "nothing was skipped")
-    properties = [pair for report in stats.get("error", []) for pair in report.user_properties]
+    properties = [
+        pair for report in stats.get("error", []) for pair in getattr(report, "user_properties", ())
+    ]
     broken = dict.fromkeys(value for name, value in properties if name == _MISSING)
     terminalreporter.write("".join(f"{line}\n" for line in (*lines, *broken)))
 

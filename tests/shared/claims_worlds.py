@@ -40,14 +40,14 @@ VERDICTS = {
 
 def expected_verdict(key: str, seen: Observations) -> str:
     """What the claim is worth in the world that was observed."""
-    if key == "another-address" and seen.world.nokaslr:
+    if key == "another-address" and seen.machine.nokaslr:
         return "false"
     return usual_verdict(key, seen)
 
 
 def usual_verdict(key: str, seen: Observations) -> str:
     """What the claim is worth with KASLR on this release."""
-    if key == "one-block" and release_pair(seen.world.release) >= MEMORY_TYPES_SINCE:
+    if key == "one-block" and release_pair(seen.machine.release) >= MEMORY_TYPES_SINCE:
         return "outdated"
     return VERDICTS[key]
 

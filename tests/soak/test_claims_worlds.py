@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.build.modules import build_modules
-from kmod_harness.explain.claims.catalogue import outcomes
+from kmod_harness.explain.claims.catalogue import judge_claims
 from kmod_harness.explain.observe.crafted_modules import with_bytes_replaced
-from kmod_harness.explain.observe.experiment import Subject, set_up, subject
+from kmod_harness.explain.observe.experiment import Subject, read_subject, set_up_experiment
 from kmod_harness.explain.observe.refusals import unexported_symbol, wanting
 from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.host.resources import data_directory
@@ -35,7 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def verdicts(seen: Observations) -> dict[str, str]:
-    return {outcome.key: outcome.verdict.value for outcome in outcomes(seen)}
+    return {claim.key: claim.verdict.value for claim in judge_claims(seen)}
 
 
 def different(seen: Observations) -> dict[str, str]:
@@ -46,7 +46,9 @@ def different(seen: Observations) -> dict[str, str]:
 def test_without_kaslr_the_address_is_the_same_at_every_boot(
     world: World, chardev_ko: Path, chardev_stats_ko: Path
 ) -> None:
-    seen = world(Spec(kernel="minimal", append=("nokaslr",)), subject(chardev_ko, dependent=chardev_stats_ko))
+    seen = world(
+        Spec(kernel="minimal", append=("nokaslr",)), read_subject(chardev_ko, dependent=chardev_stats_ko)
+    )
     assert different(seen) == {"another-address": "false"}
     assert seen.space.slide == 0
     # the range is that of a kernel which could move, though this one did not
@@ -54,7 +56,7 @@ def test_without_kaslr_the_address_is_the_same_at_every_boot(
 
 
 def test_a_module_with_a_thread_runs_unasked_and_exports_nothing(world: World, faulty_ko: Path) -> None:
-    seen = world(Spec(kernel="minimal"), subject(faulty_ko, parameters="fault=kthread when=init"))
+    seen = world(Spec(kernel="minimal"), read_subject(faulty_ko, parameters="fault=kthread when=init"))
     assert different(seen) == {
         "nothing-runs-until-open": "false",
         "part-of-the-kernel": "imprecise",
@@ -74,10 +76,10 @@ def test_a_module_that_exports_a_symbol_makes_it_one_that_others_can_have(
     with boot(prepared) as guest:
         guest.write_file("/proc/sys/kernel/kptr_restrict", b"2")
         with pytest.raises(AddressesHidden):
-            set_up(guest, prepared.kernel, log, Subject(faulty))
+            set_up_experiment(guest, prepared.kernel, log, Subject(faulty))
         guest.write_file("/proc/sys/kernel/kptr_restrict", b"0")
-        bench = set_up(guest, prepared.kernel, log, Subject(faulty))
-        name = unexported_symbol(bench.ground)
+        experiment = set_up_experiment(guest, prepared.kernel, log, Subject(faulty))
+        name = unexported_symbol(experiment.running)
 
         def try_it() -> int:
             # `panic` is called by nothing but fault=panic
@@ -102,7 +104,7 @@ def test_a_kernel_without_randomize_base_is_as_documented(world: World, tmp_path
     chardev = next(path for path in modules if path.name == "chardev.ko")
     stats = next(path for path in modules if path.name == "chardev_stats.ko")
 
-    seen = world(spec, subject(chardev, dependent=stats))
+    seen = world(spec, read_subject(chardev, dependent=stats))
 
     assert different(seen) == {"documented-range": "true", "another-address": "false"}
     assert seen.pages[0].virtual == 0xFFFFFFFFA0000000

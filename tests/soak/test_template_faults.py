@@ -20,8 +20,8 @@ from kmod_harness.build.image.cpio import regular, write_cpio
 from kmod_harness.build.image.embedded import embedded_rootfs
 from kmod_harness.lifecycle.boot_template import template_of
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
+from kmod_harness.lifecycle.saved_guest import SavedGuest, SavedGuestUnusable, restore
 from kmod_harness.lifecycle.standby import GuestSource
-from kmod_harness.lifecycle.template import Template, TemplateUnusable, restore
 from kmod_harness.machine.migration import StateNotSaved
 
 #: The user's own cache, before a test sets another.
@@ -78,8 +78,8 @@ def test_a_state_that_does_not_fit_is_no_qemu_death(prepared: Prepared, empty_ca
     # given a state whose checksum is right and whose content QEMU refuses
     template = template_of(prepared)
     (template.directory / "state").write_bytes(b"QEVM and nothing a QEMU could load")
-    with pytest.raises(TemplateUnusable, match="did not load"):
-        restore(prepared, Template(template.directory, template.earlier))
+    with pytest.raises(SavedGuestUnusable, match="did not load"):
+        restore(prepared, SavedGuest(template.directory, template.facts))
 
 
 def test_another_qemu_has_a_template_of_its_own(

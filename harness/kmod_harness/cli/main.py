@@ -14,7 +14,7 @@ from kmod_harness.cli.streams import drop_output, prepare_streams
 from kmod_harness.errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 
 if TYPE_CHECKING:
-    from kmod_harness.cli.run.ahead import Ahead
+    from kmod_harness.cli.run.speculative_restore import SpeculativeRestore
 
 #: Objects made between two searches for cycles; Python's own 700 has a `run` search 50 times.
 _GC_THRESHOLD = 100_000
@@ -53,23 +53,25 @@ def _has(arguments: list[str], word: str) -> bool:
     return word in split_command(arguments)[0]
 
 
-def _started_ahead(arguments: list[str]) -> contextlib.AbstractContextManager[Ahead | None]:
-    """Starts what a `run` of these words led to last time, before the command line is even parsed."""
+def _speculative_restore(
+    arguments: list[str],
+) -> contextlib.AbstractContextManager[SpeculativeRestore | None]:
+    """Starts the guest that a `run` with this command line led to last time, before the line is parsed."""
     if arguments[:1] != ["run"] or "--cold" in arguments:
         return contextlib.nullcontext()
-    from kmod_harness.cli.run.ahead import Ahead
+    from kmod_harness.cli.run.speculative_restore import SpeculativeRestore
 
-    return Ahead(arguments)
+    return SpeculativeRestore(arguments)
 
 
 def _run(arguments: list[str]) -> int:
-    with _started_ahead(arguments) as ahead:
-        return _parse_and_execute(arguments, ahead)
+    with _speculative_restore(arguments) as speculative:
+        return _parse_and_execute(arguments, speculative)
 
 
-def _parse_and_execute(arguments: list[str], ahead: Ahead | None) -> int:
+def _parse_and_execute(arguments: list[str], speculative: SpeculativeRestore | None) -> int:
     try:
-        status = _executed(arguments, ahead)
+        status = _executed(arguments, speculative)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -80,7 +82,7 @@ def _parse_and_execute(arguments: list[str], ahead: Ahead | None) -> int:
         return _report(arguments, told(error))
 
 
-def _executed(arguments: list[str], ahead: Ahead | None) -> int:
+def _executed(arguments: list[str], speculative: SpeculativeRestore | None) -> int:
     from kmod_harness.cli.parser import parse
 
     try:
@@ -88,9 +90,9 @@ def _executed(arguments: list[str], ahead: Ahead | None) -> int:
     except SystemExit as end:
         # argparse has printed --help
         return int(end.code or 0)
-    args.ahead = ahead
+    args.speculative = speculative
     if args.version:
-        from kmod_harness import __version__
+        from kmod_harness.host.version import __version__
 
         print(f"kmod-harness {__version__}")
         return 0

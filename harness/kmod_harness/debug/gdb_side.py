@@ -63,7 +63,7 @@ def argument(name, register):
     return gdb.parse_and_eval(f"${register}").cast(kind)
 
 
-class Comes(gdb.Breakpoint):
+class ModuleLoadBreakpoint(gdb.Breakpoint):
     """A module is about to be initialised."""
 
     def stop(self):
@@ -73,15 +73,15 @@ class Comes(gdb.Breakpoint):
         if name not in WANTED["modules"]:
             return False
         if WANTED["at"] == "init" and module["init"]:
-            First(f"*{int(module['init']):#x}", temporary=True)
+            ModuleInitBreakpoint(f"*{int(module['init']):#x}", temporary=True)
         return WANTED["at"] == "load"
 
 
-class First(gdb.Breakpoint):
+class ModuleInitBreakpoint(gdb.Breakpoint):
     """The first instruction of a module's init."""
 
 
-class Goes(gdb.Breakpoint):
+class ModuleFreeBreakpoint(gdb.Breakpoint):
     """A module is about to be freed."""
 
     def stop(self):
@@ -105,5 +105,5 @@ def loaded_modules():
 LOADED: dict[int, int] = {}
 for present in loaded_modules():
     add_symbols(present)
-Comes("*do_init_module", internal=True)
-Goes("*free_module", internal=True)
+ModuleLoadBreakpoint("*do_init_module", internal=True)
+ModuleFreeBreakpoint("*free_module", internal=True)

@@ -28,7 +28,7 @@ class FrameId:
         self.pc = pc
 
 
-class Entry(Unwinder):
+class EntryCodeUnwinder(Unwinder):
     """Frames of the kernel's entry code, which called what stands below them."""
 
     def __init__(self):
@@ -69,7 +69,7 @@ def is_innermost(pending):
     return hasattr(pending, "level") and pending.level() == 0
 
 
-class InterruptStack(Unwinder):
+class InterruptStackUnwinder(Unwinder):
     """The end of a CPU's stack for interrupts, where the stack pointer of before lies.
 
     Inline assembler changes the stack there, which the unwind tables do not know (call_on_stack,
@@ -101,7 +101,7 @@ def word_at(address):
     return int.from_bytes(gdb.selected_inferior().read_memory(address, 8).tobytes(), "little")
 
 
-register_unwinder(None, Entry(), replace=True)
+register_unwinder(None, EntryCodeUnwinder(), replace=True)
 # since 6.2 the pointer is a member of pcpu_hot
 with contextlib.suppress(gdb.error):
-    register_unwinder(None, InterruptStack(), replace=True)
+    register_unwinder(None, InterruptStackUnwinder(), replace=True)

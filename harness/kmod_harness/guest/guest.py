@@ -15,7 +15,7 @@ from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.kernel_log import KernelLog
 from kmod_harness.guest.module import LoadedModule, Parameter, load, refuse
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.restore import EarlierLife, Waking
+from kmod_harness.guest.restore import PendingRestore, SavedFacts
 from kmod_harness.machine.machine import Machine
 from kmod_harness.spec.spec import Spec
 
@@ -45,8 +45,8 @@ class Guest:
     """A booted guest. Everything here fails at once, and says so, when the machine ends.
 
     `kernel_facts` gives what is known of its kernel for the check before a load,
-    None for no check. `boot_seconds` runs from QEMU's start to the agent's first word. `earlier` is a
-    restored guest's, `waking` the same guest when it was called already.
+    None for no check. `boot_seconds` runs from QEMU's start to the agent's first word. `saved` is what
+    the template of a restored guest remembers, `restoring` the same guest when it was called already.
     """
 
     def __init__(
@@ -55,36 +55,36 @@ class Guest:
         *,
         kernel_facts: Callable[[], KernelFacts | None] = lambda: None,
         boot_timeout: float | None = None,
-        earlier: EarlierLife | None = None,
-        waking: Waking | None = None,
+        saved: SavedFacts | None = None,
+        restoring: PendingRestore | None = None,
     ) -> None:
         self.machine = machine
         self._kernel_facts = kernel_facts
         self._facts: KernelFacts | None = None
-        if earlier is not None and waking is None:
-            waking = Waking(machine, earlier)
-        self._channel = waking.channel if waking else AgentChannel(machine)
+        if saved is not None and restoring is None:
+            restoring = PendingRestore(machine, saved)
+        self._channel = restoring.channel if restoring else AgentChannel(machine)
         self._process: Process | None = None
         deadline = machine.deadline(
             "the boot", BOOT_SECONDS if boot_timeout is None else boot_timeout, exact=boot_timeout is not None
         )
-        if waking is None:
+        if restoring is None:
             self._channel.await_hello(deadline)
         else:
-            self._process = waking.finish(deadline)
-        self.was_restored = earlier is not None
+            self._process = restoring.finish(deadline)
+        self.was_restored = saved is not None
         #: the kernel's, in bytes, where it was told before; None where it has to be read
-        self._known_slide = earlier.slide if earlier else None
+        self._known_slide = saved.slide if saved else None
         self.boot_seconds = time.monotonic() - machine.started
-        self.kernel_log = KernelLog(machine, earlier.log if earlier else b"")
+        self.kernel_log = KernelLog(machine, saved.log if saved else b"")
         self._others: list[Process] = []
         self._modules: list[LoadedModule] = []
         #: name -> the file `load` was last given, also of modules the kernel refused or has no more
         self._loaded_files: dict[str, KernelModule] = {}
         #: processes that wait unused (number, pid)
-        self._spares = list(earlier.spares) if earlier else []
+        self._spares = list(saved.spares) if saved else []
         #: modules of the checkpoint this guest comes from; they are not its own to unload
-        self._inherited = earlier.modules if earlier else ()
+        self._inherited = saved.modules if saved else ()
         #: whether `load` ever succeeded, here or in the guest it is a checkpoint of
         self._has_loaded = bool(self._inherited)
         #: what `checkpoint` does; the pytest plugin sets it

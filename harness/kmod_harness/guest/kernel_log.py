@@ -39,19 +39,19 @@ class KernelLog:
         self._machine = machine
         self._parser = ConsoleParser()
         self._nonces: set[str] = set()
-        self._earlier = boot_log
+        self._boot_log = boot_log
         #: where modules lay: the kernel tells of one that is gone by bare addresses
         self.addresses = ModuleAddresses()
         self.records: list[KernelRecord] = []
         # a restored guest's log goes on where its template's ended
         self._note(parse_console(boot_log))
-        #: how many records are of an earlier life, and were judged there
-        self.earlier = len(self.records)
+        #: where this guest's own records begin: those before it were judged before the guest was saved
+        self.restore_mark = len(self.records)
 
     @property
     def raw(self) -> bytes:
         """Everything ttyS0 carried since the boot, as it came."""
-        return self._earlier + self._machine.console.path.read_bytes()
+        return self._boot_log + self._machine.console.path.read_bytes()
 
     def take_in(self) -> None:
         """Takes in what the console has written until now, without waiting."""

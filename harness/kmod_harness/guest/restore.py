@@ -1,7 +1,7 @@
-"""A guest's second life: what its template remembers, and what must be set right before it is used.
+"""A restored guest: what its template remembers of it, and what has to be renewed before it is used.
 
-Two guests of one template are twins: the same random numbers to come, the same
-wall clock. Before its first answer each gets the host's time and entropy.
+Two guests restored from one template have the same wall clock and would draw the same random numbers.
+Each is given the host's time and entropy before its first answer.
 """
 
 from __future__ import annotations
@@ -35,12 +35,15 @@ _STALE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class EarlierLife:
-    """What a template's guest left.
+class SavedFacts:
+    """What the harness has to know of a guest when it restores it from its template.
 
-    process: its agent's waiting process (number, pid). spares: more of them, that nobody used yet:
-    a fork costs 0.03 s in a guest that emulation has translated nothing of. log: ttyS0 until then.
-    modules: what was loaded in it by Guest.load. slide: the kernel's, in bytes, None when it is not known.
+    process: number and pid of the agent's process that waits for calls
+    log: everything ttyS0 carried until the guest was saved
+    modules: the modules that Guest.load had loaded
+    spares: number and pid of further processes, not used yet. A fork costs 0.03 s in a guest of which
+        emulation has translated nothing
+    slide: the kernel's KASLR slide in bytes, None when it is not known
     """
 
     process: tuple[int, int]
@@ -50,33 +53,34 @@ class EarlierLife:
     slide: int | None = None
 
 
-class Waking:
-    """A restored guest that was called, and may still be on its way: QEMU need not even have read its state.
+class PendingRestore:
+    """A guest under restoration: its first calls are sent, its answers are still to come.
 
-    What it is asked waits in the channel, so that nobody has to be awake when it can answer.
+    They may be sent before QEMU has read the saved state: they wait in the channel until the guest runs.
     """
 
-    def __init__(self, machine: Machine, earlier: EarlierLife) -> None:
+    def __init__(self, machine: Machine, facts: SavedFacts) -> None:
         self.machine = machine
         self.channel = AgentChannel(machine)
         deadline = machine.deadline("calling a restored guest", CALL_SECONDS)
         self._hello = self.channel.begin_greeting(int.from_bytes(os.urandom(4), "little") | 1, deadline)
-        self._process = Process(machine, self.channel, earlier.process)
+        self._process = Process(machine, self.channel, facts.process)
         self._called = time.monotonic()
         self._freshening = _begin_freshening(self._process)
 
     def finish(self, deadline: Deadline) -> Process:
-        """Returns the guest's process once the agent answers and clock and RNG are its own.
+        """Returns the guest's process, once the agent has answered and has a clock and RNG of its own.
 
-        Raises BootFailed when the guest refuses either: a twin would be worse than no guest.
+        Raises BootFailed when the guest refuses either: without them it would repeat another guest's
+        random numbers.
         """
         self.channel.receive(self._hello, deadline)
         self.channel.forget(self._hello)
         _check_freshening(self._freshening.results(deadline.remaining))
         if time.monotonic() - self._called > _STALE_SECONDS:
-            # a host that was busy: the time it was told then is not the time it is
+            # the host was busy: the time that was sent is out of date
             _check_freshening(self._process.batch([_set_clock()]))
-        # answered long ago, unless QEMU was asked for what it refuses
+        # QEMU has answered by now, unless it refuses a command
         self.machine.connect()
         return self._process
 

@@ -14,7 +14,7 @@ from kmod_harness.lifecycle.prepare import Prepared, start_guest
 from kmod_harness.machine.deadline import Clock
 
 if TYPE_CHECKING:
-    from kmod_harness.lifecycle.template import Template
+    from kmod_harness.lifecycle.saved_guest import SavedGuest
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def boot(
 
 @contextlib.contextmanager
 def _restored(
-    prepared: Prepared, checkpoint: Template | None, boot_timeout: float | None, clock: Clock | None
+    prepared: Prepared, checkpoint: SavedGuest | None, boot_timeout: float | None, clock: Clock | None
 ) -> Iterator[Guest]:
     from kmod_harness.lifecycle.standby import GuestSource  # lazy: a cold boot needs no template
 
@@ -60,7 +60,7 @@ class _Saved:
     """A checkpoint: its files end with the guest it was taken of."""
 
     prepared: Prepared
-    template: Template
+    template: SavedGuest
     clock: Clock | None
 
     @contextlib.contextmanager

@@ -13,12 +13,12 @@ from kmod_harness.errors import MachineFailure, QemuDied
 from kmod_harness.guest.agent.protocol import CHUNK
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.restore import EarlierLife
+from kmod_harness.guest.restore import SavedFacts
 from kmod_harness.lifecycle.prepare import Prepared, start_machine
-from kmod_harness.lifecycle.template import (
-    Template,
-    TemplateDamaged,
-    TemplateUnusable,
+from kmod_harness.lifecycle.saved_guest import (
+    SavedGuest,
+    SavedGuestDamaged,
+    SavedGuestUnusable,
     digest_of_disks,
     obstacle,
     save_disks,
@@ -40,36 +40,36 @@ _FIRST_FILE = "/kmod-harness/loaded/first"
 _SETTLED = "clocksource: Switched to clocksource tsc"
 
 
-class NeverSaved(TemplateUnusable):
+class NeverSaved(SavedGuestUnusable):
     """The same machine would meet the same obstacle each time: remembered with its key."""
 
 
-def template_of(prepared: Prepared, boot_timeout: float | None = None) -> Template:
-    """Returns the machine's template, booted and saved if it is new. Raises TemplateUnusable."""
+def template_of(prepared: Prepared, boot_timeout: float | None = None) -> SavedGuest:
+    """Returns the machine's template, booted and saved if it is new. Raises SavedGuestUnusable."""
     if reason := obstacle(prepared.spec):
-        raise TemplateUnusable(reason)
+        raise SavedGuestUnusable(reason)
     cache = default_cache()
     disk_digest = digest_of_disks(prepared.disks)
     key = _key(prepared, disk_digest)
     refused = cache.pointer(f"no-template-{key}")
     if refused:
-        raise TemplateUnusable(refused)
+        raise SavedGuestUnusable(refused)
     try:
         entry = cache.entry(
             _KIND, key, lambda directory: _make(prepared, directory, disk_digest, boot_timeout)
         )
     except CacheUnusable as error:
-        raise TemplateUnusable(f"it could not be saved: {error.message}") from error
+        raise SavedGuestUnusable(f"it could not be saved: {error.message}") from error
     except (OSError, QemuDied) as error:
         # a full disk kills QEMU by SIGBUS in its RAM file; a cold boot needs no such file
-        raise TemplateUnusable(f"it could not be saved: {error}") from error
+        raise SavedGuestUnusable(f"it could not be saved: {error}") from error
     except NeverSaved as reason:
         cache.note(f"no-template-{key}", str(reason))
         raise
     return _open(prepared, disk_digest, cache, key, entry)
 
 
-def discard(template: Template) -> None:
+def discard(template: SavedGuest) -> None:
     """Removes a template that did not load from the cache; the next one is made anew."""
     _drop(default_cache(), template.directory.name)
 
@@ -107,18 +107,18 @@ def _make(
         except StateRefused as error:
             raise NeverSaved(error.message) from error
         except StateNotSaved as error:
-            raise TemplateUnusable(error.message) from error
+            raise SavedGuestUnusable(error.message) from error
         from kmod_harness.klog.records import parse_console
         from kmod_harness.klog.splats import find_splats
 
         # read when nothing can be added any more
         log = machine.console.path.read_bytes()
         if find_splats(parse_console(log)):
-            raise TemplateUnusable("the boot's kernel log holds a splat: such a boot is not kept")
+            raise SavedGuestUnusable("the boot's kernel log holds a splat: such a boot is not kept")
         (directory / "console.log").write_bytes(log)
         save_disks(machine, directory)
         if digest_of_disks(prepared.disks) != disk_digest:
-            raise TemplateUnusable("the file of a disk was changed while it booted")
+            raise SavedGuestUnusable("the file of a disk was changed while it booted")
     return {
         "process": [process.number, process.pid],
         "slide": slide,
@@ -151,8 +151,8 @@ def _settle(guest: Guest) -> None:
     guest.kernel_log.sync(guest.syscaller)
 
 
-def _open(prepared: Prepared, disk_digest: str, cache: Cache, key: str, entry: Path) -> Template:
-    """Returns the entry's template if its files are what the manifest says. Raises TemplateUnusable."""
+def _open(prepared: Prepared, disk_digest: str, cache: Cache, key: str, entry: Path) -> SavedGuest:
+    """Returns the entry's template if its files are what the manifest says. Raises SavedGuestUnusable."""
     manifest: dict[str, Any] = dict(cache.manifest(_KIND, key) or {})
     try:
         sound = (
@@ -161,7 +161,7 @@ def _open(prepared: Prepared, disk_digest: str, cache: Cache, key: str, entry: P
             and hashlib.sha256((entry / "state").read_bytes()).hexdigest() == manifest["state_sha256"]
             and hashlib.sha256((entry / "console.log").read_bytes()).hexdigest() == manifest["log_sha256"]
         )
-        earlier = EarlierLife(
+        facts = SavedFacts(
             _process(manifest["process"]),
             (entry / "console.log").read_bytes(),
             spares=tuple(map(_process, manifest["spares"])),
@@ -171,8 +171,8 @@ def _open(prepared: Prepared, disk_digest: str, cache: Cache, key: str, entry: P
         sound = False
     if not sound:
         done = "it was discarded" if _drop(cache, key) else "it could not be discarded"
-        raise TemplateDamaged(f"the saved guest was damaged or changed; {done}")
-    return Template(entry, earlier, saved_disks(prepared.disks, entry), disk_digest)
+        raise SavedGuestDamaged(f"the saved guest was damaged or changed; {done}")
+    return SavedGuest(entry, facts, saved_disks(prepared.disks, entry), disk_digest)
 
 
 def _process(pair: list[int]) -> tuple[int, int]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from kmod_harness.errors import QemuDied
 from kmod_harness.guest.agent.protocol import Kind
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.restore import EarlierLife, freshen
+from kmod_harness.guest.restore import SavedFacts, freshen
 from kmod_harness.lifecycle.prepare import Prepared, start_machine
-from kmod_harness.lifecycle.template import Template, digest_of_disks, obstacle, save_disks, saved_disks
+from kmod_harness.lifecycle.saved_guest import SavedGuest, digest_of_disks, obstacle, save_disks, saved_disks
 from kmod_harness.machine.argv import RamFile
 from kmod_harness.machine.migration import StateNotSaved
 
@@ -24,7 +24,7 @@ from kmod_harness.machine.migration import StateNotSaved
 _QUIET_SECONDS = 15.0
 
 
-def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Template:
+def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> SavedGuest:
     """Saves a running guest under `directory`, which must be empty; the guest runs on.
 
     Open files and processes of the guest are part of it. Raises StateNotSaved, and
@@ -36,7 +36,7 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Templa
     _stop_between_frames(guest)
     # the log up to the very moment: the guest stands still until it is saved
     files = (*guest._inherited, *(module.file for module in guest.modules))
-    earlier = EarlierLife((process.number, process.pid), guest.kernel_log.raw, files, tuple(guest._spares))
+    facts = SavedFacts((process.number, process.pid), guest.kernel_log.raw, files, tuple(guest._spares))
     # unlinked at once: whatever happens, nothing of this size is left behind
     with tempfile.TemporaryFile(dir=directory) as stream:
         try:
@@ -48,9 +48,9 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Templa
         freshen(process)
         os.lseek(stream.fileno(), 0, os.SEEK_SET)
         disks = saved_disks(guest.machine.disks, directory)
-        template = Template(directory, earlier, disks, digest_of_disks(disks))
+        saved = SavedGuest(directory, facts, disks, digest_of_disks(disks))
         try:
-            _lay_out(prepared, template, stream.fileno())
+            _lay_out(prepared, saved, stream.fileno())
         except QemuDied as death:
             # not the guest's QEMU but the halted one: a full disk kills it by SIGBUS in its RAM file
             raise StateNotSaved(
@@ -58,7 +58,7 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> Templa
                 evidence=death.evidence,
                 advice=f"it takes what the guest uses of its RAM, twice, in {directory}",
             ) from death
-    return template
+    return saved
 
 
 def _stop_between_frames(guest: Guest) -> None:
@@ -73,9 +73,9 @@ def _stop_between_frames(guest: Guest) -> None:
         guest.machine.qmp("cont")
 
 
-def _lay_out(prepared: Prepared, template: Template, stream: int) -> None:
+def _lay_out(prepared: Prepared, saved: SavedGuest, stream: int) -> None:
     """Makes of a migration stream a RAM file and a device state, by way of a QEMU that never runs."""
-    ram = RamFile(template.ram, shared=True)
-    with start_machine(prepared, disks=template.disks, ram=ram, incoming=True, stopped=True) as halted:
+    ram = RamFile(saved.ram, shared=True)
+    with start_machine(prepared, disks=saved.disks, ram=ram, incoming=True, stopped=True) as halted:
         halted.migration.load_all(stream)
-        halted.migration.save_state(template.state)
+        halted.migration.save_state(saved.state)

@@ -22,8 +22,8 @@ from kmod_harness.build.image.disk_image import blank_disk
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.errors import KmodHarnessError, MachineFailure, Misuse
 from kmod_harness.kmod.elf.module import KernelModule, read_module
+from kmod_harness.lifecycle.saved_guest import digest_of_disks, obstacle, save_disks, saved_disks
 from kmod_harness.lifecycle.slide import slide_from_outside
-from kmod_harness.lifecycle.template import digest_of_disks, obstacle, save_disks, saved_disks
 from kmod_harness.machine.accelerator import Accelerator
 from kmod_harness.machine.disks import DiskFile
 from kmod_harness.machine.machine import Machine, find_qemu
@@ -31,7 +31,7 @@ from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.machine.memory.kernel_identity import check_vmlinux
 from kmod_harness.machine.memory.packed import pack, unpacked
 from kmod_harness.machine.rundir import base_directory
-from kmod_harness.report.kept_memory import keep_memory, remains_directory
+from kmod_harness.report.kept_memory import keep_memory, kept_guest_directory
 from kmod_harness.spec.spec import Spec
 
 STATE, ABOUT = "state.zst", "state.json"
@@ -43,7 +43,7 @@ def keep_guest(machine: Machine, kernel: Kernel, *, memory: bool = True) -> Path
     The guest stands still meanwhile, and runs on if it ran. Raises nothing: a verdict is waiting.
     """
     with contextlib.suppress(OSError):
-        directory = remains_directory()
+        directory = kept_guest_directory()
         # a panicked guest is still there, a QEMU that died is not
         if machine.watch.qemu_is_alive():
             with contextlib.suppress(KmodHarnessError, OSError):
@@ -102,7 +102,7 @@ def _qemu_version(machine: Machine) -> str:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class FailingState:
     """A state in a bundle, all that it needs being there."""
 
     directory: Path
@@ -111,7 +111,7 @@ class Snapshot:
     modules: tuple[KernelModule, ...]
 
 
-def snapshot_in(bundle: Path) -> Snapshot:
+def failing_state_in(bundle: Path) -> FailingState:
     """Returns the state in a bundle. Raises Misuse: not a bundle, none in it, its kernel gone."""
     if not (bundle / "verdict.json").is_file():
         raise Misuse(
@@ -139,15 +139,15 @@ def snapshot_in(bundle: Path) -> Snapshot:
                 advice="kmod-harness kernel build makes it again, if the configuration is the same",
             )
     modules = tuple(read_module(path) for path in sorted(bundle.glob("modules/*.ko")))
-    return Snapshot(bundle, about, kernel, modules)
+    return FailingState(bundle, about, kernel, modules)
 
 
-def loaded(snapshot: Snapshot) -> Machine:
+def load_failing_state(failing: FailingState) -> Machine:
     """Returns a machine in a kept state, standing still; whoever takes it closes it.
 
     Raises Misuse with the reason when it cannot be had here: another QEMU, a disk that was changed.
     """
-    about = snapshot.about
+    about = failing.about
     cache = default_cache()
     plain = tuple(
         DiskFile(
@@ -157,7 +157,7 @@ def loaded(snapshot: Snapshot) -> Machine:
         )
         for disk in about["disks"]
     )
-    disks = saved_disks(plain, snapshot.directory)
+    disks = saved_disks(plain, failing.directory)
     if digest_of_disks(disks) != about["disk_digest"]:
         raise Misuse("the file of a disk was changed after the state of this guest was kept")
     with contextlib.ExitStack() as undo:
@@ -165,7 +165,7 @@ def loaded(snapshot: Snapshot) -> Machine:
             Machine(
                 _spec(about),
                 # a kept guest has both in its RAM
-                snapshot.kernel.bzimage,
+                failing.kernel.bzimage,
                 Path(),
                 Accelerator(**about["accelerator"]),
                 qemu=find_qemu(),
@@ -174,23 +174,23 @@ def loaded(snapshot: Snapshot) -> Machine:
                 stopped=True,
             )
         )
-        _load(machine, snapshot)
+        _load(machine, failing)
         undo.pop_all()
     return machine
 
 
-def _load(machine: Machine, snapshot: Snapshot) -> None:
+def _load(machine: Machine, failing: FailingState) -> None:
     try:
-        with unpacked(snapshot.directory / STATE, base_directory()) as stream:
+        with unpacked(failing.directory / STATE, base_directory()) as stream:
             machine.migration.load_all(stream.fileno())
-        if snapshot.kernel.vmlinux is not None:
-            _check(machine, snapshot.kernel)
+        if failing.kernel.vmlinux is not None:
+            _check(machine, failing.kernel)
     except MachineFailure as failure:
         here = _qemu_version(machine) if machine.watch.qemu_is_alive() else machine.argv[0]
         raise Misuse(
             "the kept state does not load",
-            evidence=f"{failure}\nsaved by QEMU {snapshot.about['qemu']}, here is {here}",
-            advice=f"{snapshot.directory / 'reproduce.sh'} runs it again",
+            evidence=f"{failure}\nsaved by QEMU {failing.about['qemu']}, here is {here}",
+            advice=f"{failing.directory / 'reproduce.sh'} runs it again",
         ) from failure
 
 

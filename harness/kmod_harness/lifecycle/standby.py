@@ -18,10 +18,10 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.restore import freshen
 from kmod_harness.lifecycle.boot_template import discard, template_of
 from kmod_harness.lifecycle.prepare import Prepared, start_guest
-from kmod_harness.lifecycle.template import (
-    Template,
-    TemplateDamaged,
-    TemplateUnusable,
+from kmod_harness.lifecycle.saved_guest import (
+    SavedGuest,
+    SavedGuestDamaged,
+    SavedGuestUnusable,
     digest_of_disks,
     restore,
 )
@@ -33,12 +33,12 @@ def restored_guest(
 ) -> Guest:
     """Returns a guest from its machine's template, made first if there is none; its machine is the caller's.
 
-    Raises TemplateUnusable, a template that does not load being discarded, and what a boot raises.
+    Raises SavedGuestUnusable, a template that does not load being discarded, and what a boot raises.
     """
     template = template_of(prepared, boot_timeout)
     try:
         return restore(prepared, template, clock, boot_timeout=boot_timeout)
-    except TemplateUnusable:
+    except SavedGuestUnusable:
         discard(template)
         raise
 
@@ -53,7 +53,7 @@ class GuestSource:
         self,
         prepared: Prepared,
         *,
-        checkpoint: Template | None = None,
+        checkpoint: SavedGuest | None = None,
         standby: bool = True,
         boot_timeout: float | None = None,
         clock: Clock | None = None,
@@ -88,12 +88,12 @@ class GuestSource:
         guest = None
         try:
             guest = None if self._boots_cold else self._take()
-        except TemplateUnusable as reason:
+        except SavedGuestUnusable as reason:
             if self._checkpoint is not None:
                 raise BootFailed(f"a checkpoint is lost: {reason}") from reason
             print(f"kmod-harness: booting cold, since {reason}", file=sys.stderr)
             # a template that is only damaged is made anew; one that cannot be had is not asked for again
-            self._boots_cold = not isinstance(reason, TemplateDamaged)
+            self._boots_cold = not isinstance(reason, SavedGuestDamaged)
         if guest is None:
             with start_guest(self.prepared, self._boot_timeout, self.clock) as guest:
                 yield guest

@@ -20,7 +20,7 @@ _WORKER = "harness-worker"
 
 
 @dataclass
-class Use:
+class GuestUse:
     """One test's time with a guest; first_pid: the processes it starts have this number or one above it."""
 
     item: pytest.Item
@@ -28,7 +28,7 @@ class Use:
     modules: frozenset[str] = frozenset()
 
 
-def user_of(splat: Splat, uses: Sequence[Use]) -> Use | None:
+def use_at_fault(splat: Splat, uses: Sequence[GuestUse]) -> GuestUse | None:
     """Returns the use that a report is of, the latest being last; None where the report does not tell.
 
     A task is of the test in whose time it was started, whoever's module it met. Where no task is at fault,
@@ -41,13 +41,13 @@ def user_of(splat: Splat, uses: Sequence[Use]) -> Use | None:
     return _by_pid(splat.pid, uses) or _by_module(splat.modules, uses)
 
 
-def _by_pid(pid: int, uses: Sequence[Use]) -> Use | None:
+def _by_pid(pid: int, uses: Sequence[GuestUse]) -> GuestUse | None:
     grows = all(one.first_pid <= next_one.first_pid for one, next_one in itertools.pairwise(uses))
     started = [use for use in uses if 0 < use.first_pid <= pid]
     # numbers are given again from the beginning on, some time
     return started[-1] if started and grows else None
 
 
-def _by_module(modules: Iterable[str], uses: Sequence[Use]) -> Use | None:
+def _by_module(modules: Iterable[str], uses: Sequence[GuestUse]) -> GuestUse | None:
     named = set(modules)
     return next((use for use in reversed(uses) if use.modules & named), None)

@@ -37,11 +37,11 @@ def leave_bundle(item: pytest.Item, state: State, case: Case, failure: BaseExcep
     watched = next((one for one in state.in_use if one.broken), state.in_use[0])
     from kmod_harness.lifecycle.failing_state import discard
 
-    remains = _remains(item.config, state, watched, failure)
+    kept_guest = _kept_guest(item.config, state, watched, failure)
     # whatever goes wrong in here must not hide what the test fails with
     with contextlib.suppress(KmodHarnessError, OSError), contextlib.ExitStack() as undo:
-        undo.callback(discard, remains)
-        made = _write(item, parent, watched, failure, remains)
+        undo.callback(discard, kept_guest)
+        made = _write(item, parent, watched, failure, kept_guest)
         case.sections.append(("evidence", f"{made}\n{made / 'reproduce.sh'} runs the test again"))
 
 
@@ -59,7 +59,7 @@ def _parent(config: pytest.Config) -> Path | None:
 
 
 def _write(
-    item: pytest.Item, parent: Path, watched: WatchedGuest, failure: BaseException, remains: Path | None
+    item: pytest.Item, parent: Path, watched: WatchedGuest, failure: BaseException, kept_guest: Path | None
 ) -> Path:
     from kmod_harness.klog.outcome import outcome_of_error
     from kmod_harness.report.bundle import Failure, bundle_name, write_bundle
@@ -91,25 +91,25 @@ def _write(
             versions={"python": platform.python_version(), "pytest": pytest.__version__},
             kernel=watched.kernel,
             modules=watched.modules,
-            remains=remains,
+            kept_guest=kept_guest,
         ),
     )
 
 
-def _remains(
+def _kept_guest(
     config: pytest.Config, state: State, watched: WatchedGuest, failure: BaseException
 ) -> Path | None:
     """Returns what is kept of the guest: as it is after a panic or a hang, as it was when it oopsed."""
     from kmod_harness.lifecycle.failing_state import discard, keep_guest
 
-    remains = watched.take_remains()
-    if isinstance(failure, (GuestHang, KernelPanic)) or (config.stash[SETTINGS].dump and remains is None):
-        discard(remains)
-        remains = None
+    kept_guest = watched.take_kept_guest()
+    if isinstance(failure, (GuestHang, KernelPanic)) or (config.stash[SETTINGS].dump and kept_guest is None):
+        discard(kept_guest)
+        kept_guest = None
         if state.guests_to_keep > 0:
-            remains = keep_guest(watched.guest.machine, watched.kernel)
-    state.guests_to_keep -= remains is not None
-    return remains
+            kept_guest = keep_guest(watched.guest.machine, watched.kernel)
+    state.guests_to_keep -= kept_guest is not None
+    return kept_guest
 
 
 def _reproduction(item: pytest.Item) -> Reproduction:

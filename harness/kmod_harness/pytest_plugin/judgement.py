@@ -19,7 +19,7 @@ from kmod_harness.errors import (
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 from kmod_harness.klog.outcome import PRECEDENCE, Outcome, outcome_of_error, worst
 from kmod_harness.pytest_plugin.state import Case, State
-from kmod_harness.pytest_plugin.watched import Finding
+from kmod_harness.pytest_plugin.watched import Incident
 
 
 def conclude(state: State, case: Case, phase: str, raised: BaseException | None) -> BaseException | None:
@@ -28,11 +28,11 @@ def conclude(state: State, case: Case, phase: str, raised: BaseException | None)
     The worst thing the machine did wins over the test's own failure, and over what
     followed from it.
     """
-    findings = state.judge(after_hang=isinstance(raised, GuestHang))
-    case.late += [finding for finding in findings if finding.culprit is not None]
-    findings = [finding for finding in findings if finding.culprit is None]
-    case.came |= {finding.kind for finding in findings}
-    failure = _failure(case, phase, raised, findings)
+    incidents = state.judge(after_hang=isinstance(raised, GuestHang))
+    case.late += [incident for incident in incidents if incident.culprit is not None]
+    incidents = [incident for incident in incidents if incident.culprit is None]
+    case.came |= {incident.kind for incident in incidents}
+    failure = _failure(case, phase, raised, incidents)
     if failure is not None:
         case.sections += _sections(state)
     case.is_settled = case.is_settled or any(watched.is_damaged for watched in state.in_use)
@@ -53,11 +53,11 @@ def worst_outcome(outcomes: Iterable[str]) -> str:
 
 
 def _failure(
-    case: Case, phase: str, raised: BaseException | None, findings: list[Finding]
+    case: Case, phase: str, raised: BaseException | None, incidents: list[Incident]
 ) -> BaseException | None:
     if phase == "teardown" and case.is_settled:
         return _what_remains(raised, case)
-    unexpected = [finding.error for finding in findings if finding.kind not in case.expected]
+    unexpected = [incident.error for incident in incidents if incident.kind not in case.expected]
     if unexpected:
         return min((*unexpected, *_own(raised)), key=lambda error: PRECEDENCE.index(outcome_of_error(error)))
     if raised is not None:
@@ -72,7 +72,7 @@ def _failure(
 
 
 def _own(raised: BaseException | None) -> Iterator[MachineFailure]:
-    """The test's own exception where it tells of the machine's end: no finding says more."""
+    """The test's own exception where it tells of the machine's end: no incident says more."""
     if isinstance(raised, MachineFailure):
         yield raised
 

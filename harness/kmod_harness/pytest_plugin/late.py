@@ -9,18 +9,18 @@ from kmod_harness.klog.outcome import outcome_of_error
 from kmod_harness.pytest_plugin.bundles import leave_bundle
 from kmod_harness.pytest_plugin.session import state_of
 from kmod_harness.pytest_plugin.state import CASE
-from kmod_harness.pytest_plugin.watched import Finding
+from kmod_harness.pytest_plugin.watched import Incident
 
 
-def report_late(during: pytest.Item, finding: Finding) -> KmodHarnessError | None:
+def report_late(during: pytest.Item, incident: Incident) -> KmodHarnessError | None:
     """Reports a splat as an error of the test that did it, which has ended; None when that was possible.
 
     xdist takes reports of the running test alone: there it is this test's, the culprit named. One of a
     kind that the culprit expected is no error.
     """
-    culprit, error = finding.culprit, finding.error
+    culprit, error = incident.culprit, incident.error
     assert culprit is not None
-    if finding.kind in culprit.stash[CASE].expected:
+    if incident.kind in culprit.stash[CASE].expected:
         return None
     if hasattr(during.config, "workerinput"):
         error.message = f"{error.message}, which {culprit.nodeid} did, after it had ended"

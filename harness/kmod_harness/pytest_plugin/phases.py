@@ -86,8 +86,8 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
         from kmod_harness.pytest_plugin.late import report_late
 
         late, case.late = case.late, []
-        for finding in late:
-            failure = report_late(item, finding) or failure
+        for incident in late:
+            failure = report_late(item, incident) or failure
     if failure is None:
         return
     if not isinstance(failure, pytest.skip.Exception):
@@ -109,7 +109,7 @@ def _is_judged(item: pytest.Item) -> bool:
     if STATE not in item.config.stash:
         return False
     state = item.config.stash[STATE]
-    return "machine" in getattr(item, "fixturenames", ()) or state.was_used or bool(state.findings)
+    return "machine" in getattr(item, "fixturenames", ()) or state.was_used or bool(state.incidents)
 
 
 def _record(item: pytest.Item, case: Case, report: pytest.TestReport, error: BaseException | None) -> None:

@@ -12,7 +12,7 @@ from kmod_harness.errors import GuestHang
 
 if TYPE_CHECKING:
     from kmod_harness.machine.deadline import Clock
-    from kmod_harness.pytest_plugin.watched import Evidence, Finding, WatchedGuest
+    from kmod_harness.pytest_plugin.watched import Evidence, Incident, WatchedGuest
 
 
 #: Failures of one session that leave their guest's memory and state: 13 to 25 MB each of a small guest.
@@ -22,7 +22,7 @@ _KEPT_GUESTS = 20
 class State:
     """The guests that the running test may use, and what is known against them.
 
-    in_use: booted and handed out. findings, evidence: of guests that were given back since
+    in_use: booted and handed out. incidents, evidence: of guests that were given back since
     the test began. about: one line for each machine that was prepared. boots, restores: seconds of each.
     """
 
@@ -39,7 +39,7 @@ class State:
         self._keeps_oops = keeps_oops
         self._leave_bundle_of_test = leave_bundle
         self.in_use: list[WatchedGuest] = []
-        self.findings: list[Finding] = []
+        self.incidents: list[Incident] = []
         self.evidence: list[Evidence] = []
         self.about: list[str] = []
         self.boots: list[float] = []
@@ -63,45 +63,45 @@ class State:
         try:
             yield
         except GuestHang:
-            self.findings += watched.judge_after_hang()
+            self.incidents += watched.judge_after_hang()
             raise
         except (KeyboardInterrupt, SystemExit):
             watched.broken = watched.is_damaged = True  # no time for cleaning up
             raise
         finally:
-            findings = watched.finish()
-            self.findings += findings
-            self._leave_bundle(findings)
+            incidents = watched.finish()
+            self.incidents += incidents
+            self._leave_bundle(incidents)
             self.evidence.append(watched.evidence())
             self.in_use.remove(watched)
             watched.end_test()
-            remains = watched.take_remains()
-            if remains is not None:
+            kept_guest = watched.take_kept_guest()
+            if kept_guest is not None:
                 from kmod_harness.lifecycle.failing_state import discard
 
-                discard(remains)
+                discard(kept_guest)
 
-    def _leave_bundle(self, findings: Sequence[Finding]) -> None:
+    def _leave_bundle(self, incidents: Sequence[Incident]) -> None:
         """Keeps the evidence of what came when the guest was cleaned up, before it is gone."""
         item = self._running()
         if item is None:
             return
         case = item.stash[CASE]
-        own = (one for one in findings if one.culprit is None and one.kind not in case.expected)
+        own = (one for one in incidents if one.culprit is None and one.kind not in case.expected)
         failure = next(own, None)
         if failure is not None:
             self._leave_bundle_of_test(self, failure.error)
 
-    def judge(self, *, after_hang: bool) -> list[Finding]:
+    def judge(self, *, after_hang: bool) -> list[Incident]:
         """Returns what the log of every guest in use holds against it since the last call.
 
         `after_hang`: a deadline was met, by whichever guest.
         """
         self.was_used = False
-        findings, self.findings = self.findings, []
+        incidents, self.incidents = self.incidents, []
         for watched in self.in_use:
-            findings += watched.judge_after_hang() if after_hang else watched.judge()
-        return findings
+            incidents += watched.judge_after_hang() if after_hang else watched.judge()
+        return incidents
 
     def end_hung_guests(self) -> None:
         """Ends QEMU where a guest hangs, so that no fixture's teardown waits for it."""
@@ -127,7 +127,7 @@ class Case:
         self.outcomes: list[str] = []
         self.sections: list[tuple[str, str]] = []
         #: what earlier tests did, and the kernel reported during this one
-        self.late: list[Finding] = []
+        self.late: list[Incident] = []
 
 
 STATE = pytest.StashKey[State]()

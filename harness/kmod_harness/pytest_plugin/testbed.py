@@ -11,8 +11,8 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.host.exceptions import machine_told
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_guest
+from kmod_harness.lifecycle.saved_guest import SavedGuest
 from kmod_harness.lifecycle.standby import GuestSource
-from kmod_harness.lifecycle.template import Template
 from kmod_harness.machine.rundir import run_directory
 from kmod_harness.pytest_plugin.options import Settings
 from kmod_harness.pytest_plugin.state import State
@@ -61,7 +61,7 @@ class Testbed:
     def __exit__(self, *exc: object) -> None:
         self._owned.close()
 
-    def source(self, checkpoint: Template | None, *, standby: bool = True) -> GuestSource:
+    def source(self, checkpoint: SavedGuest | None, *, standby: bool = True) -> GuestSource:
         """Returns where restored guests come from: the machine's template, or a checkpoint."""
         return GuestSource(
             self.prepared,
@@ -112,8 +112,8 @@ class Testbed:
             guest.machine.call_limit = self.settings.timeout
             guest._saver = functools.partial(self._save, life)
             watched = WatchedGuest(guest, self.prepared.kernel, settle=self.settings.settle)
-            for finding in watched.judge(wait=not guest.was_restored):
-                raise _retold(finding.error, "while the guest booted")
+            for incident in watched.judge(wait=not guest.was_restored):
+                raise _retold(incident.error, "while the guest booted")
             yield watched
 
     @contextlib.contextmanager
@@ -143,7 +143,7 @@ class Pristine:
     A context manager that ends what waits.
     """
 
-    def __init__(self, testbed: Testbed, checkpoint: Template | None = None) -> None:
+    def __init__(self, testbed: Testbed, checkpoint: SavedGuest | None = None) -> None:
         self._testbed = testbed
         self._checkpoint = checkpoint
         self._source: GuestSource | None = None
@@ -187,7 +187,7 @@ class Pristine:
         """
         kept, self._kept, self._source = self._kept, None, None
         if kept is not None and not kept.broken:
-            self._testbed.state.findings += kept.judge()
+            self._testbed.state.incidents += kept.judge()
         self._had_a_turn = False
         self._waiting.close()
 
@@ -206,15 +206,15 @@ class Pristine:
             source = self._source_of_guests(in_turn=True)
             self._kept = self._waiting.enter_context(self._testbed.new_guest(source=source))
             return self._kept
-        findings = self._kept.judge(wait=False)
-        if not findings:
+        incidents = self._kept.judge(wait=False)
+        if not incidents:
             return self._kept
         self.rest()
         state = self._testbed.state
-        state.findings += [finding for finding in findings if finding.culprit is not None]
-        for finding in findings:
-            if finding.culprit is None:
-                raise finding.error
+        state.incidents += [incident for incident in incidents if incident.culprit is not None]
+        for incident in incidents:
+            if incident.culprit is None:
+                raise incident.error
         return self._sound_guest()
 
 

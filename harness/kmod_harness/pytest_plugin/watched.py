@@ -31,7 +31,7 @@ from kmod_harness.klog.records import KernelRecord
 from kmod_harness.klog.splats import Splat
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.lifecycle.oops_trap import set_oops_trap
-from kmod_harness.pytest_plugin.blame import Use, user_of
+from kmod_harness.pytest_plugin.blame import GuestUse, use_at_fault
 
 if TYPE_CHECKING:
     from kmod_harness.kmod.symbols.symbolizer import Symbolizer
@@ -47,7 +47,7 @@ _ANSWER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Incident:
     """Something the machine did: a splat (`kind` is its SplatKind) or its end or hang (`kind` "").
 
     culprit: an earlier test that did it, None for the one that runs or where nothing tells.
@@ -91,15 +91,15 @@ class WatchedGuest:
         #: what a guest that hangs said when it was asked why
         self.interrogation = ""
         #: its state where its kernel oopsed
-        self.remains: Path | None = None
+        self.kept_guest: Path | None = None
         self._has_trap = False
         self._settle = settle
         self.broken = False
         self.is_damaged = False
         self.hangs = False
-        self._judged = guest.kernel_log.earlier
+        self._judged = guest.kernel_log.restore_mark
         self._test_began = 0
-        self._uses: list[Use] = []
+        self._uses: list[GuestUse] = []
         self._is_in_test = False
         #: what was loaded in earlier uses
         self._files: dict[str, KernelModule] = {}
@@ -138,31 +138,31 @@ class WatchedGuest:
                     first = int(self.guest.read_text("/proc/loadavg").split()[-1]) + 1
         else:
             first = min(pid for _, pid in (*self.guest._spares, (0, self.guest.syscaller.pid)))
-        self._uses.append(Use(item, first))
+        self._uses.append(GuestUse(item, first))
 
     def _set_trap(self) -> None:
         def keep(directory: Path) -> None:
-            self.remains = directory
+            self.kept_guest = directory
 
         trap = set_oops_trap(self.guest.machine, self.kernel, self.guest._known_slide, keep)
         if trap is not None:
             trap.await_set()
 
-    def take_remains(self) -> Path | None:
+    def take_kept_guest(self) -> Path | None:
         """Returns what was kept where the kernel oopsed; whoever takes it discards it in the end."""
-        remains, self.remains = self.remains, None
-        return remains
+        kept_guest, self.kept_guest = self.kept_guest, None
+        return kept_guest
 
     def end(self) -> None:
         """Kills QEMU; its owner still closes it."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.guest.machine.watch.pidfd, signal.SIGKILL)
 
-    def judge(self, *, wait: bool = True) -> list[Finding]:
+    def judge(self, *, wait: bool = True) -> list[Incident]:
         """Returns what the log holds that was not judged before; with `wait` the log is complete first."""
-        return self._findings(self._complete_log() if wait and not self.hangs else self._end())
+        return self._incidents(self._complete_log() if wait and not self.hangs else self._end())
 
-    def judge_after_hang(self) -> list[Finding]:
+    def judge_after_hang(self) -> list[Incident]:
         """As `judge`, of a guest that may have been met by a deadline: finds out soon if it still answers."""
         machine = self.guest.machine
         self.broken = True
@@ -175,7 +175,7 @@ class WatchedGuest:
         if isinstance(end, GuestHang):
             self.hangs = self.is_damaged = True
             end = None
-        return self._findings(end)
+        return self._incidents(end)
 
     def _ask_why(self) -> None:
         """Has the kernel and the CPUs tell what they do, once, before anything is ended."""
@@ -191,43 +191,43 @@ class WatchedGuest:
         files = {file.name: file for file in self.guest._inherited}
         return tuple({**files, **self._files, **self.guest._loaded_files}.values())
 
-    def _findings(self, end: MachineFailure | None) -> list[Finding]:
+    def _incidents(self, end: MachineFailure | None) -> list[Incident]:
         judged = self._judged
         records = self.guest.kernel_log.since(judged)
         splats = self.guest.kernel_log.splats_since(judged)
         self._judged += len(records)
         lines = symbolizer_of(self.kernel, self.modules) if splats else None
-        findings = []
+        incidents = []
         for splat in splats:
             error = _explain(splat, splats, records, lines)
-            findings.append(self._attributed(splat, error, judged + splat.first_line))
+            incidents.append(self._attributed(splat, error, judged + splat.first_line))
         if isinstance(end, KernelPanic):
-            if not any(finding.kind == SplatKind.PANIC for finding in findings):
-                findings.append(Finding(SplatKind.PANIC, end))
+            if not any(incident.kind == SplatKind.PANIC for incident in incidents):
+                incidents.append(Incident(SplatKind.PANIC, end))
         elif end is not None:
-            findings.append(Finding("", end))
+            incidents.append(Incident("", end))
             if self._uses and not self._is_in_test:
                 _say_between(end, self._uses[-1])
         self.hangs = self.hangs or isinstance(end, GuestHang)
-        self.broken = self.broken or bool(findings)
+        self.broken = self.broken or bool(incidents)
         self.is_damaged = self.is_damaged or any(
-            not isinstance(finding.error, KernelWarning) for finding in findings
+            not isinstance(incident.error, KernelWarning) for incident in incidents
         )
-        return [*findings, *_failed_cases(records)]
+        return [*incidents, *_failed_cases(records)]
 
-    def _attributed(self, splat: Splat, error: MachineFailure, at: int) -> Finding:
-        """Returns the finding of a report at a place in the log, with the test that it is of."""
+    def _attributed(self, splat: Splat, error: MachineFailure, at: int) -> Incident:
+        """Returns the incident of a report at a place in the log, with the test that it is of."""
         running = self._uses[-1] if self._uses and self._is_in_test else None
         if running is not None:
             running.modules |= frozenset(self.guest._loaded_files)
-        use = user_of(splat, self._uses)
+        use = use_at_fault(splat, self._uses)
         ended = self._uses[:-1] if running is not None else self._uses
         if use is None and ended and (running is None or at < self._test_began):
             _say_between(error, ended[-1])
         culprit = use.item if use is not None and use is not running else None
-        return Finding(splat.kind.value, error, culprit)
+        return Incident(splat.kind.value, error, culprit)
 
-    def finish(self) -> list[Finding]:
+    def finish(self) -> list[Incident]:
         """Unloads what was loaded, ends processes, completes the log, judges: the end of a test.
 
         A guest that is damaged is left as it is: it will be replaced, not repaired.
@@ -244,16 +244,16 @@ class WatchedGuest:
         except MachineFailure as end:
             failures = [end]
         hung = any(isinstance(failure, GuestHang) for failure in failures)
-        findings = self.judge_after_hang() if hung else self.judge()
+        incidents = self.judge_after_hang() if hung else self.judge()
         for failure in failures:
             self.broken = True
             if isinstance(failure, OSError):
                 warnings.warn(
                     pytest.PytestWarning(f"clean-up failed, the guest is replaced: {failure}"), stacklevel=2
                 )
-            elif not findings:
-                findings.append(Finding("", failure))
-        return findings
+            elif not incidents:
+                incidents.append(Incident("", failure))
+        return incidents
 
     def evidence(self) -> Evidence:
         log = self.guest.kernel_log
@@ -289,7 +289,7 @@ class WatchedGuest:
         return None
 
 
-def _say_between(error: MachineFailure, before: Use) -> None:
+def _say_between(error: MachineFailure, before: GuestUse) -> None:
     error.message = f"{error.message}, between tests, after {before.item.nodeid} had ended"
 
 
@@ -303,10 +303,10 @@ def symbolizer_of(kernel: Kernel, modules: Sequence[KernelModule]) -> Symbolizer
         return None
 
 
-def _failed_cases(records: Sequence[KernelRecord]) -> list[Finding]:
+def _failed_cases(records: Sequence[KernelRecord]) -> list[Incident]:
     """The cases of KUnit suites that failed; the kernel itself is as sound as before."""
     return [
-        Finding("", CheckFailed(f"KUnit: {case.name} failed", evidence="\n".join(case.diagnostics)))
+        Incident("", CheckFailed(f"KUnit: {case.name} failed", evidence="\n".join(case.diagnostics)))
         for case in ktap_results(records)
         if case.status is TestStatus.FAILED
     ]

@@ -57,7 +57,7 @@ class Reproduction:
 class Failure:
     """What is known of a failure; `verdict` must be JSON's types.
 
-    remains: a directory of what was kept of the guest, whose files the bundle takes.
+    kept_guest: a directory of what was kept of the guest, whose files the bundle takes.
     """
 
     verdict: Mapping[str, Any]
@@ -68,7 +68,7 @@ class Failure:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernel: Kernel | None = None
     modules: Sequence[KernelModule] = ()
-    remains: Path | None = None
+    kept_guest: Path | None = None
 
 
 def write_bundle(directory: Path, failure: Failure) -> Path:
@@ -108,10 +108,10 @@ def _fill(made: Path, failure: Failure) -> None:
     (made / "modules").mkdir()
     for module in failure.modules:
         (made / "modules" / f"{module.name}.ko").write_bytes(module.data)
-    if failure.remains is not None:
-        for kept in sorted(failure.remains.iterdir()):
+    if failure.kept_guest is not None:
+        for kept in sorted(failure.kept_guest.iterdir()):
             shutil.move(kept, made / kept.name)
-        failure.remains.rmdir()
+        failure.kept_guest.rmdir()
     script = made / "reproduce.sh"
     # a path in it may hold bytes that are no text
     script.write_bytes(os.fsencode(reproduce_script(failure, _copy_files(made, failure.reproduction))))

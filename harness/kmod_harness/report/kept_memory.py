@@ -14,7 +14,7 @@ from kmod_harness.machine.memory.kernel_identity import build_id_of, read_vmlinu
 from kmod_harness.report.crash_dump import MEMORY, VMCOREINFO
 
 
-def remains_directory() -> Path:
+def kept_guest_directory() -> Path:
     """Returns a new directory for what is kept of a guest; a bundle takes its files, or it is removed."""
     # beside the bundles, so that one of them takes it by a rename
     parent = bundle_root()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.debug.session import Stops, gdb_commands
+from kmod_harness.debug.gdb_commands import Stops, gdb_commands
 from shared.cli_process import kmod_harness
 from shared.gdb_process import gdb, waiting_guest
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.explain.claims.catalogue import CLAIMS, outcomes
-from kmod_harness.explain.claims.claim import Outcome
-from kmod_harness.explain.observe.experiment import subject
+from kmod_harness.explain.claims.catalogue import CLAIMS, judge_claims
+from kmod_harness.explain.claims.claim import JudgedClaim
+from kmod_harness.explain.observe.experiment import read_subject
 from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.pytest_plugin.testbed import Testbed
 from shared.claims_worlds import VERDICTS, expected_verdict, observed
@@ -20,24 +20,24 @@ pytestmark = pytest.mark.needs("gdb")
 def seen(
     machine: Testbed, chardev_ko: Path, chardev_stats_ko: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Observations:
-    one = subject(chardev_ko, dependent=chardev_stats_ko)
+    one = read_subject(chardev_ko, dependent=chardev_stats_ko)
     return observed(machine.prepared, one, tmp_path_factory.mktemp("claims"))
 
 
 @pytest.fixture(scope="module")
-def judged(seen: Observations) -> dict[str, Outcome]:
-    return {outcome.key: outcome for outcome in outcomes(seen)}
+def judged(seen: Observations) -> dict[str, JudgedClaim]:
+    return {claim.key: claim for claim in judge_claims(seen)}
 
 
 @pytest.mark.parametrize("key", VERDICTS)
-def test_the_claim_has_its_verdict(seen: Observations, judged: dict[str, Outcome], key: str) -> None:
+def test_the_claim_has_its_verdict(seen: Observations, judged: dict[str, JudgedClaim], key: str) -> None:
     assert judged[key].verdict.value == expected_verdict(key, seen), judged[key]
 
 
-def test_no_claim_is_left_out_and_each_has_evidence_of_both_sides(judged: dict[str, Outcome]) -> None:
+def test_no_claim_is_left_out_and_each_has_evidence_of_both_sides(judged: dict[str, JudgedClaim]) -> None:
     assert set(VERDICTS) == {claim.key for claim in CLAIMS}
-    for outcome in judged.values():
-        assert outcome.inside.detail and outcome.outside.detail, outcome.key
+    for claim in judged.values():
+        assert claim.inside.detail and claim.outside.detail, claim.key
 
 
 def test_init_is_stopped_at_its_predicted_address(seen: Observations) -> None:
@@ -56,7 +56,7 @@ def test_the_way_of_an_open_is_one_chain_on_the_tasks_kernel_stack(seen: Observa
     functions = [frame.function for frame in stop.frames]
     assert functions[:2] == ["chardev_open", "chrdev_open"]
     assert functions[-2].startswith("entry_SYSCALL_64")
-    if seen.world.has_vmlinux:
+    if seen.machine.has_vmlinux:
         assert [(frame.file, frame.line > 0) for frame in stop.frames if frame.function == "chrdev_open"] == [
             ("fs/char_dev.c", True)
         ]

@@ -16,8 +16,8 @@ from kmod_harness.build.image.embedded import embedded_rootfs
 from kmod_harness.errors import Misuse
 from kmod_harness.lifecycle.boot_template import template_of
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
+from kmod_harness.lifecycle.saved_guest import SavedGuestUnusable, digest_of_disks, restore
 from kmod_harness.lifecycle.standby import GuestSource
-from kmod_harness.lifecycle.template import TemplateUnusable, digest_of_disks, restore
 
 MIB = 1 << 20
 #: Where each of these leaves its mark on the disk; two are in one cluster of an overlay.
@@ -141,7 +141,7 @@ def test_a_file_of_other_content_is_another_machine(prepared: Prepared, raw: Pat
     try:
         raw.write_bytes(content.replace(b"the user", b"the USER"))
         os.utime(raw, ns=(status.st_atime_ns, status.st_mtime_ns))
-        with pytest.raises(TemplateUnusable, match="the file of a disk was changed"):
+        with pytest.raises(SavedGuestUnusable, match="the file of a disk was changed"):
             restore(prepared, template)
         assert digest_of_disks(prepared.disks) != template.disk_digest, "it has a template of its own"
     finally:

@@ -68,7 +68,7 @@ def test_a_restored_guest_lives_in_the_host_s_time_and_its_own_uptime(prepared: 
                 assert abs(uptime(guest) - start) < 0.5
                 assert abs(wall_clock_error(guest)) < 0.5
                 guest.kernel_log.sync(guest.syscaller)
-                later = guest.kernel_log.records[guest.kernel_log.earlier :]
+                later = guest.kernel_log.records[guest.kernel_log.restore_mark :]
                 assert not [record.text for record in later if "clocksource" in record.text]
 
 
@@ -173,7 +173,7 @@ def test_answers_on_their_way_to_the_host_are_not_read_in_the_branch(
         checkpoint = save_checkpoint(prepared, guest, tmp_path)
         assert [answer.result() for answer in pending[:3]] == [bytes(500_000)] * 3
     with GuestSource(prepared, checkpoint=checkpoint, standby=False) as branches, branches.guest() as branch:
-        # what was asked for in the earlier life is answered now, and is nobody's
+        # what was asked before the guest was saved is answered now, and is nobody's
         branch.write_file("/dev/kmsg", b"<6>for the reader that waited\n")
         assert branch.run(["echo", "branches"]).text == "branches\n"
 

@@ -8,24 +8,24 @@ from pathlib import Path
 from kmod_harness.explain.observed.observations import (
     AddressSpace,
     Attempt,
-    Block,
-    Executed,
+    ExecutedBlock,
+    ExecutedCode,
     Frame,
     Linking,
     Loading,
+    MachineInfo,
     ModulePage,
     ModuleSection,
     Observations,
     Opening,
+    PageTableView,
     Privilege,
     Region,
     Sharing,
-    Shown,
+    ShownByGuest,
     Step,
     Stop,
     Unloading,
-    View,
-    World,
 )
 from kmod_harness.kmod.elf.module import KernelModule, Section
 from kmod_harness.kmod.link.relocation import BoundRelocation, Relocation
@@ -42,8 +42,8 @@ INIT = Region("init", BASE + 0x6000, BASE + 0xA000)
 TEXT = Section(".text", 1, "SHT_PROGBITS", 6, 0, 0x4DC, 16, 0x40)
 
 
-def block(offset: int, symbol: str, cpl: int = 0) -> Block:
-    return Block(BASE + offset, cpl, 0, symbol)
+def block(offset: int, symbol: str, cpl: int = 0) -> ExecutedBlock:
+    return ExecutedBlock(BASE + offset, cpl, 0, symbol)
 
 
 def stop(function: str, *frames: str, pid: int = OPENER, cpl: int = 0, rsp: int = STACK.end - 0x368) -> Stop:
@@ -67,8 +67,8 @@ def attempt(what: str, number: int = 0, log: str = "") -> Attempt:
     return Attempt(what, number, log)
 
 
-def ran(what: str, *blocks: Block) -> Executed:
-    return Executed(what, 1.2, blocks)
+def ran(what: str, *blocks: ExecutedBlock) -> ExecutedCode:
+    return ExecutedCode(what, 1.2, blocks)
 
 
 def bound(image: str, symbol: str = "_printk", kind: int = 4) -> BoundRelocation:
@@ -108,7 +108,7 @@ MODULE = KernelModule(
     build_id="",
     data=b"",
 )
-WORLD = World("6.1.192-kmod-harness", "console=ttyS0 panic=-1", True, 1, "tcg", True)
+MACHINE = MachineInfo("6.1.192-kmod-harness", "console=ttyS0 panic=-1", True, 1, "tcg", True)
 SPACE = AddressSpace(
     slide=SLIDE,
     user=Region("user space", 0, 1 << 47),
@@ -192,7 +192,10 @@ LINKING = Linking(
     private_attempt=attempt("wanting chardev_free", errno.ENOENT),
 )
 SHARING = Sharing(
-    views=(View(LOADER, "worker", 0xA28000, 0x9E4000), View(OPENER, "worker", 0x962000, 0x9E4000)),
+    views=(
+        PageTableView(LOADER, "worker", 0xA28000, 0x9E4000),
+        PageTableView(OPENER, "worker", 0x962000, 0x9E4000),
+    ),
     user_read="killed by SIGSEGV",
     pressure=64,
     pages_after=tuple((one.virtual, one.physical) for one in PAGES),
@@ -208,10 +211,10 @@ UNLOADING = Unloading(
     log="chardev: unloaded",
     executed=ran("rmmod", block(0x512, "chardev_exit")),
     mapped_after=(),
-    remains=(),
+    still_named=(),
 )
 SEEN = Observations(
-    world=WORLD,
+    machine=MACHINE,
     module=MODULE,
     space=SPACE,
     blocks=(CORE, INIT),
@@ -223,5 +226,7 @@ SEEN = Observations(
     linking=LINKING,
     sharing=SHARING,
     unloading=UNLOADING,
-    shown=Shown({".text": BASE}, IMAGE, ("__ksymtab_chardev_sum_counters",), "load_module+0x9e1 pages=5"),
+    shown=ShownByGuest(
+        {".text": BASE}, IMAGE, ("__ksymtab_chardev_sum_counters",), "load_module+0x9e1 pages=5"
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kmod_harness.lifecycle.template import obstacle
+from kmod_harness.lifecycle.saved_guest import obstacle
 from kmod_harness.spec.spec import Spec
 
 

@@ -8,17 +8,17 @@ import pytest
 
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.splats import Splat
-from kmod_harness.pytest_plugin.blame import Use, user_of
+from kmod_harness.pytest_plugin.blame import GuestUse, use_at_fault
 
 
 def splat(task: str = "sh", pid: int | None = 50, modules: tuple[str, ...] = (), text: str = "") -> Splat:
     return Splat(SplatKind.WARNING, "WARNING in f", text, task, pid, 0, "f", "f", modules, (), 0, 3)
 
 
-def uses(*known: tuple[int, str]) -> list[Use]:
+def uses(*known: tuple[int, str]) -> list[GuestUse]:
     """Uses by tests of the names 0, 1, ...: each the first process's number and the module it loaded."""
     return [
-        Use(cast(pytest.Item, str(number)), pid, frozenset(module.split()))
+        GuestUse(cast(pytest.Item, str(number)), pid, frozenset(module.split()))
         for number, (pid, module) in enumerate(known)
     ]
 
@@ -47,19 +47,19 @@ THREE = ((20, "a"), (40, "b"), (60, ""))
     ],
 )
 def test_task_then_module_tell(said: Splat, test: str | None) -> None:
-    use = user_of(said, uses(*THREE))
+    use = use_at_fault(said, uses(*THREE))
     assert (cast(Any, use.item) if use else None) == test
 
 
 def test_the_latest_that_loaded_a_module_is_asked_first() -> None:
-    use = user_of(splat(task="kworker/0:1", modules=("a",)), uses((20, "a"), (40, "a"), (60, "")))
+    use = use_at_fault(splat(task="kworker/0:1", modules=("a",)), uses((20, "a"), (40, "a"), (60, "")))
     assert use is not None and cast(Any, use.item) == "1"
 
 
 def test_numbers_that_were_given_again_tell_nothing() -> None:
-    assert user_of(splat(pid=500), uses((20, ""), (32000, ""), (400, ""))) is None
+    assert use_at_fault(splat(pid=500), uses((20, ""), (32000, ""), (400, ""))) is None
 
 
 def test_nobody_has_used_it() -> None:
-    assert user_of(splat(), []) is None
-    assert user_of(splat(task="harness-worker"), []) is None
+    assert use_at_fault(splat(), []) is None
+    assert use_at_fault(splat(task="harness-worker"), []) is None

@@ -53,7 +53,7 @@ def execute(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _dump(bundle: Path) -> Iterator[Dump]:
     """Gives the bundle's dump, made of the guest's state where it has that alone."""
-    from kmod_harness.lifecycle.failing_state import STATE, loaded, snapshot_in
+    from kmod_harness.lifecycle.failing_state import STATE, failing_state_in, load_failing_state
     from kmod_harness.machine.rundir import run_directory
     from kmod_harness.report.crash_dump import MEMORY, dump_in
     from kmod_harness.report.kept_memory import keep_memory
@@ -61,8 +61,8 @@ def _dump(bundle: Path) -> Iterator[Dump]:
     if (bundle / MEMORY).exists() or not (bundle / STATE).exists():
         yield dump_in(bundle)
         return
-    snapshot = snapshot_in(bundle)
+    failing = failing_state_in(bundle)
     with run_directory() as directory:
-        with loaded(snapshot) as machine:
-            keep_memory(machine, snapshot.kernel, directory)
+        with load_failing_state(failing) as machine:
+            keep_memory(machine, failing.kernel, directory)
         yield dump_in(bundle, directory)

@@ -78,26 +78,26 @@ def execute(args: argparse.Namespace) -> int:
 
 def _kept_guest(args: argparse.Namespace) -> int:
     """gdb at the guest of a bundle. Raises Misuse for what does not go with it."""
-    from kmod_harness.debug.session import Stops
-    from kmod_harness.debug.stub import open_stub
+    from kmod_harness.debug.gdb_commands import Stops
+    from kmod_harness.debug.open_stub import open_stub
     from kmod_harness.errors import Misuse
-    from kmod_harness.lifecycle.failing_state import loaded, snapshot_in
+    from kmod_harness.lifecycle.failing_state import failing_state_in, load_failing_state
 
     if args.modules or args.command or args.param or args.at:
         raise Misuse(
             "--from takes a guest that has loaded and run everything already",
             advice="leave out modules, --param, --at and the command; --break is possible",
         )
-    snapshot = snapshot_in(Path(args.bundle))
-    with loaded(snapshot) as machine:
-        script = open_stub(machine, snapshot.kernel, snapshot.modules, Stops("", args.breakpoints, True))
-        return _attach(machine, snapshot.kernel, script, printed=args.printed)
+    failing = failing_state_in(Path(args.bundle))
+    with load_failing_state(failing) as machine:
+        script = open_stub(machine, failing.kernel, failing.modules, Stops("", args.breakpoints, True))
+        return _attach(machine, failing.kernel, script, printed=args.printed)
 
 
 def _new_guest(args: argparse.Namespace) -> int:
     from kmod_harness.cli.machine_options import spec_from
-    from kmod_harness.debug.session import Stops
-    from kmod_harness.debug.stub import open_stub
+    from kmod_harness.debug.gdb_commands import Stops
+    from kmod_harness.debug.open_stub import open_stub
     from kmod_harness.kmod.elf.module import read_module
     from kmod_harness.kmod.preflight import load_order
     from kmod_harness.lifecycle.boot import boot

@@ -15,7 +15,7 @@ from kmod_harness.cli.parameters import add_parameter_option
 
 if TYPE_CHECKING:
     from kmod_harness.cli.explain.request import ExplainRequest
-    from kmod_harness.explain.claims.claim import Outcome
+    from kmod_harness.explain.claims.claim import JudgedClaim
     from kmod_harness.explain.observed.observations import Observations
     from kmod_harness.explain.page.account import Account
     from kmod_harness.explain.page.render import Measured
@@ -44,7 +44,7 @@ class Found:
     """What came of the experiments."""
 
     seen: Observations
-    outcomes: tuple[Outcome, ...]
+    judged: tuple[JudgedClaim, ...]
     account: Account
     splats: tuple[Splat, ...]
 
@@ -88,28 +88,28 @@ def execute(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="kh-explain-") as scratch:
         found = _experiments(request, Path(scratch) / "executed.log", args.boot_timeout)
     measured = _measured(request, time.monotonic() - started)
-    page = write_page(out, found.seen, found.outcomes, measured, found.account)
-    print(f"{page}\n\n{summary(found.seen, found.outcomes, found.account)}")
+    page = write_page(out, found.seen, found.judged, measured, found.account)
+    print(f"{page}\n\n{summary(found.seen, found.judged, found.account)}")
     for line in (*found.account.findings, *(splat.title for splat in found.splats)):
         print(f"  {line}")
     unexplained = ExitStatus.FAILED if found.account.findings else ExitStatus.PASSED
     return int(outcome_of(found.splats).exit_status or unexplained)
 
 
-def summary(seen: Observations, outcomes: Sequence[Outcome], account: Account) -> str:
+def summary(seen: Observations, judged: Sequence[JudgedClaim], account: Account) -> str:
     """Returns what the page says, in one paragraph."""
     from kmod_harness.explain.page.render import verdict_counts
 
-    verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in verdict_counts(outcomes))
+    verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in verdict_counts(judged))
     changed = account.compared - account.equal
     rest = "not all of them explained" if account.findings else "each for a known reason"
     if account.limits and not account.findings:
         unknown = f" but {account.not_compared} that could not be judged" if account.not_compared else ""
         rest += f"{unknown}; what could not be compared, the page says"
     relocations, equal = len(seen.linking.relocations), f"{account.equal} are as the link makes them"
-    world = f"Linux {seen.world.release}"
+    world = f"Linux {seen.machine.release}"
     return (
-        f"{len(outcomes)} claims about how {seen.module.name} gets into {world}, tried from"
+        f"{len(judged)} claims about how {seen.module.name} gets into {world}, tried from"
         f" inside and outside: {verdicts}. Relocations: {relocations}. Of {account.compared} bytes in memory"
         f" {equal}; {changed} were changed later, {rest}."
     )
@@ -118,7 +118,7 @@ def summary(seen: Observations, outcomes: Sequence[Outcome], account: Account) -
 def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None) -> Found:
     """One cold boot: first the module's bytes, which also tells whether it loads; then the claims."""
     from kmod_harness.cli.run.report import say
-    from kmod_harness.explain.claims.catalogue import outcomes
+    from kmod_harness.explain.claims.catalogue import judge_claims
     from kmod_harness.explain.observe.observe import observe
     from kmod_harness.explain.observe.running_kernel import randomize_base
     from kmod_harness.explain.page.account import account_of
@@ -138,7 +138,7 @@ def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None)
             report = verify_modules(guest, kernel, [subject.file], subject.providers)
         seen = observe(guest, kernel, log, subject)
         splats = guest.judge(0)
-    return Found(seen, outcomes(seen), account_of(report), splats)
+    return Found(seen, judge_claims(seen), account_of(report), splats)
 
 
 def _measured(request: ExplainRequest, seconds: float) -> Measured:
@@ -146,8 +146,8 @@ def _measured(request: ExplainRequest, seconds: float) -> Measured:
     import subprocess
     from datetime import UTC, datetime
 
-    from kmod_harness import __version__
     from kmod_harness.explain.page.render import Measured
+    from kmod_harness.host.version import __version__
 
     prepared, file = request.prepared, request.subject.file
     said = subprocess.run([prepared.qemu, "--version"], capture_output=True, text=True, check=False).stdout

@@ -116,7 +116,7 @@ def execute(args: argparse.Namespace) -> int:
         expected = request.expected
         for note in request.notes:
             say(f"note: {note}")
-        session.run(request, record, say, getattr(args, "ahead", None))
+        session.run(request, record, say, getattr(args, "speculative", None))
     except Exception as error:
         from kmod_harness.host.exceptions import told
 
@@ -139,11 +139,11 @@ def execute(args: argparse.Namespace) -> int:
     )
     if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):
         record.bundle = _leave_bundle(args, request, record, verdict, sorted(expected))
-    if record.kept.remains is not None:
+    if record.kept.guest_directory is not None:
         from kmod_harness.lifecycle.failing_state import discard
 
         # of a panic that was expected, or of a bundle that could not be written
-        discard(record.kept.remains)
+        discard(record.kept.guest_directory)
     return _finish(record, verdict, args.json, args.bisect, sorted(expected), report)
 
 

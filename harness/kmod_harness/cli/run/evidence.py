@@ -36,13 +36,13 @@ def question(machine: Machine, request: RunRequest, record: RunRecord) -> None:
 
         with contextlib.suppress(KmodHarnessError):
             record.kept.transcripts["interrogation"] = str(interrogate(machine))
-    of_oops = record.kept.remains
+    of_oops = record.kept.guest_directory
     wanted = hangs or panicked or (request.dump and of_oops is None)
     if wanted and request.keeps_bundle:
         from kmod_harness.lifecycle.failing_state import discard, keep_guest
 
         assert record.prepared is not None
-        record.kept.remains = keep_guest(machine, record.prepared.kernel)
+        record.kept.guest_directory = keep_guest(machine, record.prepared.kernel)
         discard(of_oops)
 
 
@@ -74,7 +74,7 @@ def leave_bundle(
         versions={"python": platform.python_version(), "qemu": record.prepared.qemu},
         kernel=record.prepared.kernel,
         modules=[row.file for row in record.modules],
-        remains=record.kept.remains,
+        kept_guest=record.kept.guest_directory,
     )
     made = write_bundle(place, failure)
     if request.bundle is None:

@@ -44,7 +44,7 @@ class Kept:
     """What was kept of a guest before it ended: texts by name, a directory with its memory and state."""
 
     transcripts: dict[str, str] = field(default_factory=dict)
-    remains: Path | None = None
+    guest_directory: Path | None = None
 
 
 @dataclass

@@ -26,7 +26,7 @@ from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
 from kmod_harness.machine.machine import Machine
 
 if TYPE_CHECKING:
-    from kmod_harness.cli.run.ahead import Ahead
+    from kmod_harness.cli.run.speculative_restore import SpeculativeRestore
     from kmod_harness.klog.records import KernelRecord
     from kmod_harness.machine.gdb.trap import Trap
 
@@ -35,11 +35,14 @@ SIGN_OF_LIFE = 1.0
 
 
 def run(
-    request: RunRequest, record: RunRecord, say: Callable[[str], None], ahead: Ahead | None = None
+    request: RunRequest,
+    record: RunRecord,
+    say: Callable[[str], None],
+    speculative: SpeculativeRestore | None = None,
 ) -> None:
     """Does what the request asks and fills the record; what went wrong is in `record.errors`.
 
-    `ahead` may hold the guest already.
+    `speculative` may hold the guest already.
 
     Raises nothing but what ends the harness itself (KeyboardInterrupt, Terminated).
     """
@@ -52,7 +55,7 @@ def run(
             if not request.force:
                 refuse_mismatches(request, record.prepared, say)
         _say_what_runs(record.prepared, say)
-        _boot_and_drive(request, record, command, pushes, say, ahead)
+        _boot_and_drive(request, record, command, pushes, say, speculative)
     except KmodHarnessError as error:
         record.errors.append(error)
         if isinstance(error, MachineFailure) and not record.records:
@@ -110,11 +113,11 @@ def _boot_and_drive(
     command: list[str],
     pushes: tuple[Push, ...],
     say: Callable[[str], None],
-    ahead: Ahead | None,
+    speculative: SpeculativeRestore | None,
 ) -> None:
     assert record.prepared is not None
     with record.stage("boot"):
-        guest = None if request.cold else _restored(record.prepared, request.boot_timeout, say, ahead)
+        guest = None if request.cold else _restored(record.prepared, request.boot_timeout, say, speculative)
         machine = guest.machine if guest else start_machine(record.prepared)
     with machine:
         record.qemu_argv = machine.argv
@@ -146,7 +149,7 @@ def _set_trap(machine: Machine, request: RunRequest, record: RunRecord) -> Trap 
     kept = record.kept
 
     def keep(directory: Path) -> None:
-        kept.remains = directory
+        kept.guest_directory = directory
 
     if not request.keeps_bundle or record.slide is None or request.expected & KINDS_OF_OOPS:
         return None
@@ -154,34 +157,37 @@ def _set_trap(machine: Machine, request: RunRequest, record: RunRecord) -> Trap 
 
 
 def _restored(
-    prepared: Prepared, boot_timeout: float | None, say: Callable[[str], None], ahead: Ahead | None
+    prepared: Prepared,
+    boot_timeout: float | None,
+    say: Callable[[str], None],
+    speculative: SpeculativeRestore | None,
 ) -> Guest | None:
     """Returns a guest from the machine's template, None when a cold boot has to do."""
-    from kmod_harness.lifecycle.template import TemplateUnusable
+    from kmod_harness.lifecycle.saved_guest import SavedGuestUnusable
 
     try:
         # a limit of the user's counts from QEMU's start, which would lie behind us here
-        guest = _taken(prepared, ahead) if ahead is not None and boot_timeout is None else None
+        guest = _taken(prepared, speculative) if speculative is not None and boot_timeout is None else None
         if guest is None:
             from kmod_harness.lifecycle.standby import restored_guest
 
             guest = restored_guest(prepared, boot_timeout)
         return guest
-    except TemplateUnusable as reason:
+    except SavedGuestUnusable as reason:
         say(f"note: booting cold, since {reason}")
         return None
 
 
-def _taken(prepared: Prepared, ahead: Ahead) -> Guest | None:
-    """Returns the guest that was restored ahead when it is the right one, else ends it."""
+def _taken(prepared: Prepared, speculative: SpeculativeRestore) -> Guest | None:
+    """Returns the guest that was restored early when it is the right one, else ends it."""
     from kmod_harness.lifecycle.boot_template import template_of
 
     try:
         template = template_of(prepared)
-        ahead.remember(prepared, template)
-        return ahead.take(prepared, template)
+        speculative.remember(prepared, template)
+        return speculative.take(prepared, template)
     finally:
-        ahead.close()
+        speculative.close()
 
 
 def _drive(
@@ -225,7 +231,7 @@ def _drive(
 
 def _has_misbehaved(guest: Guest, request: RunRequest) -> bool:
     """True when the kernel has reported what nobody expected: what leaks then may be for that reason."""
-    splats = guest.kernel_log.splats_since(guest.kernel_log.earlier)
+    splats = guest.kernel_log.splats_since(guest.kernel_log.restore_mark)
     return any(splat.kind not in request.expected for splat in splats)
 
 

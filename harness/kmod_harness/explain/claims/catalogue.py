@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kmod_harness.explain.claims.claim import Claim, Outcome
+from kmod_harness.explain.claims.claim import Claim, JudgedClaim
 from kmod_harness.explain.claims.coming_and_going import RMMOD, ROOT
 from kmod_harness.explain.claims.linking import DYNAMIC, EXECUTABLE, PRIVATE, SYSTEM_MAP
 from kmod_harness.explain.claims.nature import COPIES, PART, STACK, SWAPPED
@@ -35,6 +35,6 @@ CLAIMS: tuple[Claim, ...] = tuple(
 )
 
 
-def outcomes(seen: Observations) -> tuple[Outcome, ...]:
+def judge_claims(seen: Observations) -> tuple[JudgedClaim, ...]:
     """Returns every claim with its verdict and evidence, in order."""
-    return tuple(claim.outcome(seen) for claim in CLAIMS)
+    return tuple(claim.judged(seen) for claim in CLAIMS)

@@ -39,7 +39,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JudgedClaim:
     """A claim after its experiment. `explanation` says what is really so.
 
     source: file:line in the kernel's source, with the release that this was looked up in.
@@ -73,9 +73,9 @@ class Claim:
     inside: Callable[[Observations], Evidence]
     outside: Callable[[Observations], Evidence]
 
-    def outcome(self, seen: Observations) -> Outcome:
+    def judged(self, seen: Observations) -> JudgedClaim:
         """Returns the claim with its verdict and both sides' evidence."""
-        return Outcome(
+        return JudgedClaim(
             self.number,
             self.key,
             self.statement,
@@ -84,5 +84,5 @@ class Claim:
             self.explain(seen),
             self.inside(seen),
             self.outside(seen),
-            f"{self.source} ({checked_in(seen.world.release)})",
+            f"{self.source} ({checked_in(seen.machine.release)})",
         )

@@ -73,7 +73,7 @@ def _rmmod(seen: Observations) -> Verdict:
     unloading = seen.unloading
     if not unloading.done.worked:
         return Verdict.FALSE
-    if unloading.mapped_after or unloading.remains:
+    if unloading.mapped_after or unloading.still_named:
         return Verdict.FALSE
     if unloading.while_open is None or unloading.while_open.worked:
         return Verdict.TRUE
@@ -97,14 +97,14 @@ def _explain_rmmod(seen: Observations) -> str:
 def _rmmod_inside(seen: Observations) -> Evidence:
     unloading = seen.unloading
     attempts = [one for one in (unloading.while_open, unloading.done) if one is not None]
-    remains = (
-        f"{count(len(unloading.remains), 'line')} of /proc/modules and /proc/kallsyms name it"
-        if unloading.remains
+    still_named = (
+        f"{count(len(unloading.still_named), 'line')} of /proc/modules and /proc/kallsyms name it"
+        if unloading.still_named
         else ("afterwards neither /proc/modules nor /proc/kallsyms names it")
     )
     return inside(
         f"delete_module was {'refused while its device was open, and ' if unloading.while_open else ''}"
-        f"{'done' if unloading.done.worked else 'refused'} by process {unloading.caller_pid}; {remains}.",
+        f"{'done' if unloading.done.worked else 'refused'} by process {unloading.caller_pid}; {still_named}.",
         "\n".join(attempt_text(attempt) for attempt in attempts),
     )
 

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterable, Sequence
 
 from kmod_harness.explain.claims.claim import Evidence
-from kmod_harness.explain.observed.observations import Attempt, Block, Executed, Frame, Stop
+from kmod_harness.explain.observed.observations import Attempt, ExecutedBlock, ExecutedCode, Frame, Stop
 
 
 def inside(summary: str, detail: str = "") -> Evidence:
@@ -59,7 +59,7 @@ def stop_text(stop: Stop) -> str:
     )
 
 
-def executed_text(executed: Executed, limit: int = 40) -> str:
+def executed_text(executed: ExecutedCode, limit: int = 40) -> str:
     """One line a block that ran, repeated ones counted."""
     if not executed.blocks:
         return f"{executed.what}: 0 blocks of the module in {executed.seconds:.1f} s"
@@ -70,7 +70,7 @@ def executed_text(executed: Executed, limit: int = 40) -> str:
     return "\n".join(lines)
 
 
-def _block_text(block: Block) -> str:
+def _block_text(block: ExecutedBlock) -> str:
     return f"{block.address:#018x} CPL {block.cpl} CPU {block.cpu} {block.symbol}".rstrip()
 
 

@@ -150,7 +150,7 @@ def _explain_anywhere(seen: Observations) -> str:
         if pieces == 1
         else f"the {len(seen.pages)} here lie in {pieces} pieces of physical memory"
     )
-    if release_pair(seen.world.release) >= TEXT_CACHE_SINCE:
+    if release_pair(seen.machine.release) >= TEXT_CACHE_SINCE:
         taken = (
             "Its code comes from a cache of large pages, the rest from wherever 4 KiB pages are free, and "
             "the page tables put them in order"

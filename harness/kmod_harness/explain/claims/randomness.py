@@ -40,7 +40,7 @@ def _documented_inside(seen: Observations) -> Evidence:
     return inside(
         f"/proc/modules shows the lowest module, {lowest.name}, at {lowest.start:#x}.",
         "\n".join(f"{region.name} {region.start:#018x}" for region in seen.space.modules)
-        + f"\ncommand line: {seen.world.command_line}",
+        + f"\ncommand line: {seen.machine.command_line}",
     )
 
 
@@ -87,7 +87,7 @@ def _explain_moves(seen: Observations) -> str:
         f"many of the first 1024 pages of the module range stay empty ({pages} here). "
         + (
             "After that data goes to the lowest gap that fits, and code to a cache of large pages."
-            if release_pair(seen.world.release) >= TEXT_CACHE_SINCE
+            if release_pair(seen.machine.release) >= TEXT_CACHE_SINCE
             else "After that the lowest gap that fits is taken: within one boot the place can be foretold."
         )
     )
@@ -95,9 +95,9 @@ def _explain_moves(seen: Observations) -> str:
 
 def _moves_inside(seen: Observations) -> Evidence:
     return inside(
-        f"The kernel's command line {'has' if seen.world.nokaslr else 'does not have'} nokaslr; "
+        f"The kernel's command line {'has' if seen.machine.nokaslr else 'does not have'} nokaslr; "
         f"/proc/modules shows {seen.module.name} at {seen.pages[0].virtual:#x}.",
-        seen.world.command_line,
+        seen.machine.command_line,
     )
 
 

@@ -1,4 +1,4 @@
-"""What every step of a run works with: the guest, the ground it stands on, the module and its layout."""
+"""What every step of a run works with: the guest, the running it stands on, the module and its layout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmod_harness.build.kernel.known import Kernel
-from kmod_harness.explain.observe.running_kernel import Ground, survey
+from kmod_harness.explain.observe.running_kernel import RunningKernel, read_running_kernel
 from kmod_harness.explain.probes.execution_log import ExecutionLog, NoExecutionLog
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.elf.module import KernelModule, read_module
@@ -27,17 +27,17 @@ class Subject:
     providers: tuple[KernelModule, ...] = ()
 
 
-def subject(path: Path, *, parameters: str = "", dependent: Path | None = None) -> Subject:
+def read_subject(path: Path, *, parameters: str = "", dependent: Path | None = None) -> Subject:
     """Returns a module as the experiments take it. Raises ModuleFileError."""
     return Subject(read_module(path), parameters, read_module(dependent) if dependent is not None else None)
 
 
 @dataclass(frozen=True)
-class Bench:
+class Experiment:
     """guest: booted, with `execution_log_arguments` on its command line, and the subject not loaded."""
 
     guest: Guest
-    ground: Ground
+    running: RunningKernel
     log: ExecutionLog
     subject: Subject
     layout: Layout
@@ -47,8 +47,8 @@ class Bench:
         return self.subject.file
 
 
-def set_up(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Bench:
-    """Returns the bench; `log` is the file given to `execution_log_arguments`.
+def set_up_experiment(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Experiment:
+    """Returns the experiment; `log` is the file given to `execution_log_arguments`.
 
     Raises NoExecutionLog, UnsupportedRelease (whose module layout is not known), KernelSymbolsHidden,
     AddressesHidden.
@@ -65,13 +65,15 @@ def set_up(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Bench:
             evidence="kernel.kptr_restrict is 2",
             advice="boot it with kernel.kptr_restrict at 0 or 1",
         )
-    ground = survey(guest, kernel)
-    return Bench(guest, ground, ExecutionLog(guest.machine, log), subject, layout_of(ground, subject.file))
+    running = read_running_kernel(guest, kernel)
+    return Experiment(
+        guest, running, ExecutionLog(guest.machine, log), subject, layout_of(running, subject.file)
+    )
 
 
-def layout_of(ground: Ground, file: KernelModule) -> Layout:
+def layout_of(running: RunningKernel, file: KernelModule) -> Layout:
     """Returns the module's layout on this kernel."""
-    options = ground.options
+    options = running.options
     return predict_layout(
         file, unload=options.unload, kallsyms=options.kallsyms, kallsyms_all=options.kallsyms_all
     )

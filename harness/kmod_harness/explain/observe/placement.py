@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kmod_harness.explain.observe.running_kernel import Ground
+from kmod_harness.explain.observe.running_kernel import RunningKernel
 from kmod_harness.explain.observed.observations import ModulePage, ModuleSection, Region
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.module import LoadedModule
@@ -99,22 +99,22 @@ def mapped_pages(guest: Guest, blocks: tuple[Region, ...]) -> tuple[tuple[int, i
 
 
 def relocations(
-    ground: Ground,
+    running: RunningKernel,
     file: KernelModule,
     layout: Layout,
     bases: Mapping[str, int],
     others: Mapping[str, Mapping[str, int]] = {},
 ) -> tuple[BoundRelocation, ...]:
     """Returns every relocation as the independent linker binds it, init's too. others: module -> exports."""
-    return link(file, layout, layout.addresses(bases), resolver(ground.symbols.exports, others)).relocations
+    return link(file, layout, layout.addresses(bases), resolver(running.symbols.exports, others)).relocations
 
 
 def relocations_of_loaded(
-    guest: Guest, ground: Ground, file: KernelModule, layout: Layout, provider: KernelModule
+    guest: Guest, running: RunningKernel, file: KernelModule, layout: Layout, provider: KernelModule
 ) -> tuple[BoundRelocation, ...]:
     """Returns the relocations of a module that is loaded on top of another, by what sysfs shows of both."""
     bases = layout.anchors(LoadedModule(guest, file).sections)
-    return relocations(ground, file, layout, bases, exports_of(guest, (provider,)))
+    return relocations(running, file, layout, bases, exports_of(guest, (provider,)))
 
 
 def exports_of(guest: Guest, modules: tuple[KernelModule, ...]) -> dict[str, dict[str, int]]:

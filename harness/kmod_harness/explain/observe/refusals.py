@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kmod_harness.errors import Misuse
 from kmod_harness.explain.observe import crafted_modules
-from kmod_harness.explain.observe.running_kernel import Ground
+from kmod_harness.explain.observe.running_kernel import RunningKernel
 from kmod_harness.explain.observed.observations import Attempt
 from kmod_harness.explain.probes.attempts import delete, finit
 from kmod_harness.guest.guest import Guest
@@ -33,9 +33,11 @@ class Refusals:
     dependent: Attempt | None
 
 
-def try_all(guest: Guest, ground: Ground, file: KernelModule, dependent: KernelModule | None) -> Refusals:
+def try_all(
+    guest: Guest, running: RunningKernel, file: KernelModule, dependent: KernelModule | None
+) -> Refusals:
     """Tries what the kernel has to refuse while the module is not loaded."""
-    name = unexported_symbol(ground)
+    name = unexported_symbol(running)
     return Refusals(
         as_executable(guest, file),
         name,
@@ -55,9 +57,9 @@ def as_executable(guest: Guest, file: KernelModule) -> Attempt:
     return attempt
 
 
-def unexported_symbol(ground: Ground) -> str:
+def unexported_symbol(running: RunningKernel) -> str:
     """Returns a function that the kernel has and does not export. Raises Misuse for a kernel without one."""
-    addresses, exports = ground.symbols.addresses, ground.symbols.exports
+    addresses, exports = running.symbols.addresses, running.symbols.exports
     for name in _UNEXPORTED:
         if name in addresses and name not in exports:
             return name
@@ -84,13 +86,13 @@ def _remove(guest: Guest, attempt: Attempt, file: KernelModule) -> None:
         delete(guest, "rmmod", file.name)
 
 
-def system_map_line(ground: Ground, name: str) -> str:
+def system_map_line(running: RunningKernel, name: str) -> str:
     """Returns the line of System.map, or of the guest's kallsyms, that lists the symbol."""
-    path = ground.kernel.system_map
-    if path is not None and ground.symbols.source == "System.map":
+    path = running.kernel.system_map
+    if path is not None and running.symbols.source == "System.map":
         line = next((one for one in path.read_text().splitlines() if one.endswith(f" {name}")), "")
         return f"{path.name}: {line}"
-    return f"/proc/kallsyms: {ground.symbols.addresses[name]:016x} {name}"
+    return f"/proc/kallsyms: {running.symbols.addresses[name]:016x} {name}"
 
 
 def system_maps(guest: Guest) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ _BASES = {"vmalloc_base": 0xFFFFC90000000000, "vmemmap_base": 0xFFFFEA0000000000
 
 
 @dataclass(frozen=True)
-class Ground:
+class RunningKernel:
     """slide: KASLR's, bytes. randomize_base: as configured, None: unknown. source: its path, or "".
 
     has_debug_info: whether there is a vmlinux with DWARF, which gdb unwinds stacks by.
@@ -85,8 +85,8 @@ class Ground:
         return _STACK_SIZE
 
 
-def survey(guest: Guest, kernel: Kernel) -> Ground:
-    """Returns the ground of a booted guest. Raises KernelSymbolsHidden when no source tells its symbols."""
+def read_running_kernel(guest: Guest, kernel: Kernel) -> RunningKernel:
+    """Returns the running of a booted guest. Raises KernelSymbolsHidden when no source tells its symbols."""
     system_map = read_system_map(kernel)
     kallsyms = guest.kallsyms() if system_map is None and guest.exists("/proc/kallsyms") else None
     linked = system_map.address_of.get("_text", LINKED_TEXT) if system_map is not None else LINKED_TEXT
@@ -95,7 +95,7 @@ def survey(guest: Guest, kernel: Kernel) -> Ground:
     symbols = kernel_symbols(system_map, kallsyms, slide)
     if symbols.limits:
         raise symbols.limits[0]
-    return Ground(
+    return RunningKernel(
         kernel,
         kernel_options(kernel),
         symbols,
@@ -125,18 +125,18 @@ def _source(kernel: Kernel) -> str:
     return str(link.resolve()) if link.is_symlink() else ""
 
 
-def address_space(guest: Guest, ground: Ground) -> AddressSpace:
+def address_space(guest: Guest, running: RunningKernel) -> AddressSpace:
     """Returns this boot's ranges: by the page tables and the kernel's own variables, read from outside."""
-    modules = loaded_modules(guest, ground.kernel.release)
+    modules = loaded_modules(guest, running.kernel.release)
     with GuestMemory(guest.machine) as memory:
         levels = memory.tables.levels
-        bases = _bases(memory, ground.symbols.addresses)
+        bases = _bases(memory, running.symbols.addresses)
         direct = memory.direct_map
         last = max(page.physical + page.size for page in memory.tables.walk(direct, bases["vmalloc_base"]))
         vmalloc, vmemmap = bases["vmalloc_base"], bases["vmemmap_base"]
-        lowest = next(iter(memory.tables.walk(ground.module_range.start, MODULES_END)), None)
+        lowest = next(iter(memory.tables.walk(running.module_range.start, MODULES_END)), None)
         return AddressSpace(
-            slide=ground.slide,
+            slide=running.slide,
             user=Region("user space", 0, 1 << _USER_BITS[levels], "each process has its own"),
             direct_map=Region("direct map", direct, direct + last, "all physical memory, in order"),
             vmalloc=Region(
@@ -148,14 +148,14 @@ def address_space(guest: Guest, ground: Ground) -> AddressSpace:
             kernel_window=Region(
                 "room for the kernel image",
                 KERNEL_IMAGE_BASE,
-                ground.module_range.start,
+                running.module_range.start,
                 "where KASLR may put it",
             ),
-            kernel_image=ground.image,
-            module_range=ground.module_range,
+            kernel_image=running.image,
+            module_range=running.module_range,
             modules=modules,
-            kernel_physical=memory.tables.page(ground.image.start).physical_of(ground.image.start),
-            lowest_in_module_range=lowest.virtual if lowest is not None else ground.module_range.end,
+            kernel_physical=memory.tables.page(running.image.start).physical_of(running.image.start),
+            lowest_in_module_range=lowest.virtual if lowest is not None else running.module_range.end,
         )
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 
-from kmod_harness.explain.observed.observations import Block, Executed, Region
+from kmod_harness.explain.observed.observations import ExecutedBlock, ExecutedCode, Region
 from kmod_harness.kmod.elf.module import KernelModule
 
 #: Aliases that every module has beside its own names (include/linux/module.h, 6.1).
@@ -41,17 +41,17 @@ class FunctionNames:
         return f"{name}+{offset:#x}" if offset else name
 
 
-def named(executed: Executed, within: tuple[Region, ...], names: FunctionNames) -> Executed:
+def named(executed: ExecutedCode, within: tuple[Region, ...], names: FunctionNames) -> ExecutedCode:
     """Returns what ran in those ranges alone, each block with its function."""
     blocks = (block for block in executed.blocks if any(block.address in one for one in within))
     return replace(executed, blocks=tuple(_labelled(block, names) for block in blocks))
 
 
-def apart_from(executed: Executed, others: tuple[Region, ...]) -> Executed:
+def apart_from(executed: ExecutedCode, others: tuple[Region, ...]) -> ExecutedCode:
     """Returns what ran outside those ranges: other modules' code is left out."""
     blocks = (block for block in executed.blocks if not any(block.address in other for other in others))
     return replace(executed, blocks=tuple(blocks))
 
 
-def _labelled(block: Block, names: FunctionNames) -> Block:
+def _labelled(block: ExecutedBlock, names: FunctionNames) -> ExecutedBlock:
     return replace(block, symbol=names.label(block.address))

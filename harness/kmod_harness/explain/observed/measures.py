@@ -82,7 +82,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Block:
+class ExecutedBlock:
     """A translated block that ran: its first address, the CPU's privilege level (0: kernel), which CPU."""
 
     address: int
@@ -92,12 +92,12 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Executed:
+class ExecutedCode:
     """What QEMU's execution log holds of the module over one stretch of `seconds` wall time, in order."""
 
     what: str
     seconds: float
-    blocks: tuple[Block, ...]
+    blocks: tuple[ExecutedBlock, ...]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class View:
+class PageTableView:
     """The module's first page in one process's page tables; physical None: not mapped there."""
 
     pid: int

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kmod_harness.explain.observed.measures import Attempt, Block, Executed, Frame, Region, Step, Stop, View
+from kmod_harness.explain.observed.measures import (
+    Attempt,
+    ExecutedBlock,
+    ExecutedCode,
+    Frame,
+    PageTableView,
+    Region,
+    Step,
+    Stop,
+)
 
 if TYPE_CHECKING:
     from kmod_harness.kmod.elf.module import KernelModule
@@ -18,29 +27,29 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressSpace",
     "Attempt",
-    "Block",
-    "Executed",
+    "ExecutedBlock",
+    "ExecutedCode",
     "Frame",
     "Linking",
     "Loading",
+    "MachineInfo",
     "ModulePage",
     "ModuleSection",
     "Observations",
     "Opening",
+    "PageTableView",
     "Privilege",
     "Region",
     "Sharing",
-    "Shown",
+    "ShownByGuest",
     "Step",
     "Stop",
     "Unloading",
-    "View",
-    "World",
 ]
 
 
 @dataclass(frozen=True)
-class World:
+class MachineInfo:
     """The machine the experiments ran on.
 
     command_line: the kernel's, as /proc/cmdline shows it. randomize_base: how the kernel was
@@ -129,7 +138,7 @@ class Loading:
     tasks_before: Mapping[int, str]
     tasks_after: Mapping[int, str]
     maps_naming_it: tuple[str, ...]
-    executed: Executed
+    executed: ExecutedCode
     timeline: tuple[Step, ...]
     timeline_raw: str
 
@@ -145,8 +154,8 @@ class Opening:
     """
 
     device: str
-    quiet: Executed
-    opened: Executed | None
+    quiet: ExecutedCode
+    opened: ExecutedCode | None
     traced_quiet: tuple[str, ...]
     traced_open: tuple[str, ...]
     traced_raw: str
@@ -169,10 +178,10 @@ class Privilege:
 
     user_with: Attempt
     user_with_status: str
-    user_executed: Executed
+    user_executed: ExecutedCode
     root_without: Attempt
     root_without_status: str
-    root_executed: Executed
+    root_executed: ExecutedCode
     namespace_root: Attempt
     namespace_root_status: str
 
@@ -219,7 +228,7 @@ class Sharing:
     control_flags: of a page of an ordinary process. swaps: /proc/swaps, "" where there is none.
     """
 
-    views: tuple[View, ...]
+    views: tuple[PageTableView, ...]
     user_read: str
     pressure: int
     pages_after: tuple[tuple[int, int | None], ...]
@@ -234,20 +243,20 @@ class Unloading:
     """rmmod: tried with the device open (None without a device), then done.
 
     executed: the module's code that ran during it. mapped_after: (virtual, physical) of the module's
-    pages still mapped. remains: lines of /proc/modules and /proc/kallsyms that still name it.
+    pages still mapped. still_named: lines of /proc/modules and /proc/kallsyms that still name it.
     """
 
     while_open: Attempt | None
     done: Attempt
     caller_pid: int
     log: str
-    executed: Executed
+    executed: ExecutedCode
     mapped_after: tuple[tuple[int, int], ...]
-    remains: tuple[str, ...]
+    still_named: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownByGuest:
     """What the guest itself says, the module loaded: sysfs's sections (init's dangle), kallsyms' `_text`.
 
     exports: lines of /proc/kallsyms that tell what the module exports. vmallocinfo: the lines of
@@ -269,7 +278,7 @@ class Observations:
     cannot be read. missing: what could not be looked at, and why.
     """
 
-    world: World
+    machine: MachineInfo
     module: KernelModule
     space: AddressSpace
     blocks: tuple[Region, ...]
@@ -281,5 +290,5 @@ class Observations:
     linking: Linking
     sharing: Sharing
     unloading: Unloading
-    shown: Shown = Shown({}, 0, (), "")
+    shown: ShownByGuest = ShownByGuest({}, 0, (), "")
     missing: tuple[str, ...] = ()

@@ -156,7 +156,7 @@ def _neighbourhood(seen: Observations, blocks: Sequence[Region]) -> Level:
         bands.append(gap)
     text = (
         (f"On this boot the kernel left {plural(before, 'page')} free at the start. " if before else "")
-        + _how_places_are_found(seen.world.release)
+        + _how_places_are_found(seen.machine.release)
         + (
             f"There {'is' if len(others) == 1 else 'are'} {plural(len(others), 'other module')} loaded"
             f"{', of which the code is drawn' if len(blocks) > 1 else ''}. "

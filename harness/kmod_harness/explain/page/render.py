@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from kmod_harness.explain.claims.claim import Outcome, Verdict
+from kmod_harness.explain.claims.claim import JudgedClaim, Verdict
 from kmod_harness.explain.claims.sources import checked_in
 from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.explain.page import wording
@@ -62,7 +62,7 @@ class Measured:
 def write_page(
     directory: Path,
     seen: Observations,
-    outcomes: Sequence[Outcome],
+    judged: Sequence[JudgedClaim],
     measured: Measured,
     account: Account | None = None,
 ) -> Path:
@@ -70,13 +70,13 @@ def write_page(
     directory.mkdir(parents=True, exist_ok=True)
     (directory / RELOCATIONS).write_text(relocations_csv(seen), encoding="utf-8", errors="backslashreplace")
     page = directory / PAGE
-    page.write_text(render(seen, outcomes, measured, account), encoding="utf-8", errors="backslashreplace")
+    page.write_text(render(seen, judged, measured, account), encoding="utf-8", errors="backslashreplace")
     return page
 
 
 def render(
     seen: Observations,
-    outcomes: Sequence[Outcome],
+    judged: Sequence[JudgedClaim],
     measured: Measured,
     account: Account | None = None,
 ) -> str:
@@ -87,17 +87,17 @@ def render(
     steps = levels(seen)
     return environment.get_template("page.html.j2").render(
         seen=seen,
-        outcomes=outcomes,
+        judged=judged,
         measured=measured,
         account=account,
         style=style,
         script=script,
         policy=_policy(style, script),
-        counts=verdict_counts(outcomes),
+        counts=verdict_counts(judged),
         levels=steps,
         blocks=kept_blocks(seen),
         code=place_of_code(seen),
-        checked_in=checked_in(seen.world.release),
+        checked_in=checked_in(seen.machine.release),
         legends=[largest(step.bands, _MAX_LEGEND) for step in steps],
         picture=picture,
         summary=relocation_summary(seen.module, seen.sections, seen.linking.relocations),
@@ -108,9 +108,9 @@ def render(
     )
 
 
-def verdict_counts(outcomes: Sequence[Outcome]) -> tuple[tuple[Verdict, int], ...]:
+def verdict_counts(judged: Sequence[JudgedClaim]) -> tuple[tuple[Verdict, int], ...]:
     """Returns how many claims got each verdict, in the order of the verdicts; absent ones are left out."""
-    found = Counter(outcome.verdict for outcome in outcomes)
+    found = Counter(claim.verdict for claim in judged)
     return tuple((verdict, found[verdict]) for verdict in Verdict if found[verdict])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kmod_harness.errors import Misuse
-from kmod_harness.explain.observed.observations import Block, Executed
+from kmod_harness.explain.observed.observations import ExecutedBlock, ExecutedCode
 from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
 from kmod_harness.machine.machine import Machine
 
@@ -27,8 +27,8 @@ def execution_log_arguments(path: Path, randomize_base: bool | None) -> tuple[st
     """Returns what QEMU's command line needs for an `ExecutionLog` at `path`; it costs nothing until used.
 
     Only software emulation logs what it runs; file and filter can only be given here. randomize_base: as
-    the kernel is configured (`ground.randomize_base`); None, unknown, is taken as yes: in the wider range
-    a moved kernel image would drown what is looked for.
+    the kernel is configured (`RunningKernel.randomize_base`); None, unknown, is taken as yes: in the wider
+    range a moved kernel image would drown what is looked for.
     """
     base = MODULES_BASE_FIXED if randomize_base is False else MODULES_BASE_RANDOMIZED
     return ("-D", str(path), "-dfilter", f"{base:#x}..{MODULES_END - 1:#x}")
@@ -42,12 +42,12 @@ class ExecutionLog:
         self._path = path
 
     @contextlib.contextmanager
-    def recording(self, what: str) -> Iterator[list[Executed]]:
-        """Logs while the block runs, which slows the guest 5 times; the `Executed` is in the list after it.
+    def recording(self, what: str) -> Iterator[list[ExecutedCode]]:
+        """Logs while the block runs, which slows the guest 5 times; `ExecutedCode` is in the list after it.
 
         It has all that ran in the module range: `names.named` takes one module's part.
         """
-        done: list[Executed] = []
+        done: list[ExecutedCode] = []
         at = self._size()
         started = time.monotonic()
         # nochain: else a block jumps to the next without passing the logger
@@ -61,15 +61,15 @@ class ExecutionLog:
         with self._path.open("rb") as file:
             file.seek(at)
             text = file.read().decode(errors="replace")
-        done.append(Executed(what, seconds, parse_execution_log(text)))
+        done.append(ExecutedCode(what, seconds, parse_execution_log(text)))
 
     def _size(self) -> int:
         return self._path.stat().st_size if self._path.exists() else 0
 
 
-def parse_execution_log(text: str) -> tuple[Block, ...]:
+def parse_execution_log(text: str) -> tuple[ExecutedBlock, ...]:
     """Returns the blocks that ran, in order. A last line that is cut short is not one."""
     return tuple(
-        Block(int(match[2], 16), int(match[3], 16) & _CPL_MASK, int(match[1]))
+        ExecutedBlock(int(match[2], 16), int(match[3], 16) & _CPL_MASK, int(match[1]))
         for match in _LINE.finditer(text)
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kmod_harness.explain.observed.function_names import FunctionNames
-from kmod_harness.explain.observed.observations import Frame, Region, Stop, View
+from kmod_harness.explain.observed.observations import Frame, PageTableView, Region, Stop
 from kmod_harness.explain.probes.attempts import as_file, open_call
 from kmod_harness.explain.probes.backtrace import parse_backtrace
 from kmod_harness.explain.probes.stack_scan import TextNames, scan_stack
@@ -36,7 +36,7 @@ _COMM = 16
 
 
 @dataclass(frozen=True)
-class WatchedKernel:
+class StoppedKernel:
     """What it takes to read a stop.
 
     symbols: name -> address. text: of the image. source: path that is cut off file names. current_offset: of
@@ -53,7 +53,7 @@ class WatchedKernel:
 
 
 @dataclass(frozen=True)
-class WatchedLife:
+class LoadStops:
     """What the debugger saw of one load and the opens behind it.
 
     bases: block -> address, from `struct module`. init_address: of the init function, predicted from them,
@@ -67,11 +67,11 @@ class WatchedLife:
     init: Stop | None
     init_mapped: int
     opens: tuple[Stop, ...]
-    views: tuple[View, ...]
+    views: tuple[PageTableView, ...]
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """A module's life to be watched: loaded by `loader`; `device` opened by each of `openers`.
 
     open_function: the first function of the module's that an open calls; "" for none, and then the
@@ -88,12 +88,12 @@ class Plan:
     openers: tuple[Process, ...]
 
 
-def watch_life(guest: Guest, debugger: Gdb, kernel: WatchedKernel, plan: Plan) -> WatchedLife:
+def stop_in_load(guest: Guest, debugger: Gdb, kernel: StoppedKernel, plan: LoadPlan) -> LoadStops:
     """Carries the plan out. The module stays loaded; what is open is closed with the openers.
 
     Each call is under way before the guest runs on, so that no breakpoint can be missed.
     """
-    watch = _Watch(guest, debugger, kernel, plan)
+    recorder = _StopRecorder(guest, debugger, kernel, plan)
     resolve = None
     with as_file(guest, plan.data) as path:
         module = plan.loader.open(path)
@@ -101,14 +101,14 @@ def watch_life(guest: Guest, debugger: Gdb, kernel: WatchedKernel, plan: Plan) -
             arguments = (module.fd, plan.parameters.encode() + b"\0", 0)
             pending = plan.loader.begin([Call(NUMBERS["finit_module"], arguments)])
             if "find_symbol" in kernel.symbols:
-                watch.go_to(kernel.symbols["find_symbol"])
-                resolve = watch.stop("find_symbol", plan.loader)
-            watch.go_to(kernel.symbols["do_init_module"])
-            watch.learn_places()
-            init = watch.at_init()
+                recorder.go_to(kernel.symbols["find_symbol"])
+                resolve = recorder.stop("find_symbol", plan.loader)
+            recorder.go_to(kernel.symbols["do_init_module"])
+            recorder.learn_places()
+            init = recorder.at_init()
             opens: list[Stop] = []
             function, device = (plan.open_function, plan.device) if plan.open_function else _ANY_OPEN
-            watch.go_to(watch.address_of(function), wait=False)
+            recorder.go_to(recorder.address_of(function), wait=False)
             check(pending.results()[0], plan.file.name)
             for number, opener in enumerate(plan.openers):
                 if number:
@@ -116,24 +116,24 @@ def watch_life(guest: Guest, debugger: Gdb, kernel: WatchedKernel, plan: Plan) -
                     check(pending.results()[0], device)
                 pending = opener.begin([open_call(device)])
                 debugger.await_stop()
-                opens.append(watch.stop(function, opener))
+                opens.append(recorder.stop(function, opener))
         check(pending.results()[0], device)
         module.close()
-    return WatchedLife(
-        watch.bases,
+    return LoadStops(
+        recorder.bases,
         resolve,
-        watch.init_address,
+        recorder.init_address,
         init,
-        watch.init_mapped,
+        recorder.init_mapped,
         tuple(opens) if plan.open_function else (),
-        tuple(watch.views),
+        tuple(recorder.views),
     )
 
 
-class _Watch:
+class _StopRecorder:
     """The debugger's place in one life, and what was learnt so far."""
 
-    def __init__(self, guest: Guest, debugger: Gdb, kernel: WatchedKernel, plan: Plan) -> None:
+    def __init__(self, guest: Guest, debugger: Gdb, kernel: StoppedKernel, plan: LoadPlan) -> None:
         self._guest = guest
         self._debugger = debugger
         self._kernel = kernel
@@ -143,7 +143,7 @@ class _Watch:
         self.bases: dict[str, int] = {}
         self.init_address = 0
         self.init_mapped = 0
-        self.views: list[View] = []
+        self.views: list[PageTableView] = []
 
     def go_to(self, address: int, *, wait: bool = True) -> None:
         """Runs the guest to one breakpoint, the only one."""
@@ -274,7 +274,7 @@ class _Watch:
         if core and all(view.pid != pid for view in self.views):
             tables = memory.tables_of(registers)
             page = tables.find(core)
-            self.views.append(View(pid, comm, tables.root, page.physical_of(core) if page else None))
+            self.views.append(PageTableView(pid, comm, tables.root, page.physical_of(core) if page else None))
 
 
 def _word(memory: GuestMemory, address: int) -> int:

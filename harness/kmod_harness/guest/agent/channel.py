@@ -133,7 +133,7 @@ class AgentChannel:
         for frame in self._reader.feed(data):
             self._note_life(frame)
             self.transcript.received(frame)
-            # an answer to an earlier life of this guest is nobody's
+            # an answer to what was asked before this guest was saved is nobody's
             if frame.epoch != self.epoch and frame.tag:
                 continue
             if frame.tag in self._mailboxes:

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from kmod_harness.explain.claims.catalogue import CLAIMS, outcomes
+from kmod_harness.explain.claims.catalogue import CLAIMS, judge_claims
 from kmod_harness.explain.claims.claim import Verdict
-from kmod_harness.explain.observed.observations import Observations, Region, View
+from kmod_harness.explain.observed.observations import Observations, PageTableView, Region
 from unit.explain.sample_claims import (
     BASE,
     IMAGE,
@@ -68,7 +68,7 @@ def moved_to(base: int) -> Observations:
 
 NOKASLR = replace(
     moved_to(0xFFFFFFFFC0000000),
-    world=replace(SEEN.world, command_line="console=ttyS0 nokaslr"),
+    machine=replace(SEEN.machine, command_line="console=ttyS0 nokaslr"),
     space=replace(
         SPACE,
         slide=0,
@@ -78,7 +78,7 @@ NOKASLR = replace(
 )
 NO_RANDOMIZE_BASE = replace(
     moved_to(0xFFFFFFFFA0000000),
-    world=replace(SEEN.world, randomize_base=False),
+    machine=replace(SEEN.machine, randomize_base=False),
     space=replace(
         SPACE,
         slide=0,
@@ -185,7 +185,7 @@ FLIPS: tuple[tuple[str, str, Observations, Verdict], ...] = (
     ("swappable", "a page that moved", replace(SEEN, sharing=replace(
         SHARING, pages_after=((BASE, 0x123000),))), TRUE),
     ("own-copy", "two copies", replace(SEEN, sharing=replace(SHARING, views=(
-        *SHARING.views, View(OPENER + 9, "other", 0xB00000, 0x777000)))), TRUE),
+        *SHARING.views, PageTableView(OPENER + 9, "other", 0xB00000, 0x777000)))), TRUE),
     ("own-copy", "one page table was seen",
      replace(SEEN, sharing=replace(SHARING, views=SHARING.views[:1])), UNDECIDED),
     ("private-names", "a module that exports nothing", EXPORTING_NOTHING, TRUE),
@@ -195,7 +195,7 @@ FLIPS: tuple[tuple[str, str, Observations, Verdict], ...] = (
 
 
 def verdicts(seen: Observations) -> dict[str, Verdict]:
-    return {outcome.key: outcome.verdict for outcome in outcomes(seen)}
+    return {claim.key: claim.verdict for claim in judge_claims(seen)}
 
 
 def test_the_usual_world_gets_the_verdicts_of_the_facts_file() -> None:
@@ -232,15 +232,15 @@ def test_the_claims_are_numbered_and_have_keys_of_their_own() -> None:
     ],
 )
 def test_a_place_in_the_source_names_the_release_it_was_looked_up_in(release: str, told: str) -> None:
-    seen = replace(SEEN, world=replace(SEEN.world, release=release))
-    assert all(outcome.source.endswith(told) for outcome in outcomes(seen))
+    seen = replace(SEEN, machine=replace(SEEN.machine, release=release))
+    assert all(claim.source.endswith(told) for claim in judge_claims(seen))
 
 
 @pytest.mark.parametrize("seen", [SEEN, *(seen for _, _, seen, _ in FLIPS)])
 def test_each_side_shows_something_or_says_why_it_cannot(seen: Observations) -> None:
-    for outcome in outcomes(seen):
-        assert (outcome.inside.side, outcome.outside.side) == ("inside", "outside")
-        for evidence in (outcome.inside, outcome.outside):
-            assert bool(evidence.summary) != bool(evidence.impossible), outcome.key
-            assert evidence.detail or evidence.impossible, outcome.key
-        assert outcome.explanation
+    for claim in judge_claims(seen):
+        assert (claim.inside.side, claim.outside.side) == ("inside", "outside")
+        for evidence in (claim.inside, claim.outside):
+            assert bool(evidence.summary) != bool(evidence.impossible), claim.key
+            assert evidence.detail or evidence.impossible, claim.key
+        assert claim.explanation

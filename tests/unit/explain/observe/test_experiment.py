@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from kmod_harness.build.kernel.known import Kernel
-from kmod_harness.explain.observe.experiment import Subject, set_up
+from kmod_harness.explain.observe.experiment import Subject, set_up_experiment
 from kmod_harness.explain.probes.execution_log import NoExecutionLog, execution_log_arguments
 from kmod_harness.guest.guest import Guest
 from unit.explain.sample_claims import MODULE
@@ -24,5 +24,5 @@ def test_without_an_execution_log_nothing_is_tried(accelerator: str, argv: list[
     machine = SimpleNamespace(accelerator=SimpleNamespace(name=accelerator), argv=argv)
     guest = cast(Guest, SimpleNamespace(machine=machine))
     with pytest.raises(NoExecutionLog, match="no execution log") as refused:
-        set_up(guest, KERNEL, LOG, Subject(MODULE))
+        set_up_experiment(guest, KERNEL, LOG, Subject(MODULE))
     assert accelerator in refused.value.evidence

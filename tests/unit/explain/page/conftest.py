@@ -32,10 +32,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     usual = sample.observations(relocation_count=40)
     hostile = sample.observations(text=HOSTILE, page_count=24)
     made = {
-        "usual": render(usual, sample.outcomes(), sample.measured(), sample.ACCOUNT),
-        "hostile": render(hostile, sample.outcomes(HOSTILE), sample.measured(HOSTILE)),
-        "large": render(large, sample.outcomes(long), sample.measured(long), sample.ACCOUNT),
-        "little": render(little, sample.outcomes(), sample.measured()),
+        "usual": render(usual, sample.judged(), sample.measured(), sample.ACCOUNT),
+        "hostile": render(hostile, sample.judged(HOSTILE), sample.measured(HOSTILE)),
+        "large": render(large, sample.judged(long), sample.measured(long), sample.ACCOUNT),
+        "little": render(little, sample.judged(), sample.measured()),
     }
     for name, html in made.items():
         (directory / f"{name}.html").write_text(html, encoding="utf-8")

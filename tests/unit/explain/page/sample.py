@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kmod_harness.explain.claims.claim import Evidence, Outcome, Verdict
+from kmod_harness.explain.claims.claim import Evidence, JudgedClaim, Verdict
 from kmod_harness.explain.observed.observations import (
     AddressSpace,
     Attempt,
-    Executed,
+    ExecutedCode,
     Frame,
     Linking,
     Loading,
+    MachineInfo,
     ModulePage,
     ModuleSection,
     Observations,
@@ -24,7 +25,6 @@ from kmod_harness.explain.observed.observations import (
     Step,
     Stop,
     Unloading,
-    World,
 )
 from kmod_harness.explain.page.account import Account
 from kmod_harness.explain.page.render import Measured
@@ -230,9 +230,11 @@ def observations(
         kernel_physical=0x2200000,
     )
     done = Attempt("load", 0, "")
-    nothing = Executed("nothing", 1.0, ())
+    nothing = ExecutedCode("nothing", 1.0, ())
     return Observations(
-        world=World("6.1.192-kmod-harness", f"console=ttyS0 panic=-1 {text}", True, 1, "tcg", with_vmlinux),
+        machine=MachineInfo(
+            "6.1.192-kmod-harness", f"console=ttyS0 panic=-1 {text}", True, 1, "tcg", with_vmlinux
+        ),
         module=file,
         space=space,
         blocks=(block, Region("init", BASE + 0x6000, BASE + 0x8000)),
@@ -291,7 +293,7 @@ def observations(
     )
 
 
-def outcomes(text: str = "") -> tuple[Outcome, ...]:
+def judged(text: str = "") -> tuple[JudgedClaim, ...]:
     inside = Evidence(
         "inside", "/proc/modules shows the address " + text, f"chardev 20480 0 - Live {BASE:#x}\n{text}"
     )
@@ -304,7 +306,7 @@ def outcomes(text: str = "") -> tuple[Outcome, ...]:
     )
     source = "kernel/module/main.c:1684, Linux 6.1"
     return tuple(
-        Outcome(
+        JudgedClaim(
             number=number,
             key=f"claim-{number}",
             statement=statement,

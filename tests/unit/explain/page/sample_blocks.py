@@ -23,7 +23,7 @@ def by_memory_type(seen: Observations, release: str = "6.12.118-kmod-harness") -
     other = Region("virtio_console", BASE + 0x2000, BASE + 0x3000)
     return replace(
         seen,
-        world=replace(seen.world, release=release),
+        machine=replace(seen.machine, release=release),
         blocks=(
             Region("text", BASE, BASE + 0x1000),
             Region("data", BASE + 0x8000, BASE + 0xA000),

@@ -147,20 +147,20 @@ def test_the_account_counts_bytes_by_what_changed_them() -> None:
 
 
 def test_the_summary_is_one_paragraph_with_the_verdicts() -> None:
-    said = summary(sample.observations(), sample.outcomes(), sample.ACCOUNT)
+    said = summary(sample.observations(), sample.judged(), sample.ACCOUNT)
     assert "4 claims about how chardev gets into Linux 6.1.192-kmod-harness" in said
     assert "1 true, 1 imprecise, 1 outdated, 1 false" in said
     assert "9184 bytes" in said and "each for a known reason" in said
     assert "\n" not in said
     unclear = Account(9184, 9021, (), findings=("a byte",))
-    assert "not all of them explained" in summary(sample.observations(), sample.outcomes(), unclear)
+    assert "not all of them explained" in summary(sample.observations(), sample.judged(), unclear)
 
 
 def test_what_could_not_be_compared_is_told_and_not_called_explained() -> None:
     limited = Account(9184, 9021, (), limits=("call depth tracking is not replayed",), not_compared=40)
-    said = summary(sample.observations(), sample.outcomes(), limited)
+    said = summary(sample.observations(), sample.judged(), limited)
     assert "each for a known reason but 40 that could not be judged" in said
-    page = render(sample.observations(), sample.outcomes(), sample.measured(), limited)
+    page = render(sample.observations(), sample.judged(), sample.measured(), limited)
     assert "40 could not be judged" in page and "call depth tracking is not replayed" in page
     assert "None is left unexplained" not in page
 

@@ -9,7 +9,7 @@ import pytest
 
 from kmod_harness.explain.observe.sharing import flag_names
 from kmod_harness.explain.observed.function_names import FunctionNames, apart_from, named
-from kmod_harness.explain.observed.observations import Block, Executed, Region
+from kmod_harness.explain.observed.observations import ExecutedBlock, ExecutedCode, Region
 from kmod_harness.explain.probes.backtrace import parse_backtrace
 from kmod_harness.explain.probes.execution_log import execution_log_arguments, parse_execution_log
 from kmod_harness.explain.probes.stack_scan import TextNames, scan_stack
@@ -75,8 +75,8 @@ IMAGES = (
 class TestTheExecutionLog:
     def test_blocks_have_address_level_and_cpu(self) -> None:
         assert parse_execution_log(EXECUTED) == (
-            Block(0xFFFFFFFFC030A14B, 0, 0),
-            Block(0xFFFFFFFFC030A178, 3, 1),
+            ExecutedBlock(0xFFFFFFFFC030A14B, 0, 0),
+            ExecutedBlock(0xFFFFFFFFC030A178, 3, 1),
         )
 
     @pytest.mark.parametrize(
@@ -95,7 +95,9 @@ class TestTheExecutionLog:
             Symbol("data", 0x10, 0x20, "OBJECT", "LOCAL", ".text"),
         )
         names = FunctionNames(replace(MODULE, symbols=symbols), {".text": 0x1000, ".init.text": 0x8000})
-        ran = Executed("x", 1.0, tuple(Block(at, 0, 0) for at in (0x1010, 0x1024, 0x1030, 0x5000, 0x8000)))
+        ran = ExecutedCode(
+            "x", 1.0, tuple(ExecutedBlock(at, 0, 0) for at in (0x1010, 0x1024, 0x1030, 0x5000, 0x8000))
+        )
         block = Region("core", 0x1000, 0x2000)
 
         mine = named(ran, (block, Region("init", 0x8000, 0x9000)), names)

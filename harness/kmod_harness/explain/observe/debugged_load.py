@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kmod_harness.explain.observe import placement, sharing
-from kmod_harness.explain.observe.experiment import Bench
+from kmod_harness.explain.observe.experiment import Experiment
+from kmod_harness.explain.observe.logged_load import LoggedLoad, places_of
 from kmod_harness.explain.observe.running_kernel import symbols_of
-from kmod_harness.explain.observe.untraced_load import PlainLife, places_of
 from kmod_harness.explain.observed.function_names import FunctionNames, named
 from kmod_harness.explain.observed.observations import Region, Sharing, Unloading
 from kmod_harness.explain.probes import attempts
-from kmod_harness.explain.probes.stops import Plan, WatchedKernel, WatchedLife, watch_life
+from kmod_harness.explain.probes.stops import LoadPlan, LoadStops, StoppedKernel, stop_in_load
 from kmod_harness.guest.process import Process
 from kmod_harness.machine.gdb.stub import Gdb
 from kmod_harness.verify.outside.memory_types import MEMORY_CHANGED_SINCE
@@ -23,18 +23,18 @@ _FREEING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Load:
+class DebuggedLoad:
     """The module loaded, for good or until `unload`.
 
-    watched: None where the debugger could not; `unwatched` says why. init_mapped_after: pages of the init
+    stops: None where the debugger could not; `no_stops_reason` says why. init_mapped_after: pages of the init
     block, once it was freed. loader, openers: the processes that loaded it and have it open.
     """
 
     bases: Mapping[str, int]
     blocks: tuple[Region, ...]
     names: FunctionNames
-    watched: WatchedLife | None
-    unwatched: str
+    stops: LoadStops | None
+    no_stops_reason: str
     init_mapped_after: int
     loader: Process
     openers: tuple[Process, ...]
@@ -43,31 +43,31 @@ class Load:
     tasks_after: Mapping[int, str]
 
 
-def load(bench: Bench, plain: PlainLife) -> Load:
+def observe_debugged_load(experiment: Experiment, logged: LoggedLoad) -> DebuggedLoad:
     """Loads the module, under the debugger where there is one. Raises ModuleLoadError."""
-    guest = bench.guest
+    guest = experiment.guest
     loader, openers = guest.process(), (guest.process(), guest.process())
     before = sharing.kernels_tasks(guest)
     mark = guest.kernel_log.mark()
-    unwatched = _why_unwatched(bench)
-    watched = None if unwatched else _watch(bench, plain, loader, openers)
-    if watched is None:
+    no_stops_reason = _why_no_stops(experiment)
+    stops = None if no_stops_reason else _record_stops(experiment, logged, loader, openers)
+    if stops is None:
         attempt = attempts.finit(
-            guest, "insmod", bench.file.data, parameters=bench.subject.parameters, process=loader
+            guest, "insmod", experiment.file.data, parameters=experiment.subject.parameters, process=loader
         )
-        attempts.require_loaded(attempt, bench.file.name)
+        attempts.require_loaded(attempt, experiment.file.name)
     guest.kernel_log.sync(guest.syscaller)
     log = guest.kernel_log.text_since(mark)
-    places = places_of(guest, bench.file, bench.layout)
-    bases = watched.bases if watched is not None else places.bases
-    blocks = placement.blocks_of(bench.layout, bases)
-    return Load(
+    places = places_of(guest, experiment.file, experiment.layout)
+    bases = stops.bases if stops is not None else places.bases
+    blocks = placement.blocks_of(experiment.layout, bases)
+    return DebuggedLoad(
         bases,
         blocks,
         places.names,
-        watched,
-        unwatched,
-        _await_freeing(bench, blocks),
+        stops,
+        no_stops_reason,
+        _await_freeing(experiment, blocks),
         loader,
         openers,
         log,
@@ -76,56 +76,60 @@ def load(bench: Bench, plain: PlainLife) -> Load:
     )
 
 
-def _why_unwatched(bench: Bench) -> str:
-    lacking = {"do_init_module", "chrdev_open"} - bench.ground.symbols.addresses.keys()
+def _why_no_stops(experiment: Experiment) -> str:
+    lacking = {"do_init_module", "chrdev_open"} - experiment.running.symbols.addresses.keys()
     if lacking:
         return f"this kernel's symbols do not tell where {' and '.join(sorted(lacking))} are"
-    if not bench.ground.has_debug_info and bench.layout.release >= MEMORY_CHANGED_SINCE:
+    if not experiment.running.has_debug_info and experiment.layout.release >= MEMORY_CHANGED_SINCE:
         return "where this kernel puts a module's blocks only its vmlinux tells, which it comes without"
     return "" if shutil.which("gdb") else "gdb is not installed"
 
 
-def _watch(bench: Bench, plain: PlainLife, loader: Process, openers: tuple[Process, ...]) -> WatchedLife:
-    ground = bench.ground
-    image, symbols = ground.image, ground.symbols.addresses
-    kernel = WatchedKernel(
+def _record_stops(
+    experiment: Experiment, logged: LoggedLoad, loader: Process, openers: tuple[Process, ...]
+) -> LoadStops:
+    running = experiment.running
+    image, symbols = running.image, running.symbols.addresses
+    kernel = StoppedKernel(
         symbols=symbols,
         image=range(image.start, image.end),
         text=range(image.start, symbols.get("_etext", image.end)),
-        source=ground.source,
-        current_offset=ground.current_offset,
-        stack_size=ground.stack_size,
-        has_debug_info=ground.has_debug_info,
+        source=running.source,
+        current_offset=running.current_offset,
+        stack_size=running.stack_size,
+        has_debug_info=running.has_debug_info,
     )
-    plan = Plan(
-        bench.file,
-        bench.layout,
-        bench.file.data,
-        bench.subject.parameters,
+    plan = LoadPlan(
+        experiment.file,
+        experiment.layout,
+        experiment.file.data,
+        experiment.subject.parameters,
         loader,
-        plain.device,
-        plain.open_function,
+        logged.device,
+        logged.open_function,
         openers,
     )
-    vmlinux = ground.kernel.vmlinux if ground.has_debug_info else None
-    gdb = Gdb(bench.guest.machine, vmlinux, ground.slide)
-    return watch_life(bench.guest, gdb, kernel, plan)
+    vmlinux = running.kernel.vmlinux if running.has_debug_info else None
+    gdb = Gdb(experiment.guest.machine, vmlinux, running.slide)
+    return stop_in_load(experiment.guest, gdb, kernel, plan)
 
 
-def _await_freeing(bench: Bench, blocks: tuple[Region, ...]) -> int:
+def _await_freeing(experiment: Experiment, blocks: tuple[Region, ...]) -> int:
     """Returns the pages of the init block that are mapped once it was freed, or after some seconds."""
     init = tuple(block for block in blocks if placement.is_init(block.name))
-    machine = bench.guest.machine
+    machine = experiment.guest.machine
     deadline = machine.deadline("the init block's freeing", _FREEING_SECONDS)
-    while (mapped := len(placement.mapped_pages(bench.guest, init))) and not deadline.passed:
+    while (mapped := len(placement.mapped_pages(experiment.guest, init))) and not deadline.passed:
         machine.settle(0.02)
     return mapped
 
 
-def share(bench: Bench, loaded: Load, plain: PlainLife, physical: Mapping[int, int]) -> Sharing:
+def observe_sharing(
+    experiment: Experiment, load: DebuggedLoad, logged: LoggedLoad, physical: Mapping[int, int]
+) -> Sharing:
     """Looks at the pages from several processes and under memory pressure. physical: by virtual address."""
-    guest = bench.guest
-    core = tuple(block for block in loaded.blocks if not placement.is_init(block.name))
+    guest = experiment.guest
+    core = tuple(block for block in load.blocks if not placement.is_init(block.name))
     flags = sharing.page_flags(guest, tuple(physical.values()))
     control = sharing.flags_of_a_programs_page(guest)
     with guest.process() as reader:
@@ -133,30 +137,30 @@ def share(bench: Bench, loaded: Load, plain: PlainLife, physical: Mapping[int, i
     pressure = sharing.press(guest)
     after = dict(placement.mapped_pages(guest, core))
     return Sharing(
-        views=loaded.watched.views if loaded.watched is not None else (),
+        views=load.stops.views if load.stops is not None else (),
         user_read=user_read,
         pressure=pressure,
         pages_after=tuple((virtual, after.get(virtual)) for virtual in physical),
         page_flags=flags,
         control_flags=control,
         swaps=guest.read_text("/proc/swaps") if guest.exists("/proc/swaps") else "",
-        seen_by_second=sharing.second_opener(guest, plain.device),
+        seen_by_second=sharing.second_opener(guest, logged.device),
     )
 
 
-def unload(bench: Bench, loaded: Load, plain: PlainLife) -> Unloading:
+def observe_unloading(experiment: Experiment, load: DebuggedLoad, logged: LoggedLoad) -> Unloading:
     """Removes the module, after a try while its device is open; returns what came of both and what stays."""
-    guest, name = bench.guest, bench.file.name
-    for opener in loaded.openers:
+    guest, name = experiment.guest, experiment.file.name
+    for opener in load.openers:
         opener.kill()
     while_open = None
-    if plain.device:
-        with guest.open(plain.device):
+    if logged.device:
+        with guest.open(logged.device):
             while_open = attempts.delete(guest, "rmmod while its device is open", name)
-    core = tuple(block for block in loaded.blocks if not placement.is_init(block.name))
+    core = tuple(block for block in load.blocks if not placement.is_init(block.name))
     mark = guest.kernel_log.mark()
     with guest.process() as caller:
-        with bench.log.recording("rmmod") as executed:
+        with experiment.log.recording("rmmod") as executed:
             done = attempts.delete(guest, "rmmod", name, process=caller)
         pid = caller.pid
     mapped = placement.mapped_pages(guest, core)
@@ -165,16 +169,16 @@ def unload(bench: Bench, loaded: Load, plain: PlainLife) -> Unloading:
         done,
         pid,
         guest.kernel_log.text_since(mark),
-        named(executed[0], core, loaded.names),
+        named(executed[0], core, load.names),
         mapped,
-        _remains(bench),
+        _still_named(experiment),
     )
 
 
-def _remains(bench: Bench) -> tuple[str, ...]:
-    name = bench.file.name
-    modules = bench.guest.read_text("/proc/modules").splitlines()
-    symbols = symbols_of(bench.guest, name)
+def _still_named(experiment: Experiment) -> tuple[str, ...]:
+    name = experiment.file.name
+    modules = experiment.guest.read_text("/proc/modules").splitlines()
+    symbols = symbols_of(experiment.guest, name)
     return (
         *(line for line in modules if line.split(" ")[0] == name),
         *(f"{entry.address:016x} {entry.type} {entry.name} [{entry.module}]" for entry in symbols),

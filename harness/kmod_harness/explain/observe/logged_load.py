@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kmod_harness.explain.observe.placement import blocks_of
 from kmod_harness.explain.observe.running_kernel import loaded_modules
 from kmod_harness.explain.observed.function_names import FunctionNames, apart_from, named
-from kmod_harness.explain.observed.observations import Executed, Privilege, Region
+from kmod_harness.explain.observed.observations import ExecutedCode, Privilege, Region
 from kmod_harness.explain.probes import attempts
 from kmod_harness.explain.probes.execution_log import ExecutionLog
 from kmod_harness.guest.guest import Guest
@@ -19,19 +19,19 @@ from kmod_harness.kmod.layout.predict import Layout
 
 
 @dataclass(frozen=True)
-class PlainLife:
+class LoggedLoad:
     """loaded: what ran during the load. device: the device that appeared, "" for none. open_function: the
     module's function that an open of it calls first, "" for none.
     """
 
     privilege: Privilege
-    loaded: Executed
+    loaded: ExecutedCode
     device: str
     open_function: str
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ModulePlaces:
     """A loaded module's places: block -> address, the blocks, names for its functions (init's too)."""
 
     module: LoadedModule
@@ -40,16 +40,16 @@ class Loaded:
     names: FunctionNames
 
 
-def places_of(guest: Guest, file: KernelModule, layout: Layout) -> Loaded:
+def places_of(guest: Guest, file: KernelModule, layout: Layout) -> ModulePlaces:
     """Returns where a loaded module is, by what sysfs shows of its sections; those of init dangle there."""
     module = LoadedModule(guest, file)
     bases = layout.anchors(module.sections)
-    return Loaded(module, bases, blocks_of(layout, bases), FunctionNames(file, module.sections))
+    return ModulePlaces(module, bases, blocks_of(layout, bases), FunctionNames(file, module.sections))
 
 
-def plain_life(
+def observe_logged_load(
     guest: Guest, log: ExecutionLog, file: KernelModule, layout: Layout, data: bytes, parameters: str
-) -> PlainLife:
+) -> LoggedLoad:
     """Tries to load the module as three kinds of process; the one that may opens and removes it."""
     others = loaded_modules(guest, file.release)
     root = guest.process()
@@ -96,10 +96,10 @@ def plain_life(
         namespace_root,
         namespace_status,
     )
-    return PlainLife(privilege, loaded, device, function)
+    return LoggedLoad(privilege, loaded, device, function)
 
 
-def _first_function(guest: Guest, log: ExecutionLog, device: str, places: Loaded) -> tuple[str, str]:
+def _first_function(guest: Guest, log: ExecutionLog, device: str, places: ModulePlaces) -> tuple[str, str]:
     """Returns the device and the first function that an open of it enters; "", "" when it refuses."""
     try:
         with log.recording(f"open {device}") as executed:

@@ -17,7 +17,7 @@ from pathlib import Path
 from kmod_harness.build.cache import default_cache, digest_of
 from kmod_harness.errors import BootFailed, GuestHang, KmodHarnessError
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.restore import EarlierLife
+from kmod_harness.guest.restore import SavedFacts
 from kmod_harness.lifecycle.prepare import Prepared, start_machine
 from kmod_harness.machine.argv import RamFile
 from kmod_harness.machine.deadline import Clock
@@ -27,23 +27,23 @@ from kmod_harness.machine.rundir import NoRunDirectory
 from kmod_harness.spec.spec import Spec
 
 
-class TemplateUnusable(Exception):
+class SavedGuestUnusable(Exception):
     """Why a machine has no template that loads; a cold boot follows."""
 
 
-class TemplateDamaged(TemplateUnusable):
+class SavedGuestDamaged(SavedGuestUnusable):
     """A template was there and did not load: it is discarded, and made anew when next asked for."""
 
 
 @dataclass(frozen=True)
-class Template:
+class SavedGuest:
     """A saved guest on disk, and the life it had until then.
 
     disks: its own, with what it had written to them. disk_digest: of what the user's files held then.
     """
 
     directory: Path
-    earlier: EarlierLife = field(repr=False)
+    facts: SavedFacts = field(repr=False)
     disks: tuple[DiskFile, ...] = ()
     disk_digest: str = ""
 
@@ -113,29 +113,29 @@ def _link_or_copy(layer: Path, path: Path) -> None:
 
 
 def restore(
-    prepared: Prepared, template: Template, clock: Clock | None = None, *, boot_timeout: float | None = None
+    prepared: Prepared, saved: SavedGuest, clock: Clock | None = None, *, boot_timeout: float | None = None
 ) -> Guest:
     """Returns a new guest in the state of its template; whoever takes it closes its machine.
 
-    Raises TemplateUnusable when the template does not load, BootFailed when that takes longer than
+    Raises SavedGuestUnusable when the template does not load, BootFailed when that takes longer than
     `boot_timeout`, in seconds and exact, OSError for what this machine refuses.
     """
     # what it remembers of its disks, in its page cache for one, must still be so
-    if digest_of_disks(template.disks) != template.disk_digest:
-        raise TemplateUnusable("the file of a disk was changed after the guest was saved")
-    if not os.access(template.ram, os.W_OK):
+    if digest_of_disks(saved.disks) != saved.disk_digest:
+        raise SavedGuestUnusable("the file of a disk was changed after the guest was saved")
+    if not os.access(saved.ram, os.W_OK):
         # QEMU opens it for writing, though it maps it privately (QEMU system/physmem.c: file_ram_open)
-        raise TemplateUnusable("the saved guest is in a cache that cannot be written")
+        raise SavedGuestUnusable("the saved guest is in a cache that cannot be written")
     with contextlib.ExitStack() as undo:
         try:
-            ram = RamFile(template.ram, shared=False)
+            ram = RamFile(saved.ram, shared=False)
             machine = undo.enter_context(
-                start_machine(prepared, disks=template.disks, ram=ram, state=template.state, clock=clock)
+                start_machine(prepared, disks=saved.disks, ram=ram, state=saved.state, clock=clock)
             )
             guest = Guest(
                 machine,
                 kernel_facts=prepared.kernel_facts,
-                earlier=template.earlier,
+                saved=saved.facts,
                 boot_timeout=boot_timeout,
             )
         except NoRunDirectory:
@@ -148,6 +148,6 @@ def restore(
                     f"the saved guest was not ready within {boot_timeout:g} s", evidence=error.evidence
                 ) from error
             reason = error.message if isinstance(error, KmodHarnessError) else str(error)
-            raise TemplateDamaged(f"the saved guest did not load: {reason}") from error
+            raise SavedGuestDamaged(f"the saved guest did not load: {reason}") from error
         undo.pop_all()
         return guest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kmod_harness.build.kernel.known import Kernel
-from kmod_harness.debug.session import Stops, gdb_commands
+from kmod_harness.debug.gdb_commands import Stops, gdb_commands
 from kmod_harness.kmod.elf.for_gdb import file_for_gdb
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.symbols.tables import parse_system_map

@@ -13,7 +13,7 @@ import pytest
 
 from kmod_harness import Prepared, Spec, prepare
 from kmod_harness.build.kernel.known import Kernel
-from kmod_harness.cli.run.ahead import Ahead
+from kmod_harness.cli.run.speculative_restore import SpeculativeRestore
 from kmod_harness.lifecycle.boot_template import template_of
 from kmod_harness.machine.rundir import base_directory
 from shared.cli_process import kmod_harness
@@ -35,7 +35,7 @@ def prepared(run_kernel: Kernel) -> Prepared:
 
 
 def slot_of(words: list[str]) -> Path:
-    return Ahead(words)._slot
+    return SpeculativeRestore(words)._slot
 
 
 def run_directories() -> list[Path]:
@@ -43,8 +43,8 @@ def run_directories() -> list[Path]:
 
 
 def test_nothing_is_started_for_a_command_line_that_was_never_run(here: Path, prepared: Prepared) -> None:
-    with Ahead(["run", "never.ko"]) as ahead:
-        assert ahead.take(prepared, template_of(prepared)) is None
+    with SpeculativeRestore(["run", "never.ko"]) as speculative:
+        assert speculative.take(prepared, template_of(prepared)) is None
 
 
 def test_what_a_run_led_to_is_on_its_way_the_next_time(
@@ -53,8 +53,8 @@ def test_what_a_run_led_to_is_on_its_way_the_next_time(
     words = ["run", "--kernel", run_kernel.name, "--", "true"]
     assert kmod_harness(*words).returncode == 0
 
-    with Ahead([*words[:-1], "false"]) as ahead:
-        guest = ahead.take(prepared, template_of(prepared))
+    with SpeculativeRestore([*words[:-1], "false"]) as speculative:
+        guest = speculative.take(prepared, template_of(prepared))
         assert guest is not None, "what stands behind `--` chooses no machine"
         with guest.machine:
             assert guest.was_restored
@@ -68,8 +68,8 @@ def test_a_guess_that_is_not_taken_leaves_nothing(here: Path, run_kernel: Kernel
     words = ["run", "--kernel", run_kernel.name, "--", "true"]
     assert kmod_harness(*words).returncode == 0
 
-    with Ahead(words) as ahead:
-        machine = ahead._machine
+    with SpeculativeRestore(words) as speculative:
+        machine = speculative._machine
         assert machine is not None
         pid = machine.pid
 

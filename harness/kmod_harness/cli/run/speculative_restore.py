@@ -1,7 +1,7 @@
-"""A guest restored ahead: while a command line is read and checked, what it led to last time is on its way.
+"""An early start: the guest of the last run of a command line is restored while the line is still read.
 
-It is a guess. Only when all that was worked out meanwhile says that the run wants this very machine, from
-this very template, does it become the run's guest; else it is killed, and nothing has happened.
+It is a guess. Once the command line is read, the guest becomes the run's if the run wants exactly this
+machine and this template. Otherwise it is killed, and the run goes its ordinary way.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from kmod_harness.host.place import cache_root
 
 if TYPE_CHECKING:
     from kmod_harness.guest.guest import Guest
-    from kmod_harness.guest.restore import Waking
+    from kmod_harness.guest.restore import PendingRestore
     from kmod_harness.lifecycle.prepare import Prepared
-    from kmod_harness.lifecycle.template import Template
+    from kmod_harness.lifecycle.saved_guest import SavedGuest
     from kmod_harness.machine.argv import Endpoints
     from kmod_harness.machine.fork import Forked
     from kmod_harness.machine.machine import Machine
@@ -34,17 +34,17 @@ _FDS = (10**9 + 1, 10**9 + 2, 10**9 + 3)
 _DIRECTORY = "/@DIRECTORY@"
 
 
-class Ahead:
-    """What was started, if anything was; a context manager that ends it unless it was taken."""
+class SpeculativeRestore:
+    """The guest that was started early, if any; a context manager that ends it unless it was taken."""
 
     def __init__(self, words: Sequence[str]) -> None:
         # what stands behind `--` runs in the guest, and does not choose it
         self._words = words[: words.index("--") if "--" in words else None]
         self._kept: dict[str, Any] = {}
         self._machine: Machine | None = None
-        self._waking: Waking | None = None
+        self._restoring: PendingRestore | None = None
 
-    def __enter__(self) -> Ahead:
+    def __enter__(self) -> SpeculativeRestore:
         from kmod_harness.errors import KmodHarnessError
 
         with contextlib.ExitStack() as undo:
@@ -74,7 +74,7 @@ class Ahead:
     @functools.cached_property
     def _slot(self) -> Path:
         """The file for this command line. Raises OSError, Misuse: no directory here, none for the cache."""
-        return cache_root() / "ahead" / f"{zlib.crc32(repr(self._key).encode()) % _SLOTS}.json"
+        return cache_root() / "speculative-restore" / f"{zlib.crc32(repr(self._key).encode()) % _SLOTS}.json"
 
     def _start(self) -> None:
         slot = self._slot
@@ -94,35 +94,35 @@ class Ahead:
             # QEMU starts; from here on there is time for more
             self._machine = _machine(kept, forked)
             undo.pop_all()
-        from kmod_harness.guest.restore import EarlierLife, Waking
+        from kmod_harness.guest.restore import PendingRestore, SavedFacts
 
         number, pid = kept["process"]
-        self._waking = Waking(self._machine, EarlierLife((number, pid), b""))
+        self._restoring = PendingRestore(self._machine, SavedFacts((number, pid), b""))
         self._kept = kept
 
-    def take(self, prepared: Prepared, template: Template) -> Guest | None:
-        """Returns the guest when it is one of this template, None when it is not or did not come up.
+    def take(self, prepared: Prepared, template: SavedGuest) -> Guest | None:
+        """Returns the guest, or None when it is of another template or did not come up.
 
-        Its machine is the caller's then.
+        The caller closes the guest's machine.
         """
         from kmod_harness.errors import KmodHarnessError
         from kmod_harness.guest.guest import Guest
 
-        machine, waking = self._machine, self._waking
-        if machine is None or waking is None or self._kept != self._about(prepared, template):
+        machine, restoring = self._machine, self._restoring
+        if machine is None or restoring is None or self._kept != self._about(prepared, template):
             return None
         if machine.argv != _argv(prepared, template, machine.ends):
             return None
         with contextlib.suppress(KmodHarnessError):
             guest = Guest(
-                machine, kernel_facts=prepared.kernel_facts, earlier=template.earlier, waking=waking
+                machine, kernel_facts=prepared.kernel_facts, saved=template.facts, restoring=restoring
             )
             self._machine = None
             return guest
         return None
 
-    def remember(self, prepared: Prepared, template: Template) -> None:
-        """Keeps what this command line led to, for the next time."""
+    def remember(self, prepared: Prepared, template: SavedGuest) -> None:
+        """Remembers the machine and template that this command line led to, for its next run."""
         # a disk has a layer of its own to be made: such a run takes its time
         if prepared.disks:
             return
@@ -136,7 +136,7 @@ class Ahead:
             self._slot.parent.mkdir(mode=0o700, exist_ok=True)
             write_atomically(self._slot, json.dumps(about).encode())
 
-    def _about(self, prepared: Prepared, template: Template) -> dict[str, Any]:
+    def _about(self, prepared: Prepared, template: SavedGuest) -> dict[str, Any]:
         from dataclasses import asdict
 
         from kmod_harness.machine.argv import Endpoints
@@ -151,7 +151,7 @@ class Ahead:
             "argv": _argv(prepared, template, Endpoints(*_FDS, Path(_DIRECTORY))),
             "template": str(template.directory),
             "identity": _identity(template.directory),
-            "process": template.earlier.process,
+            "process": template.facts.process,
         }
         # with lists for tuples, as it comes back
         plain: dict[str, Any] = json.loads(json.dumps(about))
@@ -194,7 +194,7 @@ def _machine(kept: dict[str, Any], forked: Forked) -> Machine:
     )
 
 
-def _argv(prepared: Prepared, template: Template, ends: Endpoints) -> list[str]:
+def _argv(prepared: Prepared, template: SavedGuest, ends: Endpoints) -> list[str]:
     """Returns the command line that a restored guest's QEMU has with these ends of its channels."""
     from kmod_harness.machine.argv import RamFile, qemu_argv
 
