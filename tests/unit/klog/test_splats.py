@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmod_harness.klog.frames import Frame
-from kmod_harness.klog.kinds import HANG_KINDS, SplatKind, header_of
+from kmod_harness.klog.headers import header_of
+from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 from kmod_harness.klog.records import KernelRecord, parse_console
 from kmod_harness.klog.splats import find_splats
 
