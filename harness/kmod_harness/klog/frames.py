@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from kmod_harness.klog.carriers import dispatches, is_carrier
-from kmod_harness.klog.kinds import HANG_KINDS, SYMBOL, SplatKind
+from kmod_harness.klog.header_table import SYMBOL
+from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 
 #: A line of a call trace: printk_stack_address, arch/x86/kernel/dumpstack.c, 6.1; before 4.10 with
 #: `[<address>]`; `?` marks a leftover on the stack. Symbolised logs add file:line and `[inline]`.

@@ -9,7 +9,8 @@ from itertools import zip_longest
 
 from kmod_harness.klog.dumped_registers import registers_of
 from kmod_harness.klog.frames import Frame, frames_of, guilty_function, position_of
-from kmod_harness.klog.kinds import Header, SplatKind, header_of
+from kmod_harness.klog.headers import Header, header_of
+from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.lockdep import is_about_printing, lock_user, present_stack
 from kmod_harness.klog.raw_addresses import with_names
 from kmod_harness.klog.records import KernelRecord

@@ -1,0 +1,179 @@
+"""The table of report headers: a row for each spelling of a report's first line.
+
+A new kind of report is a value in kinds.py, a row here, and a log in tests/unit/klog/cases/.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from kmod_harness.klog.kinds import SplatKind as K
+
+#: A symbol with its place, `%pS`: name+0xoffset/0xsize.
+SYMBOL = r"(?P<function>[\w.$<>:&]{1,256})\+0x(?P<offset>[0-9a-f]{1,16})/0x(?P<size>[0-9a-f]{1,16})"
+_CPU = r"(?P<cpu>\d{1,5})"
+_PID = r"(?P<pid>\d{1,8})"
+_TASK = r"(?P<task>.{1,32}?)"
+_TRAPS = (
+    "divide[ _]error|overflow|bounds|invalid opcode|device not available|double fault|"
+    "coprocessor segment overrun|invalid TSS|segment not present|stack segment|alignment check|"
+    "simd exception|fpu exception|int3|debug|control protection fault|machine check|kernel stack overflow"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A spelling of a report's first line.
+
+    label: the title without the function; "" takes the pattern's group `label`.
+    files: the files of the kernel that print it, in Linux 6.1; with a blank between them.
+    words: each line that the pattern matches holds one of them.
+    pattern: searched in the line; its groups `function`, `task`, `pid` and `cpu` are what the line tells.
+    releases: how the spelling differs between releases; "" where no difference is known.
+    """
+
+    kind: K
+    label: str
+    files: str
+    words: tuple[str, ...]
+    pattern: str
+    releases: str = ""
+
+    @cached_property
+    def compiled(self) -> re.Pattern[str]:
+        """The pattern; compiled when a line first needs it, as most logs hold no report."""
+        return re.compile(self.pattern)
+
+
+#: The first row that matches a line wins.
+ROWS = (
+    Row(K.PANIC, "kernel stack is corrupted", "kernel/panic.c", ("stack-protector",),
+        r"Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: "
+        rf"(?:{SYMBOL}|[0-9a-f]+)"),
+    Row(K.PANIC, "", "kernel/panic.c", ("Kernel panic",),
+        r"Kernel panic - not syncing: ?(?P<label>.*)"),
+    # --- sanitizers
+    Row(K.KASAN, "", "mm/kasan/report.c", ("KASAN",),
+        rf"BUG: (?P<label>KASAN: (?:[\w-]+ ?){{1,6}}?)(?: in {SYMBOL}| on address| in |$)"),
+    Row(K.KMSAN, "", "mm/kmsan/report.c", ("KMSAN",),
+        rf"BUG: (?P<label>KMSAN: [\w-]+)(?: in {SYMBOL}| in |$)"),
+    Row(K.KCSAN, "", "kernel/kcsan/report.c", ("KCSAN",),
+        rf"BUG: (?P<label>KCSAN: (?:assert: )?[\w-]+)(?: in {SYMBOL}| in |$)"),
+    Row(K.KFENCE, "", "mm/kfence/report.c", ("KFENCE",),
+        rf"BUG: (?P<label>KFENCE: [\w -]{{1,40}}?)(?: in {SYMBOL}| in |$)"),
+    Row(K.UBSAN, "", "lib/ubsan.c", ("UBSAN",),
+        r"(?P<label>UBSAN: [\w-]+(?: behaviou?r)?)(?: in | at |$)",
+        "6.1; before 5.7 `Undefined behaviour`"),
+    # --- locks
+    Row(K.LOCKDEP, "", "kernel/locking/lockdep.c kernel/workqueue.c", ("WARNING: ", "BUG: ", "INFO: "),
+        r"(?:WARNING|BUG|INFO): (?P<label>possible (?:recursive|circular|irq lock inversion|"
+        r"irq-safe|console)[\w -]{0,60}|inconsistent lock state|inconsistent \{[^}]*\} usage|"
+        r"suspicious RCU usage|bad unlock balance|bad contention|Invalid wait context|"
+        r"Nested lock was not taken|held lock freed|still has locks held|"
+        r"lock held (?:when returning to user space|at task exit time)[\w ]{0,20}|"
+        r"trying to register non-static key|[\w-]{1,40} -> [\w-]{1,40} lock order detected|"
+        r"MAX_LOCK\w+ too low|MAX_STACK_TRACE_ENTRIES too low|circular locking[\w ]{0,30}|"
+        r"workqueue leaked lock|locking bug)",
+        "6.1; earlier ones say BUG or INFO where it says WARNING"),
+    Row(K.LOCKDEP, "still has locks held", "kernel/locking/lockdep.c",
+        ("still has locks held",),
+        rf"(?:WARNING|BUG): (?P<task>\S{{1,32}})/{_PID} still has locks held"),
+    # CONFIG_DEBUG_PREEMPT
+    Row(K.LOCKDEP, "", "lib/smp_processor_id.c", ("in preemptible",),
+        r"\bBUG: (?P<label>using \w{1,40}\(\) in preemptible)(?: \[[0-9a-f]{8}\])? code: "
+        rf"(?P<task>\S{{1,32}})/{_PID}"),
+    # CONFIG_DEBUG_SPINLOCK
+    Row(K.LOCKDEP, "", "kernel/locking/spinlock_debug.c", ("BUG: spinlock", "BUG: rwlock"),
+        r"\bBUG: (?P<label>(?:spinlock|rwlock) (?:bad magic|recursion|wrong owner|wrong CPU|already unlocked|"
+        rf"uninitialized|trylock failure on UP)|rwlock-[\w]+)(?: on CPU#{_CPU})?"),
+    # --- contexts
+    Row(K.ATOMIC_SLEEP, "sleeping function called from invalid context", "kernel/sched/core.c",
+        ("sleeping function",),
+        r"BUG: sleeping function called from invalid context"),
+    Row(K.ATOMIC_SLEEP, "scheduling while atomic", "kernel/sched/core.c", ("BUG: scheduling",),
+        rf"BUG: scheduling (?:while atomic|in a non-blocking section): {_TASK}/{_PID}/"),
+    Row(K.ATOMIC_SLEEP, "scheduling while atomic", "kernel/sched/core.c", ("BUG: scheduling",),
+        r"BUG: scheduling while atomic",
+        "a line that was cut"),
+    Row(K.ATOMIC_SLEEP, "assuming atomic context", "kernel/sched/core.c", ("assuming atomic",),
+        r"BUG: assuming atomic context at"),
+    # --- what does not go on
+    Row(K.SOFT_LOCKUP, "soft lockup", "kernel/watchdog.c", ("soft lockup",),
+        rf"BUG: soft lockup(?: - CPU#{_CPU}(?: stuck for \d{{1,8}}s! \[{_TASK}:{_PID}\])?)?"),
+    Row(K.SOFT_LOCKUP, "spinlock lockup", "kernel/locking/spinlock_debug.c", ("BUG: spinlock",),
+        r"BUG: spinlock (?:lockup|cpu recursion)",
+        "6.1: `cpu recursion`; earlier ones: `lockup suspected`"),
+    Row(K.HARD_LOCKUP, "hard lockup", "kernel/watchdog_hld.c", ("hard LOCKUP",),
+        rf"[Ww]atchdog detected hard LOCKUP(?: on cpu {_CPU})?"),
+    Row(K.WORKQUEUE_LOCKUP, "workqueue lockup", "kernel/workqueue.c", ("BUG: workqueue lockup",),
+        r"BUG: workqueue lockup"),
+    Row(K.RCU_STALL, "rcu stall", "kernel/rcu/tree_stall.h kernel/rcu/tree_exp.h kernel/rcu/tasks.h",
+        ("detected",),
+        r"INFO: (?:rcu\w* )?(?:self-)?detected (?:expedited )?stalls? on|INFO: rcu_\w+ self-detected stall|"
+        r"INFO: rcu_\w+ detected"),
+    Row(K.HUNG_TASK, "task hung", "kernel/hung_task.c", ("blocked",),
+        rf"INFO: task {_TASK}:{_PID} blocked (?:\S{{1,40}} ){{0,12}}?for more than"),
+    Row(K.HUNG_TASK, "task can't die", "kernel/hung_task.c", ("can't die",),
+        rf"INFO: task {_TASK}:{_PID} can't die for",
+        "linux-next"),
+    # `BUG: memory leak` is the heading of a user-space scanner over the same records
+    Row(K.KMEMLEAK, "memory leak", "mm/kmemleak.c",
+        ("suspected memory leaks", "BUG: memory leak", "unreferenced object"),
+        r"kmemleak: \d{1,9} new suspected memory leaks|BUG: memory leak|"
+        r"^(?:kmemleak: )?unreferenced object 0x[0-9a-f]+ \(size \d"),
+    # --- assertions
+    # `Kernel BUG` without CONFIG_DEBUG_BUGVERBOSE
+    Row(K.BUG, "kernel BUG", "lib/bug.c", ("ernel BUG at",),
+        rf"[kK]ernel BUG at (?:{SYMBOL}|\S{{1,200}}:\d{{1,7}})"),
+    Row(K.WARNING, "WARNING", "kernel/panic.c", ("WARNING: CPU: ",),
+        rf"WARNING: CPU: {_CPU} PID: {_PID} at (?:\S{{1,200}} )?(?:{SYMBOL})?"),
+    Row(K.WARNING, "WARNING", "kernel/panic.c", ("WARNING: ",),
+        rf"WARNING: (?:\S{{1,200}}:\d{{1,7}} )?at (?:(?:{SYMBOL}(?: \[\w+\])?|0x[0-9a-f]+), CPU#{_CPU}"
+        r"|\S{1,200}:\d{1,7})",
+        "from 6.19 on: the function comes before the CPU"),
+    Row(K.WARNING, "", "arch/x86/kernel/unwind_frame.c arch/x86/kernel/unwind_orc.c",
+        ("WARNING: kernel stack", "WARNING: can't dereference"),
+        r"WARNING: (?P<label>kernel stack (?:regs|frame pointer) (?=at )|can't dereference)"),
+    # --- stopped by the processor
+    Row(K.OOPS, "NULL pointer dereference", "arch/x86/mm/fault.c arch/arm64/mm/fault.c", ("NULL pointer",),
+        r"BUG: (?:unable to handle )?kernel NULL pointer dereference|Unable to handle kernel NULL pointer",
+        "6.1; before 5.1 with `unable to handle`"),
+    Row(K.OOPS, "page fault", "arch/x86/mm/fault.c arch/arm64/mm/fault.c",
+        ("nable to handle", "Corrupted page table"),
+        r"BUG: unable to handle (?:page fault|kernel (?:paging request|access))|"
+        r"Unable to handle kernel (?:paging request|access|write|read|execut)|"
+        r"Corrupted page table at address",
+        "6.1; before 5.1 `kernel paging request`"),
+    Row(K.OOPS, "general protection fault", "arch/x86/kernel/traps.c", ("general protection",),
+        r"general protection (?:fault|maybe)(?:, (?:probably|maybe) for|: ?[0-9a-f]{4} ?\[#)"),
+    Row(K.OOPS, "stack guard page was hit", "arch/x86/kernel/traps.c", ("stack guard page",),
+        r"BUG: (?:\S{1,40} )?stack guard page was hit"),
+    Row(K.OOPS, "double fault", "arch/x86/kernel/traps.c", ("PANIC: double",),
+        r"PANIC: double fault"),
+    Row(K.OOPS, "", "arch/x86/kernel/dumpstack.c", ("[#",),
+        rf"(?P<label>{_TRAPS}): ?[0-9a-f]{{1,8}} ?\[#\d"),
+    Row(K.OOPS, "", "arch/arm64/kernel/traps.c", ("Internal error: ", "Unhandled fault: "),
+        r"Internal error: (?P<label>[\w ,/-]{1,60}?):? [0-9a-f]{1,16} \[#|Unhandled fault: "),
+    Row(K.OOPS, "Oops", "arch/x86/kernel/dumpstack.c", ("Oops",),
+        r"Oops(?: ?-[\w ]{1,40})?: ?(?:[0-9a-f]{1,16} ?)?\[#\d"),
+    # --- memory
+    Row(K.SLAB_CORRUPTION, "", "mm/slub.c", ("BUG ",),
+        r"BUG (?P<label>[\w-]{1,64} ?\([^)]{0,60}\): .{1,60})"),
+    Row(K.SLAB_CORRUPTION, "", "mm/slub.c", ("already free",),
+        r"BUG: (?P<label>Object already free)"),
+    Row(K.BAD_PAGE, "bad page", "mm/page_alloc.c mm/memory.c mm/filemap.c kernel/fork.c", ("BUG: Bad",),
+        r"BUG: Bad (?:page|rss-counter)[\w ]{0,20}"),
+    Row(K.OUT_OF_MEMORY, "out of memory", "mm/oom_kill.c", ("ut of memory: Kill",),
+        r"(?:Out of memory|Memory cgroup out of memory): Kill"),
+    # --- whatever else calls itself a BUG
+    Row(K.OTHER, "", "kernel/fork.c fs/dcache.c", ("BUG: ",),
+        r"\bBUG: (?P<label>[A-Za-z_].{0,80})"),
+    Row(K.OTHER, "VFS: busy inodes after unmount", "fs/super.c", ("VFS: Busy inodes",),
+        r"VFS: Busy inodes after unmount"),
+    # the message of a WARN, which tells more than its header
+    Row(K.INIT_IMBALANCE, "initcall imbalance", "init/main.c", ("initcall",),
+        rf"initcall (?:{SYMBOL}|.{{1,100}}) ?(?:\[\w+\] )?returned with "
+        r"(?:preemption imbalance|disabled interrupts)"),
+)  # fmt: skip
