@@ -35,7 +35,7 @@ class SplatKind(StrEnum):
     OTHER = "OTHER"
 
 
-#: The kernel itself says that something does not go on: a hang, not a splat (design, decision 9).
+#: The kernel itself says that something does not go on: a hang, not a splat (docs/design.md, decision 9).
 HANG_KINDS = frozenset(
     (
         SplatKind.SOFT_LOCKUP,

@@ -50,7 +50,7 @@ _EXIT_STATUS = {
     Outcome.NOTHING_TESTED: ExitStatus.NOTHING_TESTED,
 }
 
-#: Worst first. QEMU's death to passed are one scale (design, decision 9). A boot that failed and a
+#: Worst first. QEMU's death to passed are one scale (docs/design.md, decision 9). A boot that failed and a
 #: set-up error say that no test ran: below what the kernel did, above a test's own failure. That
 #: nothing was tested wins over passed only: some part of a run was empty.
 PRECEDENCE = (

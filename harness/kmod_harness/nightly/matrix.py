@@ -24,7 +24,8 @@ class Cell:
     def pytest_options(self) -> tuple[str, ...]:
         """The plugin's options for this machine, booted cold for every test.
 
-        A restored guest would have its template's slide, and hide what fires late (design, 4 and 5).
+        A restored guest would have its template's slide, and hide what fires late
+        (docs/design.md, decisions 4 and 5).
         """
         options = (f"--kh-kernel={self.kernel}", f"--kh-cpus={self.cpus}", "--kh-cold")
         return options if self.kaslr else (*options, "--kh-append=nokaslr")

@@ -37,7 +37,7 @@ class Verdict:
 
 
 def judge(facts: Facts) -> Verdict:
-    """Returns the worst of everything that counts, in the order of the design's decision 9."""
+    """Returns the worst of everything that counts, in the order of docs/design.md, decision 9."""
     failed_boot = [error for error in facts.errors if isinstance(error, BootFailed)]
     if failed_boot:
         # the panic that ended it is part of it, not another outcome
