@@ -1,0 +1,142 @@
+"""The README's picture of a terminal: `record` types the commands and keeps what came, `draw` makes the SVG.
+
+    .venv/bin/python harness/docs/pictures/terminal.py record   # writes terminal.txt and terminal.svg
+    .venv/bin/python harness/docs/pictures/terminal.py draw     # terminal.svg from terminal.txt
+
+terminal.txt is what a terminal of 80 columns got, escape sequences and all; nothing in it is edited. The
+picture shows it with long lines cut and the middle of a long output left out, both marked by an ellipsis.
+A test draws it again and compares.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TRANSCRIPT, PICTURE = HERE / "terminal.txt", HERE / "terminal.svg"
+#: Somebody's module that has a bug, and the script that does not find it.
+DRIVER = HERE.parents[2] / "tests/readme/stranger"
+COMMANDS = ("kmod-harness run my.ko -- ./check.sh", "kmod-harness run my.ko -- sh -c 'echo oops >/dev/my'")
+
+COLUMNS = 96
+#: Of an output with more lines these are drawn: from its beginning, and from its end.
+FIRST, LAST = 6, 20
+#: Pixels: a character's width, a line's height, the edge's.
+WIDTH, HEIGHT, EDGE = 8.4, 18, 16
+FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', 'DejaVu Sans Mono', monospace"
+#: The picture brings its own background, so that it reads the same on a light page and on a dark one.
+BACKGROUND, TEXT, FAINT, PROMPT = "#1b1f24", "#e6e8eb", "#9aa4af", "#7ee2a8"
+#: By the parameter of the escape sequence: red, green, yellow, blue.
+COLOURS = {"31": "#ff8e85", "32": "#7ee2a8", "33": "#f0c66b", "34": "#8fbcff"}
+_ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
+
+
+def draw(transcript: str) -> str:
+    """Returns the SVG of a transcript."""
+    lines = tuple(_shown(transcript))
+    width, height = round(COLUMNS * WIDTH + 2 * EDGE), len(lines) * HEIGHT + 2 * EDGE
+    rows = "\n".join(_row(line, EDGE + (number + 0.75) * HEIGHT) for number, line in enumerate(lines))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" font-family="{FONT}" font-size="14" role="img">\n'
+        f"<title>{escape('; '.join(COMMANDS))}</title>\n"
+        f'<rect width="{width}" height="{height}" rx="8" fill="{BACKGROUND}"/>\n{rows}\n</svg>\n'
+    )
+
+
+def _shown(transcript: str) -> Iterator[str]:
+    """The lines to draw; an empty one stands before each command but the first."""
+    for number, part in enumerate(re.split(r"^(?=\$ )", transcript, flags=re.MULTILINE)[1:]):
+        command, *output = part.rstrip("\n").split("\n")
+        if number:
+            yield ""
+        yield command
+        if len(output) > FIRST + LAST + 1:
+            yield from output[:FIRST]
+            yield f"\x1b[2m… {len(output) - FIRST - LAST} lines …\x1b[0m"
+            output = output[-LAST:]
+        yield from output
+
+
+def _row(line: str, y: float) -> str:
+    """One line of text: a span for each colour, each of the width that its characters have in a terminal."""
+    spans, column = [], 0
+    for text, style in _spans(line):
+        text = text if column + len(text) <= COLUMNS else text[: COLUMNS - column - 1] + "…"
+        if text.strip() and column < COLUMNS:
+            x, length = EDGE + column * WIDTH, len(text) * WIDTH
+            spans.append(
+                f'<tspan x="{x:.1f}" textLength="{length:.1f}" {style}>{escape(text, quote=False)}</tspan>'
+            )
+        column += len(text)
+    return f'<text xml:space="preserve" y="{y:.1f}">{"".join(spans)}</text>'
+
+
+def _spans(line: str) -> Iterator[tuple[str, str]]:
+    """Returns a line's pieces, each with the SVG attributes of its style."""
+    if line.startswith("$ "):
+        yield "$ ", f'fill="{PROMPT}"'
+        yield line[2:], f'fill="{TEXT}" font-weight="bold"'
+        return
+    style = f'fill="{TEXT}"'
+    for number, piece in enumerate(_ESCAPE.split(line)):
+        if number % 2 == 0:
+            yield piece, style
+        else:
+            style = _style(piece.split(";"))
+
+
+def _style(codes: list[str]) -> str:
+    """Returns the attributes for the parameters of an SGR sequence (ECMA-48, 8.3.117)."""
+    colour = next((COLOURS[code] for code in codes if code in COLOURS), FAINT if "2" in codes else TEXT)
+    return f'fill="{colour}"' + (' font-weight="bold"' if "1" in codes else "")
+
+
+def record() -> str:
+    """Builds the module in a directory of its own and returns what the commands print there."""
+    import pexpect
+
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": programs, "TERM": "xterm"}
+    # the directory is in the picture: a short one, which a person could have
+    with tempfile.TemporaryDirectory(prefix="driver-") as scratch:
+        driver = Path(scratch) / "driver"
+        shutil.copytree(DRIVER, driver)
+        build = "make -C $(kmod-harness kernel dir minimal) M=$PWD modules"
+        subprocess.run(["bash", "-c", build], cwd=driver, env=environment, check=True, capture_output=True)
+        transcript = ""
+        for command in COMMANDS:
+            child = pexpect.spawn(
+                "bash",
+                ["-c", command],
+                cwd=str(driver),
+                env=environment,
+                dimensions=(50, 80),
+                timeout=300,
+                encoding="utf-8",
+            )
+            transcript += f"$ {command}\n" + child.read().replace("\r\n", "\n")
+            child.close()
+    return transcript
+
+
+def main() -> int:
+    if sys.argv[1:] not in (["record"], ["draw"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    if sys.argv[1] == "record":
+        TRANSCRIPT.write_text(record())
+    PICTURE.write_text(draw(TRANSCRIPT.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
