@@ -15,6 +15,7 @@ from kmod_harness.guest.kernel_log import KernelLog
 from kmod_harness.guest.module import LoadedModule, Parameter, load, refuse
 from kmod_harness.guest.process import Process
 from kmod_harness.guest.restore import EarlierLife, Waking
+from kmod_harness.machine.deadline import BootLimit
 from kmod_harness.machine.machine import Machine
 from kmod_harness.spec.spec import Spec
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from kmod_harness.kmod.preflight import KernelFacts
     from kmod_harness.kmod.symbols.tables import Kallsyms
 
-#: Seconds from QEMU's start to the agent's first word (times 4 under emulation).
-BOOT_SECONDS = 15.0
 #: Seconds after which kmemleak suspects an object, and a little more.
 _KMEMLEAK_AGE = 5.1
 _KMEMLEAK_VERBOSE = "/sys/module/kmemleak/parameters/verbose"
@@ -58,11 +57,10 @@ class Guest:
             waking = Waking(machine, earlier)
         self.channel = waking.channel if waking else AgentChannel(machine)
         self._process: Process | None = None
-        deadline = machine.deadline(
-            "the boot", BOOT_SECONDS if boot_timeout is None else boot_timeout, exact=boot_timeout is not None
-        )
+        limit = BootLimit(boot_timeout) if boot_timeout is not None else machine.boot_limit
+        deadline = machine.deadline("the boot", limit.seconds, exact=boot_timeout is not None)
         if waking is None:
-            self.channel.await_hello(deadline)
+            self.channel.await_hello(deadline, str(limit))
         else:
             self._process = waking.finish(deadline)
         self.was_restored = earlier is not None
