@@ -109,7 +109,7 @@ test-debug: $(PACKAGES).test ready  ## guest tests and the proof of each detecto
 	$(HARNESS) kernel build minimal --kconfig debug
 	$(HARNESS) modules --kconfig debug
 	$(PROMISED) $(VENV)/python -m pytest tests/debug $(DEBUG_SUITE) --kh-kconfig=debug --kh-memory=512M \
-	  --kh-boot-timeout=200 --junitxml=build/test/debug.xml $(ARGS)
+	  --junitxml=build/test/debug.xml $(ARGS)
 
 # Minutes: pip fills two environments, and all that boots is booted. A debug kernel takes part if there is one.
 readme: $(PACKAGES).explain ready  ## the README's every command, in a clean copy and in a stranger's repository

@@ -43,7 +43,7 @@ def _kernel(name: str, spec: Spec) -> KernelUnderProof:
     return KernelUnderProof(
         name,
         release_pair(kernel.release),
-        ("--kernel", "minimal", *fragments, "--memory", f"{spec.memory_mib}M", "--boot-timeout", "200"),
+        ("--kernel", "minimal", *fragments, "--memory", f"{spec.memory_mib}M"),
         kconfig.parse_config(kernel.config.read_text()),
         sample_directory(kernel),
     )

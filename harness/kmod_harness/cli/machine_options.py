@@ -74,7 +74,8 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         type=positive_seconds,
         default=None,
         metavar="SECONDS",
-        help="how long the guest may take to become ready (default: 15, 60 under software emulation)",
+        help="how long the guest may take to become ready (default: 15, and 6 for each of KASAN, "
+        "lockdep and the like that the kernel has; four times as long under software emulation)",
     )
 
 

@@ -16,6 +16,7 @@ from kmod_harness.guest.kernel_log import KernelLog
 from kmod_harness.guest.module import LoadedModule, Parameter, load, refuse
 from kmod_harness.guest.process import Process
 from kmod_harness.guest.restore import PendingRestore, SavedFacts
+from kmod_harness.machine.deadline import BootLimit
 from kmod_harness.machine.machine import Machine
 from kmod_harness.spec.spec import Spec
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from kmod_harness.kmod.preflight import KernelFacts
     from kmod_harness.kmod.symbols.tables import Kallsyms
 
-#: Seconds from QEMU's start to the agent's first word (times 4 under emulation).
-BOOT_SECONDS = 15.0
 #: Seconds after which kmemleak suspects an object, and a little more.
 _KMEMLEAK_AGE = 5.1
 _KMEMLEAK_VERBOSE = "/sys/module/kmemleak/parameters/verbose"
@@ -65,11 +64,10 @@ class Guest:
             restoring = PendingRestore(machine, saved)
         self._channel = restoring.channel if restoring else AgentChannel(machine)
         self._process: Process | None = None
-        deadline = machine.deadline(
-            "the boot", BOOT_SECONDS if boot_timeout is None else boot_timeout, exact=boot_timeout is not None
-        )
+        limit = BootLimit(boot_timeout) if boot_timeout is not None else machine.boot_limit
+        deadline = machine.deadline("the boot", limit.seconds, exact=boot_timeout is not None)
         if restoring is None:
-            self._channel.await_hello(deadline)
+            self._channel.await_hello(deadline, str(limit))
         else:
             self._process = restoring.finish(deadline)
         self.was_restored = saved is not None

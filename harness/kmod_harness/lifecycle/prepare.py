@@ -20,7 +20,7 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.preflight import KernelFacts
 from kmod_harness.machine.accelerator import Accelerator, choose_accelerator
 from kmod_harness.machine.argv import RamFile
-from kmod_harness.machine.deadline import Clock
+from kmod_harness.machine.deadline import Clock, boot_limit
 from kmod_harness.machine.disks import DiskFile
 from kmod_harness.machine.machine import Machine, find_qemu
 from kmod_harness.spec.spec import Disk, Spec, parse_disk
@@ -119,7 +119,7 @@ def start_machine(
     of_disks = (path for disk in disks for path in (disk.file, disk.blank) if path is not None)
     for path in (prepared.kernel.bzimage, prepared.initrd, *of_disks):
         cache.mark_used(path)
-    return Machine(
+    machine = Machine(
         prepared.spec,
         prepared.kernel.bzimage,
         prepared.initrd,
@@ -132,6 +132,11 @@ def start_machine(
         stopped=stopped,
         clock=clock,
     )
+    config = prepared.kernel.config
+    # a saved guest has its boot behind it
+    if state is None and config is not None and config.is_file():
+        machine.boot_limit = boot_limit(config.read_text(errors="replace"))
+    return machine
 
 
 def _rootfs(spec: Spec, cache: Cache) -> Path:

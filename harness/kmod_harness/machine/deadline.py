@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
+
+#: Seconds from QEMU's start to the agent's first word, and more for each of SLOW_OPTIONS that the kernel has
+#: (times 4 under emulation).
+BOOT_SECONDS = 15.0
+SLOW_OPTION_SECONDS = 6.0
+#: Options whose checks run at every memory access, lock or allocation: a boot with all of them takes several
+#: times as long as one with none, and on a busy machine that counts.
+SLOW_OPTIONS = (
+    *("KASAN", "KCSAN", "KMSAN", "UBSAN", "PROVE_LOCKING", "DEBUG_KMEMLEAK", "DEBUG_OBJECTS"),
+    *("SLUB_DEBUG_ON", "DEBUG_PAGEALLOC", "GCOV_PROFILE_ALL"),
+)
 
 
 @dataclass
@@ -55,3 +67,31 @@ class Deadline:
     @property
     def passed(self) -> bool:
         return self.remaining == 0.0
+
+
+@dataclass(frozen=True)
+class BootLimit:
+    """How long a boot may take where nobody gave a limit.
+
+    seconds: before the factor for emulation. slow: the kernel's options that prolong it, without CONFIG_.
+    """
+
+    seconds: float = BOOT_SECONDS
+    slow: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return why it is longer than that of other kernels, "" where it is not."""
+        if not self.slow:
+            return ""
+        return f"more than other kernels have, because this one has {', '.join(self.slow)}"
+
+
+def boot_limit(config: str) -> BootLimit:
+    """Return the limit for a kernel of this configuration (the text of its .config).
+
+    >>> boot_limit("CONFIG_KASAN=y\\n# CONFIG_UBSAN is not set\\nCONFIG_PROVE_LOCKING=y\\n")
+    BootLimit(seconds=27.0, slow=('KASAN', 'PROVE_LOCKING'))
+    """
+    chosen = set(re.findall(r"^CONFIG_(\w+)=y$", config, re.MULTILINE))
+    slow = tuple(option for option in SLOW_OPTIONS if option in chosen)
+    return BootLimit(BOOT_SECONDS + SLOW_OPTION_SECONDS * len(slow), slow)

@@ -15,7 +15,7 @@ from kmod_harness.machine.accelerator import Accelerator
 from kmod_harness.machine.argv import Endpoints, RamFile, qemu_argv
 from kmod_harness.machine.channels import Channels
 from kmod_harness.machine.console import ConsoleLog
-from kmod_harness.machine.deadline import Clock, Deadline
+from kmod_harness.machine.deadline import BootLimit, Clock, Deadline
 from kmod_harness.machine.disks import DiskFile, make_overlays
 from kmod_harness.machine.fork import Forked
 from kmod_harness.machine.migration import Migration, commands_that_load
@@ -82,6 +82,8 @@ class Machine:
         self.clock = clock or Clock()
         #: exact seconds in place of the harness's own limits, None for those
         self.call_limit: float | None = None
+        #: for its boot; who knows the kernel's configuration sets another
+        self.boot_limit = BootLimit()
         self._closed = False
         self._kept: dict[type[Owned], Owned] = {}
         self._owned = contextlib.ExitStack()

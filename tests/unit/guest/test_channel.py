@@ -125,6 +125,10 @@ class TestHello:
             host.channel.await_hello(soon())
         assert failed.value.evidence == "last words"
 
+    def test_a_boot_that_had_more_time_than_others_says_why(self, host: Host) -> None:
+        with pytest.raises(BootFailed, match=r"within 0\.2 s \(for KASAN\)"):
+            host.channel.await_hello(soon(), "for KASAN")
+
     def test_another_version_is_a_protocol_error(self, host: Host) -> None:
         host.agent.say(Kind.HELLO, payload=struct.pack("<II", PROTOCOL_VERSION + 1, 42))
         with pytest.raises(ProtocolError, match="speaks version"):

@@ -7,7 +7,8 @@ import select
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmod_harness.machine.deadline import Clock, Deadline
+from kmod_harness.host.resources import kconfig_fragment, minimal_config
+from kmod_harness.machine.deadline import BOOT_SECONDS, BootLimit, Clock, Deadline, boot_limit
 
 
 def let_pass(seconds: float) -> None:
@@ -60,3 +61,28 @@ def test_pausing_twice_is_pausing_once() -> None:
     clock.resume()
 
     assert clock.now() - start < 0.02
+
+
+def test_a_boot_has_the_usual_time_without_options_that_prolong_it() -> None:
+    minimal = boot_limit(minimal_config().read_text())
+
+    assert minimal == BootLimit(BOOT_SECONDS, ())
+    assert str(minimal) == ""
+
+
+def test_a_boot_of_a_debug_kernel_has_more_time_and_says_why() -> None:
+    # given: the fragments that come with the project
+    one = boot_limit(kconfig_fragment("lockdep").read_text())
+    all_detectors = boot_limit(kconfig_fragment("debug").read_text())
+
+    assert one.slow == ("PROVE_LOCKING",)
+    assert BOOT_SECONDS < one.seconds < all_detectors.seconds
+    # software emulation has four times as much; a busy machine was seen to need up to 200 s there
+    assert all_detectors.seconds * 4 >= 200
+    assert "KASAN, UBSAN, PROVE_LOCKING" in str(all_detectors)
+
+
+def test_an_option_that_is_off_or_only_begins_alike_prolongs_nothing() -> None:
+    assert (
+        boot_limit("# CONFIG_KASAN is not set\nCONFIG_HAVE_ARCH_KASAN=y\nCONFIG_KASAN_SHADOW=y\n").slow == ()
+    )

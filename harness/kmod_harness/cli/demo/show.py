@@ -100,14 +100,17 @@ def _tell(story: Story, prepared: Prepared, chardev: Path, boot_timeout: float |
     story.line(f"kernel {kernel.release} ({kernel.bzimage.stat().st_size / 1e6:.1f} MB bzImage)")
     story.line(str(kernel.bzimage))
     with start_machine(prepared) as machine:
-        for event in boot_events(machine, 60.0 if boot_timeout is None else boot_timeout):
+        limit = machine.deadline(
+            "the boot", boot_timeout or machine.boot_limit.seconds, exact=boot_timeout is not None
+        )
+        for event in boot_events(machine, limit):
             story.line(event)
         guest = Guest(machine, boot_timeout=boot_timeout)
         story.line(f"{guest.boot_seconds:7.3f} s            the agent's first word: the guest is ready")
         _use(story, guest, prepared, chardev)
 
 
-def boot_events(machine: Machine, seconds: float) -> list[str]:
+def boot_events(machine: Machine, deadline: Deadline) -> list[str]:
     """Returns the boot's milestones, each with seconds since QEMU's start and the kernel's own time.
 
     Watches the console's file beside the guest's own log. Ends when the harness's init starts,
@@ -116,7 +119,6 @@ def boot_events(machine: Machine, seconds: float) -> list[str]:
     events = ["  0.000 s            QEMU started"]
     log = ConsoleLog(machine.ends.console_log)
     parser = ConsoleParser()
-    deadline = Deadline("the kernel's first lines", seconds, machine.clock)
     seen = 0
     try:
         while True:

@@ -36,13 +36,17 @@ class AgentChannel:
         #: wait statuses of workers that died, by (number, life)
         self.deaths: dict[tuple[int, int], int] = {}
 
-    def await_hello(self, deadline: Deadline) -> int:
-        """Returns the agent's pid once it has opened its port. Raises BootFailed, QemuDied."""
+    def await_hello(self, deadline: Deadline, why_so_long: str = "") -> int:
+        """Returns the agent's pid once it has opened its port. Raises BootFailed, QemuDied.
+
+        why_so_long: what the deadline's length comes from, told when it passes; "" for nothing to tell.
+        """
         try:
             frame = self.receive(0, deadline)
         except GuestHang as hang:
             raise BootFailed(
-                f"the guest was not ready within {deadline.seconds:g} s",
+                f"the guest was not ready within {deadline.seconds:g} s"
+                + (f" ({why_so_long})" if why_so_long else ""),
                 evidence=hang.evidence,
                 advice="the lines above are the kernel's last; `kmod-harness boot` shows the whole boot",
             ) from hang
