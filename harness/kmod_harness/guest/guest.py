@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from kmod_harness.kmod.preflight import KernelFacts
     from kmod_harness.kmod.symbols.tables import Kallsyms
 
-#: Seconds after which kmemleak suspects an object, and a little more.
-_KMEMLEAK_AGE = 5.1
-_KMEMLEAK_VERBOSE = "/sys/module/kmemleak/parameters/verbose"
-
 
 class Checkpoint(Protocol):
     """A guest as it was when it was saved: `guest()` is a block with a guest in that state, restored."""
@@ -325,25 +321,11 @@ class Guest:
     def scan_kmemleak(self) -> bool:
         """Has the kernel look for leaked memory, and tell in its log; False where it has no kmemleak.
 
-        An object is suspected when it is 5 s old and has not changed since the scan before
-        (MSECS_MIN_AGE, update_checksum, mm/kmemleak.c, 6.1): there are two scans, so far apart.
-        Raises MachineFailure when kmemleak has switched itself off.
+        Takes about 5 s. Raises MachineFailure when kmemleak has switched itself off.
         """
-        try:
-            self.write_file(_KMEMLEAK_VERBOSE, b"1")  # each object with its backtrace
-            with self.open("/sys/kernel/debug/kmemleak", os.O_WRONLY) as file:
-                file.write(b"scan")
-                self.machine.settle(_KMEMLEAK_AGE)
-                file.write(b"scan")
-        except FileNotFoundError:
-            return False
-        except PermissionError:
-            raise MachineFailure(
-                "the kernel's leak detector has switched itself off: a leak would go unseen",
-                evidence=self.kernel_log.text_since(0)[-2000:],
-                advice="more memory for the guest (--memory) leaves it its own",
-            ) from None
-        return True
+        from kmod_harness.guest.kmemleak import scan  # lazy: few kernels have it
+
+        return scan(self.machine, self.syscaller, self.kernel_log)
 
     def judge(self, since: int, expected: str = "") -> tuple[Splat, ...]:
         """Completes the kernel log and returns the splats behind a mark, less those of kind `expected`.
