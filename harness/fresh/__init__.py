@@ -5,7 +5,7 @@
     root      a root: made once for each suite, unpacked for each run, gone afterwards
     inside    the first process in a root: mounts, then one command as one user
     trial     one suite, one user: each command, its time, what was installed
-    report    the table of results
+    step_table  the table of results
 
 Runs with the standard library alone, since the machine that calls it may be as empty as the one it makes:
 `PYTHONPATH=harness python3 -m fresh --help`.

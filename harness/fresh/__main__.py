@@ -12,8 +12,8 @@ from pathlib import Path
 
 from . import readme
 from .host import CannotRun, look_at_host
-from .report import failures, table
 from .root import obstacle
+from .step_table import failures, table
 from .trial import Step, Trial, run_trial
 
 CHECKOUT = Path(__file__).resolve().parents[2]

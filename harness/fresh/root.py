@@ -99,7 +99,7 @@ def empty_root(suite: str, user: str, host: Host, scratch: Path, binds: Sequence
     path.mkdir(parents=True)
     try:
         options = ("--extract", "--numeric-owner", "--exclude=./dev/*")
-        as_root_there(["tar", *options, f"--file={tarball}", f"--directory={path}"])
+        as_root_of_namespace(["tar", *options, f"--file={tarball}", f"--directory={path}"])
         root = Root(path, user, tuple(binds), _environment(user, host))
         _configure(root, suite, host)
         if user != "root":
@@ -169,8 +169,8 @@ def _writable(root: Root) -> Iterator[None]:
         yield
         return
     directories = [str(root.path / name) for name in ("etc", "etc/apt", "etc/apt/apt.conf.d")]
-    as_root_there(["chmod", "a+w", *directories])
-    as_root_there(
+    as_root_of_namespace(["chmod", "a+w", *directories])
+    as_root_of_namespace(
         [
             "rm",
             "-f",
@@ -180,7 +180,7 @@ def _writable(root: Root) -> Iterator[None]:
         ]
     )
     yield
-    as_root_there(["chmod", "go-w", *directories])
+    as_root_of_namespace(["chmod", "go-w", *directories])
 
 
 def _add_user(root: Root, user: str) -> None:
@@ -196,7 +196,7 @@ def _unshare() -> tuple[str, ...]:
     return (*_WITH_PARENT, "unshare", *(() if os.geteuid() == 0 else _USER_NAMESPACE[1:]), *_NAMESPACES)
 
 
-def as_root_there(command: Sequence[str]) -> None:
+def as_root_of_namespace(command: Sequence[str]) -> None:
     """Runs a command that handles files of other users: as root, or as root of a user namespace.
 
     Raises CannotRun when it fails.
@@ -209,4 +209,4 @@ def as_root_there(command: Sequence[str]) -> None:
 
 def _remove(path: Path) -> None:
     if path.exists():
-        as_root_there(["rm", "-rf", "--one-file-system", str(path)])
+        as_root_of_namespace(["rm", "-rf", "--one-file-system", str(path)])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import readme
 from .host import CannotRun, Host
-from .root import USER, Root, as_root_there, cache_directory, empty_root
+from .root import USER, Root, as_root_of_namespace, cache_directory, empty_root
 
 #: What CACHE=keep shares between runs: kernels and their source, keyed by all that went into them.
 _KEPT_KINDS = ("kernel", "source")
@@ -161,7 +161,7 @@ def _kept_kernels(trial: Trial) -> Iterator[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
         others = [str(entry) for entry in directory.iterdir() if entry.name not in _KEPT_KINDS]
-        as_root_there(["rm", "-rf", *others])
+        as_root_of_namespace(["rm", "-rf", *others])
         yield directory
 
 

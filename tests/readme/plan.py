@@ -98,7 +98,7 @@ NOT_TYPED = (
     NotTyped("kmod-harness cache prune --max-size 5G", "this user's cache is no test's: build/test_cache.py"),
 )  # fmt: skip
 
-#: Blocks that nobody types, by their first line.
+#: ModuleBlocks that nobody types, by their first line.
 OUTPUT = ("Accelerator",)
 PICTURES = ("harness/kmod_harness/",)
 

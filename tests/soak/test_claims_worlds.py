@@ -15,7 +15,7 @@ from kmod_harness.explain.observe.refusals import unexported_symbol, wanting
 from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.host.resources import data_directory
 from kmod_harness.kmod.elf.module import read_module
-from kmod_harness.kmod.symbols.tables import AddressesHidden
+from kmod_harness.kmod.symbols.symbol_files import AddressesHidden
 from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.prepare import prepare
 from kmod_harness.spec.spec import Spec

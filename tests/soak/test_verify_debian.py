@@ -18,8 +18,8 @@ from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.prepare import Prepared, prepare
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.spec.spec import Spec
-from kmod_harness.verify.inspection import verify_modules
 from kmod_harness.verify.report import FindingKind
+from kmod_harness.verify.verify_modules import verify_modules
 from shared.cli_process import COMMAND
 
 #: Large ones, ones with thousands of static calls, jump labels and alternatives; with what they depend on

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from kmod_harness.build.disk_usage import disk_usage
 from kmod_harness.errors import Misuse
-from kmod_harness.host.place import cache_root
+from kmod_harness.host.directories import cache_root
 
 #: Bytes the store may hold before the least recently used entries go: room for about 20 kernels.
 DEFAULT_MAX_BYTES = 20 * 1000**3
@@ -244,7 +244,7 @@ class Cache:
             write_atomically(self._directory("pointers") / _checked(name), data)
 
     def note(self, name: str, text: str) -> None:
-        """As `point`, for what is found out again where it is not remembered: a read-only store forgets."""
+        """As `point`, for a text that can be found out again: a read-only store does not keep it."""
         with contextlib.suppress(CacheUnusable):
             self.point(name, text)
 

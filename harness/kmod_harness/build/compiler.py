@@ -35,9 +35,9 @@ def compiler_version() -> str:
 
 
 def _pointer() -> str:
-    """Returns the name that this very compiler's version is remembered under; "" when it cannot be.
+    """Returns the cache's name for the version of the compiler that runs now; "" when it cannot have one.
 
-    A wrapper such as ccache stays the same file when the compiler behind it is another.
+    A wrapper such as ccache can have none: it stays the same file when the compiler behind it changes.
     """
     path = os.path.realpath(shutil.which(COMPILER) or "")
     if "gcc" not in os.path.basename(path):

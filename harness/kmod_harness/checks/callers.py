@@ -16,7 +16,7 @@ _CALLER = r"\(pid (?P<pid>\d+) comm (?P<comm>.{1,16})\)"
 
 
 @dataclass(frozen=True)
-class Caller:
+class CallingTask:
     """The task that was current when a function of the module ran."""
 
     function: str
@@ -24,17 +24,17 @@ class Caller:
     comm: str
 
 
-def check_init_caller(records: Sequence[KernelRecord], module: str, pid: int) -> Caller:
+def check_init_caller(records: Sequence[KernelRecord], module: str, pid: int) -> CallingTask:
     """The module's init ran in the process `pid`, which called finit_module. Raises CheckFailed."""
     return _check(records, rf"{module}: loaded: ", "init", pid, "called finit_module")
 
 
-def check_open_caller(records: Sequence[KernelRecord], module: str, pid: int) -> Caller:
+def check_open_caller(records: Sequence[KernelRecord], module: str, pid: int) -> CallingTask:
     """The module's last logged open ran in the process `pid`, which opened the device. Raises CheckFailed."""
     return _check(records, rf"{module}: open: ", "open", pid, "opened the device")
 
 
-def _check(records: Sequence[KernelRecord], start: str, function: str, pid: int, did: str) -> Caller:
+def _check(records: Sequence[KernelRecord], start: str, function: str, pid: int, did: str) -> CallingTask:
     matches = [
         match
         for record in records
@@ -46,7 +46,7 @@ def _check(records: Sequence[KernelRecord], start: str, function: str, pid: int,
         "\n".join(record.raw for record in records),
         "the open's line needs trace_opens=1" if function == "open" else "",
     )
-    caller = Caller(function, int(matches[-1]["pid"]), matches[-1]["comm"])
+    caller = CallingTask(function, int(matches[-1]["pid"]), matches[-1]["comm"])
     require(
         caller.pid == pid,
         f"{function} ran in another process than the one that {did}",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kmod_harness.checks.require import require
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.module import LoadedModule
+from kmod_harness.guest.loaded_module import LoadedModule
 
 
 @dataclass(frozen=True)

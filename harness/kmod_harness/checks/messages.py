@@ -16,14 +16,14 @@ LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 
 
 @dataclass(frozen=True)
-class Message:
+class ExpectedMessage:
     """An expected log line: `pattern` is searched in the text, `level` 0 (emergency) to 7 (debug)."""
 
     level: int
     pattern: str
 
 
-def check_messages(guest: Guest, since: int, expected: Sequence[Message]) -> tuple[KernelRecord, ...]:
+def check_messages(guest: Guest, since: int, expected: Sequence[ExpectedMessage]) -> tuple[KernelRecord, ...]:
     """Each message stands in the kernel log behind `since`, in this order, at its level; returns the records.
 
     Completes the log first. Raises CheckFailed and shows what the log holds instead.

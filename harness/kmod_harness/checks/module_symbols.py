@@ -8,14 +8,14 @@ from kmod_harness.build.kernel.kconfig import parse_config
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.checks.require import require
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.module import LoadedModule
+from kmod_harness.guest.loaded_module import LoadedModule
 from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED, MODULES_END
 from kmod_harness.kmod.symbols.compare import compare_module_symbols
-from kmod_harness.kmod.symbols.tables import Kallsyms
+from kmod_harness.kmod.symbols.symbol_files import Kallsyms
 
 
 @dataclass(frozen=True)
-class ModuleSymbols:
+class ModuleSymbolMatch:
     """How many symbols agree, the lowest and highest address of them, and the range they had to lie in."""
 
     module: str
@@ -38,7 +38,7 @@ def module_range(kernel: Kernel) -> tuple[int, int]:
 
 def check_module_symbols(
     guest: Guest, module: LoadedModule, kernel: Kernel, *, kallsyms: Kallsyms | None = None
-) -> ModuleSymbols:
+) -> ModuleSymbolMatch:
     """All symbols of the module in /proc/kallsyms are where the .ko and its sections put them, in range.
 
     `kallsyms` is one that was read after the load (reading it takes 0.3 s). Raises
@@ -50,7 +50,7 @@ def check_module_symbols(
     require(len(entries) > 0, f"/proc/kallsyms lists no symbol of {module.name}")
     require(len(module.sections) > 0, f"/sys/module/{module.name}/sections shows nothing to compare with")
     allowed = module_range(kernel)
-    findings = compare_module_symbols(
+    mismatches = compare_module_symbols(
         module.file,
         module.sections,
         entries,
@@ -58,10 +58,10 @@ def check_module_symbols(
         kallsyms_all=kallsyms.shows_data,
     )
     require(
-        not findings,
-        f"/proc/kallsyms and {module.file.path.name} disagree about {len(findings)} symbols",
-        "\n".join(str(finding) for finding in findings[:20]),
+        not mismatches,
+        f"/proc/kallsyms and {module.file.path.name} disagree about {len(mismatches)} symbols",
+        "\n".join(str(mismatch) for mismatch in mismatches[:20]),
     )
     inside = [entry.address for entry in entries if allowed[0] <= entry.address < allowed[1]]
     require(len(inside) > 0, f"no symbol of {module.name} lies in the module range")
-    return ModuleSymbols(module.name, len(entries), min(inside), max(inside), allowed)
+    return ModuleSymbolMatch(module.name, len(entries), min(inside), max(inside), allowed)

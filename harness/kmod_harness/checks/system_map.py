@@ -9,7 +9,7 @@ from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.checks.require import require
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.symbols.compare import compare_kernel_symbols
-from kmod_harness.kmod.symbols.tables import Kallsyms, parse_kallsyms, parse_system_map
+from kmod_harness.kmod.symbols.symbol_files import Kallsyms, parse_kallsyms, parse_system_map
 
 #: Debian installs a System.map that says where the real one is, in a package of its own.
 _STUB_BYTES = 4096
@@ -19,7 +19,7 @@ _TEXT = re.compile(r"^([0-9a-f]+) [tT] _text$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class KernelSymbols:
+class KernelSymbolMatch:
     """System.map against /proc/kallsyms: the slide in bytes, and how many symbols were equal.
 
     not_compared: why nothing was compared, "" when it was; slide is None then.
@@ -32,14 +32,16 @@ class KernelSymbols:
     not_compared: str = ""
 
 
-def check_kernel_symbols(guest: Guest, kernel: Kernel, *, kallsyms: Kallsyms | None = None) -> KernelSymbols:
+def check_kernel_symbols(
+    guest: Guest, kernel: Kernel, *, kallsyms: Kallsyms | None = None
+) -> KernelSymbolMatch:
     """Every kernel symbol is at its System.map address plus one slide, which is 0 under `nokaslr`.
 
     A kernel that comes without System.map gives `not_compared`: no failure, and no
     claim either. `kallsyms` is one that was read earlier. Raises CheckFailed with the first differences.
     """
     if not has_system_map(kernel):
-        return KernelSymbols(None, not_compared=f"the kernel {kernel.name} comes without a System.map")
+        return KernelSymbolMatch(None, not_compared=f"the kernel {kernel.name} comes without a System.map")
     assert kernel.system_map is not None
     system_map = parse_system_map(kernel.system_map.read_text())
     compared = compare_kernel_symbols(system_map, kallsyms or guest.kallsyms())
@@ -60,7 +62,7 @@ def check_kernel_symbols(guest: Guest, kernel: Kernel, *, kallsyms: Kallsyms | N
         compared.slide == 0 or "nokaslr" not in guest.spec.append,
         f"booted with nokaslr, yet the slide is {compared.slide:#x}",
     )
-    return KernelSymbols(compared.slide, compared.equal, compared.absent)
+    return KernelSymbolMatch(compared.slide, compared.equal, compared.absent)
 
 
 def has_system_map(kernel: Kernel) -> bool:

@@ -77,9 +77,9 @@ def _parse_and_execute(arguments: list[str], speculative: SpeculativeRestore | N
     except BrokenPipeError:
         raise
     except Exception as error:
-        from kmod_harness.host.exceptions import told
+        from kmod_harness.host.exceptions import as_harness_error
 
-        return _report(arguments, told(error))
+        return _report(arguments, as_harness_error(error))
 
 
 def _executed(arguments: list[str], speculative: SpeculativeRestore | None) -> int:

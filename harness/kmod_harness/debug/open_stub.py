@@ -10,7 +10,7 @@ from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.debug.gdb_commands import Stops, gdb_commands
 from kmod_harness.kmod.elf.for_gdb import file_for_gdb
 from kmod_harness.kmod.elf.module import KernelModule
-from kmod_harness.kmod.symbols.tables import parse_system_map
+from kmod_harness.kmod.symbols.symbol_files import parse_system_map
 from kmod_harness.machine.machine import Machine
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 

@@ -13,7 +13,7 @@ from kmod_harness.errors import GuestHang, MachineFailure, Misuse, ProcessKilled
 from kmod_harness.guest import jobs
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.kernel_log import KernelLog
-from kmod_harness.guest.module import LoadedModule, Parameter, load, refuse
+from kmod_harness.guest.loaded_module import LoadedModule, Parameter, load, refuse
 from kmod_harness.guest.process import Process
 from kmod_harness.guest.restore import PendingRestore, SavedFacts
 from kmod_harness.machine.deadline import BootLimit
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kmod_harness.klog.splats import Splat
     from kmod_harness.kmod.elf.module import KernelModule
     from kmod_harness.kmod.preflight import KernelFacts
-    from kmod_harness.kmod.symbols.tables import Kallsyms
+    from kmod_harness.kmod.symbols.symbol_files import Kallsyms
 
 
 class Checkpoint(Protocol):
@@ -279,7 +279,7 @@ class Guest:
 
     def kallsyms(self) -> Kallsyms:
         """Returns the guest's /proc/kallsyms, parsed."""
-        from kmod_harness.kmod.symbols.tables import parse_kallsyms
+        from kmod_harness.kmod.symbols.symbol_files import parse_kallsyms
 
         return parse_kallsyms(self.syscaller.read_proc("/proc/kallsyms").decode(errors="replace"))
 

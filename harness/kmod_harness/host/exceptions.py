@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 
 from kmod_harness.errors import GUESTS_ANSWER, InternalError, KmodHarnessError, Misuse
-from kmod_harness.host.place import working_directory
+from kmod_harness.host.directories import working_directory
 from kmod_harness.spec.spec import SpecError
 
 _PLACES = "places are set by XDG_CACHE_HOME (the cache), XDG_STATE_HOME (failures), TMPDIR (scratch files)"
@@ -28,7 +28,7 @@ _ADVICE = {
 }
 
 
-def told(error: Exception) -> KmodHarnessError:
+def as_harness_error(error: Exception) -> KmodHarnessError:
     """Returns the error as one of ours: Misuse for what this machine lacks, InternalError for a bug."""
     if isinstance(error, KmodHarnessError):
         return error
@@ -45,12 +45,12 @@ def told(error: Exception) -> KmodHarnessError:
 
 
 @contextlib.contextmanager
-def machine_told() -> Iterator[None]:
+def os_errors_as_misuse() -> Iterator[None]:
     """Has what this machine refuses inside (OSError) raised as Misuse; a bug stays what it is."""
     try:
         yield
     except OSError as error:
-        raise told(error) from None
+        raise as_harness_error(error) from None
 
 
 def _of_this_machine(error: OSError) -> Misuse:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kmod_harness.errors import Misuse
 from kmod_harness.kmod.elf.module import KernelModule
-from kmod_harness.kmod.findings import Finding, FindingKind
+from kmod_harness.kmod.mismatches import Mismatch, MismatchKind
 
 #: `license_is_gpl_compatible` (include/linux/license.h, 6.1).
 GPL_COMPATIBLE = frozenset(
@@ -49,22 +49,22 @@ class KernelFacts:
         )
 
 
-def preflight(module: KernelModule, kernel: KernelFacts) -> tuple[Finding, ...]:
+def preflight(module: KernelModule, kernel: KernelFacts) -> tuple[Mismatch, ...]:
     """Returns what would make the kernel refuse the module (fatal) or complain about it."""
     return (
-        *_vermagic_findings(module, kernel),
-        *_symbol_findings(module, kernel),
-        *_version_findings(module, kernel),
-        *_dependency_findings(module, kernel),
+        *_vermagic_mismatches(module, kernel),
+        *_symbol_mismatches(module, kernel),
+        *_version_mismatches(module, kernel),
+        *_dependency_mismatches(module, kernel),
     )
 
 
-def unknown_parameters(module: KernelModule, given: Iterable[str]) -> tuple[Finding, ...]:
+def unknown_parameters(module: KernelModule, given: Iterable[str]) -> tuple[Mismatch, ...]:
     """Parameters the module does not have: the kernel only warns (`unknown_module_param_cb`, 6.1)."""
     known = ", ".join(sorted(module.parameters)) or "none"
     return tuple(
-        Finding(
-            FindingKind.UNKNOWN_PARAMETER,
+        Mismatch(
+            MismatchKind.UNKNOWN_PARAMETER,
             name,
             f"{module.name} has no parameter {name}; it has: {known}",
             expected=known,
@@ -107,12 +107,12 @@ def load_order(modules: Sequence[KernelModule]) -> tuple[KernelModule, ...]:
     return tuple(ordered.values())
 
 
-def _vermagic_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Finding]:
+def _vermagic_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
     """`check_modinfo` and `same_magic` (kernel/module/main.c, version.c, 6.1)."""
     expected = kernel.vermagic if kernel.vermagic is not None else kernel.release
     if not module.vermagic:
-        yield Finding(
-            FindingKind.VERMAGIC_MISSING,
+        yield Mismatch(
+            MismatchKind.VERMAGIC_MISSING,
             module.name,
             f"{module.name} carries no vermagic; nothing tells which kernel it was built for",
             expected=expected,
@@ -127,8 +127,8 @@ def _vermagic_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Fi
         same = module.vermagic == kernel.vermagic
     if not same:
         found = module.vermagic if kernel.vermagic is not None else module.release
-        yield Finding(
-            FindingKind.VERMAGIC,
+        yield Mismatch(
+            MismatchKind.VERMAGIC,
             module.name,
             f"{module.name} was built for another kernel: its vermagic is '{found}', "
             f"the kernel's '{expected}'",
@@ -141,7 +141,7 @@ def _flags(vermagic: str) -> str:
     return vermagic.partition(" ")[2]
 
 
-def _symbol_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Finding]:
+def _symbol_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
     """`resolve_symbol` and `simplify_symbols` (kernel/module/main.c, 6.1)."""
     if kernel.exported is None:
         return
@@ -154,15 +154,15 @@ def _symbol_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Find
             continue
         if symbol.name not in exported:
             if not symbol.weak:
-                yield Finding(
-                    FindingKind.UNKNOWN_SYMBOL,
+                yield Mismatch(
+                    MismatchKind.UNKNOWN_SYMBOL,
                     symbol.name,
                     f"{module.name} needs {symbol.name}, "
                     "which neither the kernel nor a module given here exports",
                 )
         elif exported[symbol.name] and not compatible:
-            yield Finding(
-                FindingKind.GPL_ONLY_SYMBOL,
+            yield Mismatch(
+                MismatchKind.GPL_ONLY_SYMBOL,
                 symbol.name,
                 f"{module.name} needs {symbol.name}, exported to GPL-compatible modules only; "
                 f"its licence is '{module.license or 'unspecified'}'",
@@ -172,13 +172,13 @@ def _symbol_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Find
             )
 
 
-def _version_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Finding]:
+def _version_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
     """`check_version` (kernel/module/version.c, 6.1); a CRC of 0 means that none was computed."""
     for name, crc in module.versions.items():
         wanted = kernel.crcs.get(name, 0)
         if crc and wanted and crc != wanted:
-            yield Finding(
-                FindingKind.SYMBOL_VERSION,
+            yield Mismatch(
+                MismatchKind.SYMBOL_VERSION,
                 name,
                 f"{module.name} was built against another version of {name}: CRC {crc:#010x}, "
                 f"the kernel's is {wanted:#010x}",
@@ -187,13 +187,13 @@ def _version_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Fin
             )
 
 
-def _dependency_findings(module: KernelModule, kernel: KernelFacts) -> Iterator[Finding]:
+def _dependency_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
     """Modules named in `depends` that nobody loads; fatal only through the symbols they export."""
     there = {_plain(name) for name in (*kernel.provided, *kernel.present)}
     for name in module.depends:
         if _plain(name) not in there:
-            yield Finding(
-                FindingKind.MISSING_DEPENDENCY,
+            yield Mismatch(
+                MismatchKind.MISSING_DEPENDENCY,
                 name,
                 f"{module.name} depends on the module {name}, which is neither given nor loaded",
                 expected=name,

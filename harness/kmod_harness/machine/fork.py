@@ -13,7 +13,7 @@ from kmod_harness.errors import MissingTool
 from kmod_harness.machine.channels import Channels
 
 
-class Forked:
+class ForkedQemu:
     """A QEMU that runs, and its channels; whoever takes it ends it. Raises MissingTool without a QEMU."""
 
     def __init__(self, argv: Sequence[str], channels: Channels) -> None:

@@ -17,14 +17,14 @@ from kmod_harness.machine.channels import Channels
 from kmod_harness.machine.console import ConsoleLog
 from kmod_harness.machine.deadline import BootLimit, Clock, Deadline
 from kmod_harness.machine.disks import DiskFile, make_overlays
-from kmod_harness.machine.fork import Forked
+from kmod_harness.machine.fork import ForkedQemu
 from kmod_harness.machine.migration import Migration, commands_that_load
 from kmod_harness.machine.qemu_process import QemuProcess
 from kmod_harness.machine.watch import Watch
 from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from kmod_harness.machine.qmp import Answer
+    from kmod_harness.machine.qmp import PendingReply
 
 
 class Owned(Protocol):
@@ -73,7 +73,7 @@ class Machine:
         ram: RamFile | None = None,
         incoming: bool = False,
         state: Path | None = None,
-        forked: Forked | None = None,
+        forked: ForkedQemu | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.spec = spec
@@ -103,7 +103,7 @@ class Machine:
         ram: RamFile | None,
         incoming: bool,
         state: Path | None,
-        forked: Forked | None,
+        forked: ForkedQemu | None,
     ) -> None:
         own = self._owned
         channels = forked.channels if forked else Channels(state)
@@ -194,7 +194,9 @@ class Machine:
         """Returns what a QMP command returns. Raises QemuDied, or CommandRefused (machine/qmp.py)."""
         return self._qemu.execute(command, arguments)
 
-    def begin(self, command: str, arguments: dict[str, Any] | None = None, fd: int | None = None) -> Answer:
+    def begin(
+        self, command: str, arguments: dict[str, Any] | None = None, fd: int | None = None
+    ) -> PendingReply:
         """Sends a QMP command, with a descriptor for `getfd`, and returns at once."""
         return self._qemu.send(command, arguments, fd)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from kmod_harness.errors import Misuse, QemuDied
 from kmod_harness.machine.fork import fork_qemu
-from kmod_harness.machine.qmp import Answer, CommandRefused, Qmp
+from kmod_harness.machine.qmp import CommandRefused, PendingReply, Qmp
 
 
 class QemuProcess:
@@ -102,7 +102,9 @@ class QemuProcess:
         """Returns what a QMP command returns. Raises QemuDied when QEMU is gone, CommandRefused."""
         return self._result(self._qmp.begin(command, arguments), command, seconds)
 
-    def send(self, command: str, arguments: dict[str, Any] | None = None, fd: int | None = None) -> Answer:
+    def send(
+        self, command: str, arguments: dict[str, Any] | None = None, fd: int | None = None
+    ) -> PendingReply:
         """Sends a command, and a descriptor with it, and returns at once."""
         return self._qmp.begin(command, arguments, fd)
 
@@ -110,7 +112,7 @@ class QemuProcess:
         """Gives QEMU a descriptor under a name, for a command that takes `fd:NAME`."""
         self._result(self._qmp.begin("getfd", {"fdname": name}, fd), "getfd", 30.0)
 
-    def _result(self, answer: Answer, command: str, seconds: float) -> Any:
+    def _result(self, answer: PendingReply, command: str, seconds: float) -> Any:
         try:
             return answer.result(seconds)
         except TimeoutError as error:

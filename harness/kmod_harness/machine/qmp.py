@@ -21,7 +21,7 @@ class CommandRefused(Exception):
     """QEMU does not do what a command asks; the text is QEMU's own."""
 
 
-class Answer:
+class PendingReply:
     """The answer to one command, or the greeting, which may still be to come."""
 
     def __init__(self) -> None:
@@ -57,16 +57,16 @@ class Qmp:
         self._end = end
         self._on_event = on_event
         self._sending = threading.Lock()
-        self._awaited: dict[int, Answer] = {}
+        self._awaited: dict[int, PendingReply] = {}
         self._last_id = 0
         self._closed: ConnectionError | None = None
-        self.greeting = Answer()
+        self.greeting = PendingReply()
 
     def begin(
         self, command: str, arguments: Mapping[str, Any] | None = None, fd: int | None = None
-    ) -> Answer:
+    ) -> PendingReply:
         """Sends a command and returns at once; `fd` goes with it, for `getfd`."""
-        answer = Answer()
+        answer = PendingReply()
         with self._sending:
             self._last_id += 1
             message: dict[str, Any] = {"execute": command, "id": self._last_id}

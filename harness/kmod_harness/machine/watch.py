@@ -27,9 +27,9 @@ class Trap(Protocol):
 
     def fileno(self) -> int: ...
 
-    def has_sprung(self) -> bool: ...
+    def was_hit(self) -> bool: ...
 
-    def spring(self) -> None: ...
+    def handle_hit(self) -> None: ...
 
     def remove(self) -> None: ...
 
@@ -81,25 +81,25 @@ class Watch:
                 os.eventfd_write(self._changed, 1)
 
     def set_trap(self, trap: Trap | None) -> None:
-        """Has whoever waits spring the trap when the guest is in it; one of before is removed."""
+        """Has whoever waits handle_hit the trap when the guest is in it; one of before is removed."""
         with self._lock:
             before, self._trap = self._trap, trap
         if before is not None:
             before.remove()
 
-    def _spring_trap(self) -> None:
+    def _handle_trap(self) -> None:
         """Springs the trap if the guest is in it; of two threads that wait, one does."""
         with self._lock:
             trap = self._trap
             try:
-                if trap is None or not trap.has_sprung():
+                if trap is None or not trap.was_hit():
                     return
             except ConnectionError:
                 self._trap = None
                 return
             self._trap = None
         # it may wait in turn
-        trap.spring()
+        trap.handle_hit()
 
     def qemu_is_alive(self) -> bool:
         return not _readable([self.pidfd], 0)
@@ -121,7 +121,7 @@ class Watch:
         """
         while True:
             if self._trap is not None:
-                self._spring_trap()
+                self._handle_trap()
             ready = self._poll(readable, writable, deadline, of_qemu=of_qemu)
             if ready:
                 return ready

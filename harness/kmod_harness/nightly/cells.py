@@ -15,8 +15,8 @@ from pathlib import Path
 from kmod_harness.errors import KmodHarnessError
 from kmod_harness.klog.outcome import Outcome, worst
 from kmod_harness.machine.fork import parent_death_signal
+from kmod_harness.nightly.junit import CellVerdict, judge_cell
 from kmod_harness.nightly.matrix import Cell, Matrix
-from kmod_harness.nightly.outcome import Verdict, judge
 
 #: How a pytest is started; the cell's options and the suite follow.
 PYTEST = (sys.executable, "-m", "pytest")
@@ -25,7 +25,7 @@ GRACE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
-class CellRun:
+class Suite:
     """How to run the suite: `arguments` are pytest's own, `limit` seconds for a cell."""
 
     suite: tuple[str, ...]
@@ -43,7 +43,7 @@ class CellResult:
     """What one cell said; `directory` holds `junit.xml` and `pytest.log`, `seconds` is wall time."""
 
     cell: Cell
-    verdict: Verdict
+    verdict: CellVerdict
     command: tuple[str, ...]
     directory: Path
     seconds: float
@@ -54,7 +54,7 @@ class CellResult:
         return shlex.join(self.command)
 
 
-def run_cell(cell: Cell, run: CellRun, directory: Path) -> CellResult:
+def run_cell(cell: Cell, run: Suite, directory: Path) -> CellResult:
     """Runs the suite on one machine and returns what came of it; never raises for a failing suite."""
     directory.mkdir(parents=True, exist_ok=True)
     report = directory / "junit.xml"
@@ -77,7 +77,7 @@ def run_cell(cell: Cell, run: CellRun, directory: Path) -> CellResult:
         )
         try:
             status = process.wait(run.limit)
-            verdict = judge(report, status)
+            verdict = judge_cell(report, status)
         except subprocess.TimeoutExpired:
             verdict = _past_limit(report, _end(process), run.limit)
         finally:
@@ -87,7 +87,7 @@ def run_cell(cell: Cell, run: CellRun, directory: Path) -> CellResult:
 
 def run_matrix(
     matrix: Matrix,
-    run: CellRun,
+    run: Suite,
     out: Path,
     prepare: Callable[[str], object],
     say: Callable[[str], object],
@@ -128,20 +128,20 @@ def _error_of(prepare: Callable[[str], object], kernel: str) -> KmodHarnessError
     return None
 
 
-def _unprepared(cell: Cell, run: CellRun, directory: Path, error: KmodHarnessError) -> CellResult:
+def _unprepared(cell: Cell, run: Suite, directory: Path, error: KmodHarnessError) -> CellResult:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "pytest.log").write_text(f"{error}\n")
-    verdict = Verdict(Outcome.SETUP_ERROR, trouble=str(error))
+    verdict = CellVerdict(Outcome.SETUP_ERROR, trouble=str(error))
     return CellResult(cell, verdict, run.command(cell), directory, 0.0)
 
 
-def _past_limit(report: Path, exit_status: int, limit: float) -> Verdict:
+def _past_limit(report: Path, exit_status: int, limit: float) -> CellVerdict:
     """A pytest past its limit is a hang; what its report, if any, says of the kernel may be worse."""
-    told = judge(report, exit_status)
+    told = judge_cell(report, exit_status)
     said = f"pytest did not end within {limit:g} seconds"
     if told.cases:
-        return Verdict(worst((Outcome.HANG, told.outcome)), told.cases, said)
-    return Verdict(Outcome.HANG, trouble=said)
+        return CellVerdict(worst((Outcome.HANG, told.outcome)), told.cases, said)
+    return CellVerdict(Outcome.HANG, trouble=said)
 
 
 def _interruptible(die_with_us: Callable[[], None]) -> Callable[[], None]:

@@ -14,7 +14,7 @@ from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:
     from kmod_harness.guest.guest import Guest
-    from kmod_harness.guest.module import LoadedModule
+    from kmod_harness.guest.loaded_module import LoadedModule
     from kmod_harness.pytest_plugin.testbed import Pristine, Testbed
     from kmod_harness.verify.report import Report
 
@@ -70,8 +70,8 @@ def verify_modules(machine: Testbed, guest: Guest) -> Callable[..., Report]:
     """
     from kmod_harness.build.image.initrd import channel_modules
     from kmod_harness.kmod.elf.module import read_module
-    from kmod_harness.verify.inspection import verify_modules
-    from kmod_harness.verify.require import require_explained
+    from kmod_harness.verify.require_explained import require_explained
+    from kmod_harness.verify.verify_modules import verify_modules
 
     def verify(*modules: LoadedModule) -> Report:
         kernel = machine.prepared.kernel

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from kmod_harness.errors import KmodHarnessError, MachineFailure, Misuse
 from kmod_harness.guest.guest import Guest
-from kmod_harness.host.exceptions import machine_told
+from kmod_harness.host.exceptions import os_errors_as_misuse
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_guest
 from kmod_harness.lifecycle.saved_guest import SavedGuest
@@ -27,7 +27,7 @@ def prepare_testbed(spec: Spec, settings: Settings, state: State) -> Testbed:
             f"machine_spec must return a kmod_harness.Spec, not {type(spec).__name__}",
             advice='e.g. return Spec(kernel="minimal", cpus=2)',
         )
-    with machine_told():
+    with os_errors_as_misuse():
         prepared = prepare(spec)
     state.about.append(
         f"kernel {prepared.kernel.release} ({prepared.kernel.name}), {prepared.qemu}, "
@@ -102,7 +102,7 @@ class Testbed:
             try:
                 # what a checkpoint holds, no boot gives
                 cold = cold or (self.settings.cold and source is None)
-                with machine_told():
+                with os_errors_as_misuse():
                     guest = life.enter_context(self._start(cold, source or self.standard))
             except KmodHarnessError as error:
                 if not self._had_a_guest:

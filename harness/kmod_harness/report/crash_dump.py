@@ -23,7 +23,7 @@ _MOST_FRAMES = 40
 
 
 @dataclass(frozen=True)
-class Dump:
+class CrashDump:
     """The files of a dump: packed RAM, its notes, the vmlinux it is of, modules with debug information."""
 
     memory: Path
@@ -32,7 +32,7 @@ class Dump:
     modules: tuple[Path, ...]
 
 
-def dump_in(bundle: Path, kept: Path | None = None) -> Dump:
+def crash_dump_in(bundle: Path, kept: Path | None = None) -> CrashDump:
     """Returns the dump in a bundle, or that of the same guest in the directory `kept`.
 
     Raises Misuse: not a bundle, one without a dump, its vmlinux gone.
@@ -55,15 +55,16 @@ def dump_in(bundle: Path, kept: Path | None = None) -> Dump:
             advice="kmod-harness kernel build makes it again, if the configuration is the same",
         )
     modules = tuple(sorted(bundle.glob("modules/*.ko")))
-    return Dump(directory / MEMORY, directory / VMCOREINFO, vmlinux, modules)
+    return CrashDump(directory / MEMORY, directory / VMCOREINFO, vmlinux, modules)
 
 
 @contextlib.contextmanager
-def opened(dump: Dump) -> Iterator[Any]:
+def open_crash_dump(dump: CrashDump) -> Iterator[Any]:
     """Gives a drgn.Program of the dump, with the symbols of vmlinux and of every module at its place.
 
     A module's init section is among them while the kernel has it. The dump is unpacked for as long, with
-    its holes. Raises MissingTool, Unpackable, Misuse (drgn cannot read it; a vmlinux of another build).
+    its holes. Raises MissingTool, PackedFileDamaged, Misuse (drgn cannot read it, or the vmlinux is of
+    another build).
     """
     drgn = load_drgn()
     with unpacked(dump.memory, Path(tempfile.gettempdir())) as memory:
@@ -72,7 +73,7 @@ def opened(dump: Dump) -> Iterator[Any]:
         yield program
 
 
-def _read(program: Any, memory: int, dump: Dump) -> None:
+def _read(program: Any, memory: int, dump: CrashDump) -> None:
     drgn = load_drgn()
     try:
         program.set_core_dump(memory)
@@ -102,7 +103,7 @@ def _load_modules(program: Any, files: dict[str, Path]) -> None:
             loaded.try_file(files[name])
 
 
-def told(program: Any, modules: Sequence[str], pid: int | None) -> Iterator[str]:
+def crash_report(program: Any, modules: Sequence[str], pid: int | None) -> Iterator[str]:
     """Yields the lines of the report; `pid`: the task at fault, where the verdict names one."""
     yield "Tasks"
     yield from _tasks(program)

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from kmod_harness.build.kernel.known import Kernel
-from kmod_harness.host.place import bundle_root
-from kmod_harness.kmod.symbols.tables import parse_system_map
+from kmod_harness.host.directories import bundle_root
+from kmod_harness.kmod.symbols.symbol_files import parse_system_map
 from kmod_harness.machine.machine import Machine
 from kmod_harness.machine.memory.dump import dump_memory, vmcoreinfo
 from kmod_harness.machine.memory.kernel_identity import build_id_of, read_vmlinux_notes

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kmod_harness.host.place import working_directory
+from kmod_harness.host.directories import working_directory
 from kmod_harness.klog.frames import Frame, frames_of, position_of
 from kmod_harness.klog.records import KernelRecord, parse_console
 from kmod_harness.klog.splats import Splat, find_splats
@@ -17,7 +17,7 @@ from kmod_harness.report.code_bytes import disassembled, parse_code
 _CONTEXT = 3
 
 
-class Lines:
+class FrameLines:
     """Source lines of frames; paths are relative to the kernel's tree or to the working directory."""
 
     def __init__(self, symbolizer: Symbolizer) -> None:
@@ -48,11 +48,11 @@ def symbolized(log: str | bytes, symbolizer: Symbolizer) -> str:
     Behind the first position of each report stand the source around it and the
     instructions of its `Code:` line. Lines without a frame are as they were.
     """
-    lines = Lines(symbolizer)
+    lines = FrameLines(symbolizer)
     records = parse_console(log)
     behind: dict[int, list[str]] = {}
     for splat in find_splats(records):
-        behind.setdefault(splat.last_line, []).extend(at_fault(splat, lines))
+        behind.setdefault(splat.last_line, []).extend(source_at_fault(splat, lines))
     told: list[str] = []
     for index, record in enumerate(records):
         told += _with_places(record, lines)
@@ -60,7 +60,7 @@ def symbolized(log: str | bytes, symbolizer: Symbolizer) -> str:
     return "\n".join(told)
 
 
-def at_fault(splat: Splat, lines: Lines) -> list[str]:
+def source_at_fault(splat: Splat, lines: FrameLines) -> list[str]:
     """Returns the source around the line at fault and the instructions there, [] where neither is known."""
     told: list[str] = []
     position = splat.position
@@ -71,7 +71,7 @@ def at_fault(splat: Splat, lines: Lines) -> list[str]:
     return [f"    {line}" for line in told]
 
 
-def _instructions(splat: Splat, lines: Lines) -> list[str]:
+def _instructions(splat: Splat, lines: FrameLines) -> list[str]:
     """Returns those of the kernel-mode `Code:` line, where the kernel could read them; else the .ko's."""
     text = splat.text.partition("RIP: 0033:")[0]
     code, fault = parse_code(text.partition("Code: ")[2])
@@ -81,7 +81,7 @@ def _instructions(splat: Splat, lines: Lines) -> list[str]:
     return disassembled(code, fault)
 
 
-def _with_places(record: KernelRecord, lines: Lines) -> list[str]:
+def _with_places(record: KernelRecord, lines: FrameLines) -> list[str]:
     position = position_of([record.text])
     frame = position or next(frames_of([record.text]), None)
     places = lines.of(frame, returns=position is None) if frame else ()

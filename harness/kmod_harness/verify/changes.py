@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.patch.instruction import LONGEST, Undecodable, instruction_length
 from kmod_harness.verify.report import ModuleReport, SectionReport
-from kmod_harness.verify.where import disassembly, function_start, symbol_at
+from kmod_harness.verify.source_location import disassembly, function_start, symbol_at
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,11 @@ def compare(part: SectionImage, memory: bytes) -> Comparison:
     labels = bytearray(part.owner)
     for start, stop in _runs(_xor(right, memory)):
         labels[start:stop] = bytes((_UNEXPLAINED,)) * (stop - start)
-    for freedom in part.freedoms:
-        start = freedom.start - part.address
-        stop = start + freedom.size
-        if freedom.accepts(memory[start:stop]):
-            labels[start:stop] = labels[start:stop].translate(_FREED[freedom.mechanism])
+    for allowed in part.allowed:
+        start = allowed.start - part.address
+        stop = start + allowed.size
+        if allowed.accepts(memory[start:stop]):
+            labels[start:stop] = labels[start:stop].translate(_FREED[allowed.mechanism])
     changed = _xor(part.linked, memory)
     found: list[Difference] = []
     explained: Counter[Mechanism] = Counter()

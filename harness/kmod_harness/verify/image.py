@@ -17,7 +17,7 @@ from kmod_harness.verify.mechanism import Mechanism, code_of
 
 
 @dataclass(frozen=True)
-class Freedom:
+class AllowedChange:
     """A field whose bytes are not reproduced but may change: address, size in bytes, by what.
 
     accepts(now): whether the bytes in memory are such that the mechanism can have written them.
@@ -42,20 +42,20 @@ class SectionImage:
     linked: bytes
     data: bytearray
     owner: bytearray
-    freedoms: list[Freedom] = field(default_factory=list)
+    allowed: list[AllowedChange] = field(default_factory=list)
 
     @property
     def end(self) -> int:
         return self.address + len(self.linked)
 
 
-class Image:
+class ModuleImage:
     """All sections that have an address, the init block's too; addresses are the guest's."""
 
     def __init__(self, linked: LinkedModule) -> None:
         self.module = linked.module
         #: what a replay found to be wrong outside of the module's own sections
-        self.objections: list[str] = []
+        self.problems: list[str] = []
         self.sections = tuple(
             SectionImage(
                 part.section,
@@ -100,10 +100,10 @@ class Image:
         part.data[offset : offset + len(data)] = data
         part.owner[offset : offset + len(data)] = bytes((code_of(mechanism),)) * len(data)
 
-    def allow(self, freedom: Freedom) -> None:
-        part = self.at(freedom.start)
+    def allow(self, allowed: AllowedChange) -> None:
+        part = self.at(allowed.start)
         if part is not None:
-            part.freedoms.append(freedom)
+            part.allowed.append(allowed)
 
     def words(self, name: str, size: int) -> Iterable[tuple[int, bytes]]:
         """Address and bytes of each whole entry of a table section; nothing when there is no such section."""

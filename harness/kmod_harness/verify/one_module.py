@@ -14,14 +14,14 @@ from kmod_harness.kmod.link.relocation import BoundRelocation
 from kmod_harness.kmod.symbols.symbolizer import Symbolizer
 from kmod_harness.verify.comparison import Difference, compare
 from kmod_harness.verify.image import SectionImage
-from kmod_harness.verify.outside.link_in_place import link_at
-from kmod_harness.verify.outside.locate import compare_addresses
-from kmod_harness.verify.outside.memory_blocks import Blocks
-from kmod_harness.verify.outside.surroundings import Place, Surroundings
+from kmod_harness.verify.outside.link_in_place import link_in_place
+from kmod_harness.verify.outside.memory_blocks import ModuleBlocks
+from kmod_harness.verify.outside.stopped_guest import ModuleLocation, StoppedGuest
+from kmod_harness.verify.outside.struct_module import compare_addresses
 from kmod_harness.verify.patch.replay import replay
 from kmod_harness.verify.patch.tables import allow_unknown
 from kmod_harness.verify.report import Finding, FindingKind, ModuleReport, SectionReport
-from kmod_harness.verify.where import disassembly, function_start, source_line, symbol_at
+from kmod_harness.verify.source_location import disassembly, function_start, source_line, symbol_at
 
 #: Findings that are shown with source line and instructions; a wrong file gives thousands.
 _DETAILED = 50
@@ -32,8 +32,8 @@ class PatchingUnknown(Misuse):
     """What the kernel wrote at some places cannot be reproduced."""
 
 
-def verify_one(
-    around: Surroundings, name: str, shown: Mapping[str, int], hidden: KmodHarnessError | None
+def verify_module(
+    stopped: StoppedGuest, name: str, shown: Mapping[str, int], hidden: KmodHarnessError | None
 ) -> ModuleReport:
     """Returns the report of a loaded module.
 
@@ -42,14 +42,14 @@ def verify_one(
     that cannot be what was loaded.
     """
     started = time.monotonic()
-    place = around.places[name].with_inner(shown)
-    linked = link_at(place, around)
-    image, unknown = replay(linked.module, around.kernel)
+    place = stopped.places[name].with_sysfs_anchors(shown)
+    linked = link_in_place(place, stopped)
+    image, unknown = replay(linked.module, stopped.kernel)
     allow_unknown(image, linked.unknown)
-    blocks = Blocks(place, around)
+    blocks = ModuleBlocks(place, stopped)
     findings = [
         *_address_findings(place, shown),
-        *(Finding(FindingKind.THUNK, text, place.struct) for text in image.objections),
+        *(Finding(FindingKind.THUNK, text, place.struct) for text in image.problems),
         *blocks.permission_findings(),
         *blocks.padding_findings(image),
     ]
@@ -82,7 +82,7 @@ def _not_replayed(name: str, unknown: tuple[str, ...]) -> KmodHarnessError | Non
     )
 
 
-def _address_findings(place: Place, shown: Mapping[str, int]) -> Iterator[Finding]:
+def _address_findings(place: ModuleLocation, shown: Mapping[str, int]) -> Iterator[Finding]:
     for name, predicted, address in compare_addresses(place.addresses, place.module, shown):
         yield Finding(
             FindingKind.ADDRESS,
@@ -93,7 +93,7 @@ def _address_findings(place: Place, shown: Mapping[str, int]) -> Iterator[Findin
 
 
 def _section_report(
-    part: SectionImage, region: Region, blocks: Blocks, bound: Sequence[BoundRelocation]
+    part: SectionImage, region: Region, blocks: ModuleBlocks, bound: Sequence[BoundRelocation]
 ) -> SectionReport:
     memory = blocks.bytes_of(part)
     compared = compare(part, memory)

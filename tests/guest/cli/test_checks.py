@@ -11,12 +11,12 @@ import pytest
 from kmod_harness import Guest, Prepared, Spec, boot, prepare
 from kmod_harness.checks.callers import check_init_caller, check_open_caller
 from kmod_harness.checks.device import check_device_node
-from kmod_harness.checks.gone import check_gone
 from kmod_harness.checks.loading import check_loaded
-from kmod_harness.checks.messages import Message, check_messages, check_no_splat
+from kmod_harness.checks.messages import ExpectedMessage, check_messages, check_no_splat
 from kmod_harness.checks.module_symbols import check_module_symbols
 from kmod_harness.checks.round_trip import check_round_trip
 from kmod_harness.checks.system_map import check_kernel_symbols, has_system_map, read_slide
+from kmod_harness.checks.unloading import check_unloaded
 from kmod_harness.errors import CheckFailed
 
 
@@ -48,21 +48,23 @@ def test_every_check_holds_for_the_sample_module(booted: Guest, prepared: Prepar
         assert kernel.equal > 10_000
     else:
         assert "without a System.map" in kernel.not_compared
-    records = check_messages(booted, mark, [Message(6, "^chardev: loaded: "), Message(6, "chardev: open")])
+    records = check_messages(
+        booted, mark, [ExpectedMessage(6, "^chardev: loaded: "), ExpectedMessage(6, "chardev: open")]
+    )
     assert check_init_caller(records, "chardev", insmod.pid).pid == insmod.pid
     assert check_open_caller(records, "chardev", booted.syscaller.pid).function == "open"
 
     with pytest.raises(CheckFailed, match="init ran in another process"):
         check_init_caller(records, "chardev", booted.syscaller.pid)
     with pytest.raises(CheckFailed, match="left something behind") as left:
-        check_gone(booted, "chardev", ["/dev/chardev0"])
+        check_unloaded(booted, "chardev", ["/dev/chardev0"])
     for trace in ("/dev/chardev0 exists", "/sys/module/chardev exists", "/proc/kallsyms", "/proc/modules"):
         assert trace in left.value.evidence
     module.sections[".text"] += 16
     with pytest.raises(CheckFailed, match="disagree about"):
         check_module_symbols(booted, module, prepared.kernel, kallsyms=kallsyms)
     module.unload()
-    assert check_gone(booted, "chardev", ["/dev/chardev0"]).module == "chardev"
+    assert check_unloaded(booted, "chardev", ["/dev/chardev0"]).module == "chardev"
     assert check_no_splat(booted, mark) >= 3
 
 
@@ -79,11 +81,11 @@ def test_a_missing_node_and_one_of_another_device_are_told_apart(booted: Guest) 
 def test_a_message_at_another_level_or_none_is_a_failure(booted: Guest) -> None:
     mark = booted.kernel_log.mark()
     booted.write_file("/dev/kmsg", b"<4>a word of warning\n")
-    check_messages(booted, mark, [Message(4, "word of warning")])
+    check_messages(booted, mark, [ExpectedMessage(4, "word of warning")])
     with pytest.raises(CheckFailed, match="at another level than err"):
-        check_messages(booted, mark, [Message(3, "word of warning")])
+        check_messages(booted, mark, [ExpectedMessage(3, "word of warning")])
     with pytest.raises(CheckFailed, match="holds no 'silence'"):
-        check_messages(booted, mark, [Message(4, "silence")])
+        check_messages(booted, mark, [ExpectedMessage(4, "silence")])
 
 
 def test_a_warning_is_a_splat(booted: Guest, faulty_ko: Path) -> None:

@@ -16,11 +16,11 @@ import pytest
 from kmod_harness import Guest, Spec, prepare
 from kmod_harness.cli.demo.show import kept_blocks
 from kmod_harness.errors import KernelPanic, QemuDied
-from kmod_harness.guest.module import LoadedModule
+from kmod_harness.guest.loaded_module import LoadedModule
 from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
 from kmod_harness.lifecycle.standby import GuestSource
-from kmod_harness.machine.gdb.stub import Gdb, GdbFailed
+from kmod_harness.machine.gdb.gdb_process import Gdb, GdbFailed
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.machine.memory.kernel_identity import VmlinuxMismatch, build_id_of, check_vmlinux
 from kmod_harness.machine.memory.kernel_place import LINKED_TEXT

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness import Guest
-from kmod_harness.checks.gone import check_gone, device_nodes
+from kmod_harness.checks.unloading import check_unloaded, device_nodes
 from kmod_harness.cli.main import main
 from kmod_harness.errors import CheckFailed, ModuleLoadError, ProcessKilled
 from kmod_harness.kmod.layout.predict import release_pair
@@ -80,7 +80,7 @@ def test_a_thread_runs_although_nobody_opened_anything(guest: Guest, faulty_ko: 
 def test_an_exit_that_forgets_its_device_is_found_out(guest: Guest, faulty_ko: Path) -> None:
     guest.load(faulty_ko, fault="leak_device").unload()
     with pytest.raises(CheckFailed, match="left something behind") as failed:
-        check_gone(guest, "faulty", ["/dev/faulty"])
+        check_unloaded(guest, "faulty", ["/dev/faulty"])
     assert "/dev/faulty exists" in failed.value.evidence
     with pytest.raises(ModuleLoadError) as again:
         guest.load(faulty_ko, fault="leak_device")

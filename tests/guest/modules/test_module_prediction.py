@@ -12,7 +12,7 @@ from kmod_harness.kmod.layout.module_area import BusyRange, parse_vmallocinfo, p
 from kmod_harness.kmod.layout.predict import predict_layout
 from kmod_harness.kmod.link.exports import kernel_exports, module_exports, resolver
 from kmod_harness.kmod.link.relocation import link
-from kmod_harness.kmod.symbols.tables import parse_kallsyms
+from kmod_harness.kmod.symbols.symbol_files import parse_kallsyms
 
 
 def busy_ranges(guest: Guest, freed: Iterable[int] = ()) -> tuple[BusyRange, ...]:

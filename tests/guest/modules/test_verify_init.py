@@ -12,7 +12,7 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.kmod.layout.module_area import predict_anchors
 from kmod_harness.kmod.layout.predict import predict_layout
-from kmod_harness.machine.gdb.stub import Gdb
+from kmod_harness.machine.gdb.gdb_process import Gdb
 
 
 @pytest.mark.cold_boot

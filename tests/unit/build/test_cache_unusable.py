@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.build.cache import MANIFEST, Cache, CacheUnusable
-from kmod_harness.build.remembered import remembered
+from kmod_harness.build.cached_from_files import cached_from_files
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_every_other_write_is_told_too(nowhere: Cache, write: Callable[[Cache], 
 def test_what_is_a_memory_only_is_forgotten(nowhere: Cache, tmp_path: Path) -> None:
     nowhere.note("name", "text")
     assert nowhere.pointer("name") == ""
-    assert remembered("what", [tmp_path], lambda: "found", nowhere) == "found"
+    assert cached_from_files("what", [tmp_path], lambda: "found", nowhere) == "found"
 
 
 def test_nothing_is_in_a_store_that_is_not_there(nowhere: Cache) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fresh import __main__ as fresh
 from fresh import inside, readme
 from fresh.host import CannotRun, Host, network_part, pip_settings, sources_from
-from fresh.report import failures, table
+from fresh.step_table import failures, table
 from fresh.trial import Step, Trial, closing_line
 from shared.checkout import ROOT
 

@@ -15,7 +15,7 @@ from kmod_harness.cli.run import report as run_report
 from kmod_harness.cli.run import request as run_request
 from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError, MissingTool, Misuse
 from kmod_harness.guest.agent.calls import os_error
-from kmod_harness.host.exceptions import told
+from kmod_harness.host.exceptions import as_harness_error
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_error_of_ours_is_told_as_it_is() -> None:
     error = MissingTool("there is no gcc")
-    assert told(error) is error
+    assert as_harness_error(error) is error
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_an_error_of_ours_is_told_as_it_is() -> None:
     ],
 )
 def test_what_the_machine_refuses_has_its_path_and_what_to_do(number: int, advice: str) -> None:
-    error = told(OSError(number, os.strerror(number), "/some/file"))
+    error = as_harness_error(OSError(number, os.strerror(number), "/some/file"))
     assert isinstance(error, Misuse)
     assert error.message == f"{os.strerror(number)}: '/some/file'"
     assert advice in error.advice
@@ -55,14 +55,14 @@ def test_a_working_directory_that_is_gone_is_named_as_the_cause(
     try:
         with pytest.raises(FileNotFoundError) as raised:
             Path("relative").absolute()
-        error = told(raised.value)
+        error = as_harness_error(raised.value)
     finally:
         os.chdir(tmp_path)
     assert "working directory does not exist" in error.message
 
 
 def test_a_package_that_cannot_be_imported_is_no_fault_of_ours() -> None:
-    error = told(ImportError("libelf.so.1: cannot open shared object file", name="_drgn"))
+    error = as_harness_error(ImportError("libelf.so.1: cannot open shared object file", name="_drgn"))
     assert isinstance(error, Misuse)
     assert "libelf.so.1" in error.message
 
@@ -74,7 +74,7 @@ def test_a_fault_of_ours_is_told_with_a_file_that_holds_the_traceback(error: Exc
     try:
         raise error
     except Exception as raised:
-        found = told(raised)
+        found = as_harness_error(raised)
     assert isinstance(found, InternalError)
     assert found.exit_status == ExitStatus.USAGE
     assert "internal error" in found.message
@@ -87,7 +87,7 @@ def test_where_no_file_can_be_written_the_traceback_itself_is_the_evidence(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(scratch / "nowhere"))
-    assert "KeyError: 'x'" in told(KeyError("x")).evidence
+    assert "KeyError: 'x'" in as_harness_error(KeyError("x")).evidence
 
 
 @pytest.mark.parametrize(("bisect", "status"), [([], 2), (["--bisect"], 125)])
@@ -124,12 +124,12 @@ def test_a_fault_of_ours_in_telling_of_one_does_not_end_with_1(
     def faulty(error: Exception) -> KmodHarnessError:
         raise LookupError(error)
 
-    monkeypatch.setattr("kmod_harness.host.exceptions.told", faulty)
+    monkeypatch.setattr("kmod_harness.host.exceptions.as_harness_error", faulty)
     assert main(["symbolize", "/nonexistent"]) == 2
     assert "internal error: LookupError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOMEM, errno.EACCES])
 def test_what_the_guest_answered_has_no_advice_about_this_machine(number: int) -> None:
-    error = told(os_error(number, "/kmod-harness/loaded"))
+    error = as_harness_error(os_error(number, "/kmod-harness/loaded"))
     assert (error.advice, "the guest's answer" in error.message) == ("", True)

@@ -14,7 +14,7 @@ import pytest
 from kmod_harness.errors import Misuse
 from kmod_harness.klog.outcome import Outcome
 from kmod_harness.nightly import cells
-from kmod_harness.nightly.cells import CellResult, CellRun, overall, run_cell, run_matrix
+from kmod_harness.nightly.cells import CellResult, Suite, overall, run_cell, run_matrix
 from kmod_harness.nightly.matrix import Cell, Matrix
 from kmod_harness.nightly.summary import markdown_summary, text_summary
 
@@ -35,10 +35,10 @@ print("a line for the log", flush=True)
 """
 
 
-def fake_pytest(tmp_path: Path, behaviour: str) -> CellRun:
+def fake_pytest(tmp_path: Path, behaviour: str) -> Suite:
     script = tmp_path / "fake_pytest.py"
     script.write_text(FAKE + behaviour)
-    return CellRun(("tests/guest",), limit=20, pytest=(sys.executable, str(script)))
+    return Suite(("tests/guest",), limit=20, pytest=(sys.executable, str(script)))
 
 
 def result(outcome_word: str, tmp_path: Path) -> CellResult:
@@ -55,7 +55,7 @@ def test_a_cells_report_and_log_are_kept(tmp_path: Path) -> None:
 
 
 def test_the_command_shown_is_the_one_run_less_where_this_run_keeps_its_report(tmp_path: Path) -> None:
-    run = CellRun(("tests/guest",), ("-k", "a or b"), pytest=("pytest",))
+    run = Suite(("tests/guest",), ("-k", "a or b"), pytest=("pytest",))
     shown = CellResult(CELL, result("passed", tmp_path).verdict, run.command(CELL), tmp_path, 1.0).again
     assert shown == (
         "pytest tests/guest --kh-kernel=minimal --kh-cpus=2 --kh-cold --kh-append=nokaslr -k 'a or b'"
@@ -86,7 +86,7 @@ except KeyboardInterrupt:
     run = fake_pytest(tmp_path, behaviour)
     before = signal.signal(signal.SIGINT, here)
     try:
-        hung = run_cell(CELL, CellRun(run.suite, limit=0.5, pytest=run.pytest), tmp_path / "cell")
+        hung = run_cell(CELL, Suite(run.suite, limit=0.5, pytest=run.pytest), tmp_path / "cell")
     finally:
         signal.signal(signal.SIGINT, before)
     assert hung.verdict.outcome is Outcome.HANG
@@ -101,7 +101,7 @@ def test_a_pytest_that_ignores_its_interruption_is_killed(
     behaviour = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: time.sleep(60)"
     run = fake_pytest(tmp_path, behaviour)
     started = time.monotonic()
-    hung = run_cell(CELL, CellRun(run.suite, limit=0.5, pytest=run.pytest), tmp_path / "cell")
+    hung = run_cell(CELL, Suite(run.suite, limit=0.5, pytest=run.pytest), tmp_path / "cell")
     assert hung.verdict.outcome is Outcome.HANG
     assert time.monotonic() - started < 15
 
@@ -117,9 +117,9 @@ def test_pytest_ends_with_a_killed_nightly(tmp_path: Path) -> None:
             sys.executable,
             "-c",
             "import sys; from pathlib import Path\n"
-            "from kmod_harness.nightly.cells import CellRun, run_cell\n"
+            "from kmod_harness.nightly.cells import Suite, run_cell\n"
             "from kmod_harness.nightly.matrix import Cell\n"
-            "run_cell(Cell('minimal', 1, True), CellRun((), pytest=tuple(sys.argv[2:])), Path(sys.argv[1]))",
+            "run_cell(Cell('minimal', 1, True), Suite((), pytest=tuple(sys.argv[2:])), Path(sys.argv[1]))",
             str(tmp_path / "cell"),
             *run.pytest,
         ]
@@ -209,9 +209,9 @@ except KeyboardInterrupt:
             sys.executable,
             "-c",
             "import sys; from pathlib import Path\n"
-            "from kmod_harness.nightly.cells import CellRun, run_cell\n"
+            "from kmod_harness.nightly.cells import Suite, run_cell\n"
             "from kmod_harness.nightly.matrix import Cell\n"
-            "run_cell(Cell('minimal', 1, True), CellRun((), pytest=tuple(sys.argv[2:])), Path(sys.argv[1]))",
+            "run_cell(Cell('minimal', 1, True), Suite((), pytest=tuple(sys.argv[2:])), Path(sys.argv[1]))",
             str(tmp_path / "cell"),
             *run.pytest,
         ],

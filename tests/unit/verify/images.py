@@ -8,7 +8,7 @@ from pathlib import Path
 from kmod_harness.kmod.elf.module import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, KernelModule, Section, Symbol
 from kmod_harness.kmod.layout.predict import Layout
 from kmod_harness.kmod.link.relocation import LinkedModule, LinkedSection
-from kmod_harness.verify.image import Image
+from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.outside.kernel_state import ALWAYS, CAPABILITY_WORDS, FPU, LONG_MODE, KernelState
 
 TEXT = 0xFFFFFFFFC0100000
@@ -52,8 +52,8 @@ def linked(parts: Mapping[str, tuple[int, bytes]], symbols: tuple[Symbol, ...] =
     )
 
 
-def image(parts: Mapping[str, tuple[int, bytes]], symbols: tuple[Symbol, ...] = ()) -> Image:
-    return Image(linked(parts, symbols))
+def image(parts: Mapping[str, tuple[int, bytes]], symbols: tuple[Symbol, ...] = ()) -> ModuleImage:
+    return ModuleImage(linked(parts, symbols))
 
 
 def kernel(

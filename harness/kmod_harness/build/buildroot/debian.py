@@ -75,7 +75,7 @@ def debian_inputs(buildroot: Path, cache: Cache, say: Callable[[str], None]) -> 
     Raises MissingTool where apt or a program is missing, BuildFailed when Debian's archive lacks a file.
     """
     tarballs = wanted_tarballs(buildroot)
-    recipe = (Path(__file__), Path(__file__).with_name("buildroot_toolchain.py"))
+    recipe = (Path(__file__), Path(__file__).with_name("toolchain.py"))
     key = digest_of(*(path.read_bytes() for path in recipe), *(tarball.sha256 for tarball in tarballs))
 
     def build(entry: Path) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kmod_harness.build.buildroot.sources import DEBIAN
+from kmod_harness.build.buildroot.source_mode import DEBIAN
 from kmod_harness.build.kernel import kconfig
 from kmod_harness.errors import Misuse
 

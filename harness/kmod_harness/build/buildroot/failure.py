@@ -14,7 +14,7 @@ _LAST_LINES = 15
 
 
 @dataclass(frozen=True)
-class Failure:
+class BuildrootFailure:
     """package: with its version, "" when it was no package's step. lines: the last ones before make's own."""
 
     package: str
@@ -33,7 +33,7 @@ def step_of(line: str) -> str:
     return " ".join(filter(None, match.groups())) if match else ""
 
 
-def failure_in(output: str) -> Failure:
+def failure_in(output: str) -> BuildrootFailure:
     """Returns the package whose step ended a run, and the last lines it said."""
     lines = [_ESCAPE.sub("", line) for line in output.splitlines()]
     for number, line in enumerate(lines):
@@ -42,5 +42,5 @@ def failure_in(output: str) -> Failure:
             continue
         package, step = match[1], (match[2] or "").replace("_", " ")
         # with jobs in parallel another package's step may have begun since: the stamp names the right one
-        return Failure(package, step, tuple(lines[max(0, number - _LAST_LINES) : number + 1]))
-    return Failure("", "", tuple(lines[-_LAST_LINES:]))
+        return BuildrootFailure(package, step, tuple(lines[max(0, number - _LAST_LINES) : number + 1]))
+    return BuildrootFailure("", "", tuple(lines[-_LAST_LINES:]))

@@ -13,7 +13,7 @@ from kmod_harness.build.buildroot.debian import debian_inputs
 from kmod_harness.build.buildroot.defconfig import find_defconfig, fragments_of, read_requests
 from kmod_harness.build.buildroot.linux import linux_inputs
 from kmod_harness.build.buildroot.run import BuildrootRun
-from kmod_harness.build.buildroot.sources import DEBIAN, Sources, choose_sources
+from kmod_harness.build.buildroot.source_mode import DEBIAN, SourceMode, choose_sources
 from kmod_harness.build.buildroot.tools import debian_tools
 from kmod_harness.build.buildroot.tree import BuildrootTree, buildroot_tree, content_digest
 from kmod_harness.build.cache import Cache, digest_of
@@ -131,7 +131,7 @@ class _Inputs:
 
     @staticmethod
     def of(
-        sources: Sources,
+        sources: SourceMode,
         tree: BuildrootTree,
         requests: list[kconfig.Request],
         cache: Cache,

@@ -56,7 +56,7 @@ class BuildrootRun:
         wanted.write_text(kconfig.merge("", requests, kconfig.BUILDROOT))
         self._make([f"BR2_DEFCONFIG={wanted}", "defconfig"], what="Buildroot's configuration")
         config = (self.output / ".config").read_text()
-        lost = kconfig.dropped(requests, kconfig.parse_config(config, kconfig.BUILDROOT))
+        lost = kconfig.dropped_requests(requests, kconfig.parse_config(config, kconfig.BUILDROOT))
         if lost:
             raise BuildFailed(
                 f"{len(lost)} of {len(requests)} requested symbols did not survive Buildroot's configuration",

@@ -56,9 +56,10 @@ def image_digest(file: Path, format: str, cache: Cache) -> str:
 
 
 def _image(file: Path, format: str, cache: Cache) -> _Image:
-    """Returns what is known of one file, remembered under what changes with its content.
+    """Returns the size, digest and backing file of an image, from the cache while the file is unchanged.
 
-    ctime moves with every write and cannot be set (inode(7)); it tells nothing while it may still be now.
+    The cache's name for it holds the file's ctime, which changes with every write and cannot be set
+    (inode(7)). A file changed within the last 2 s is not kept: another write could leave the same ctime.
     """
     try:
         status = file.stat()

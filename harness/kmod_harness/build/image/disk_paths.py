@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kmod_harness.build.cache import Cache
-from kmod_harness.build.remembered import remembered
+from kmod_harness.build.cached_from_files import cached_from_files
 
 #: What `ls -p` prints (debugfs/ls.c, e2fsprogs 1.47): /INODE/MODE/UID/GID/NAME/SIZE/, the mode in octal.
 _ENTRY = re.compile(r"/([1-9]\d*)/(\d+)/\d+/\d+/([^/]+)/\d*/")
@@ -30,7 +30,7 @@ def disk_paths(image: Path, *, cache: Cache | None = None) -> dict[str, str]:
     program = shutil.which("debugfs", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if program is None:
         return {}
-    return remembered("disk-paths-1", [image], lambda: _paths_in(program, image), cache)
+    return cached_from_files("disk-paths-1", [image], lambda: _paths_in(program, image), cache)
 
 
 def _paths_in(program: str, image: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from kmod_harness.build.cache import Cache, default_cache, digest_of, file_digest
+from kmod_harness.build.cached_from_files import cached_from_files
 from kmod_harness.build.image.cpio import (
     MAGIC,
     MAGIC_CRC,
@@ -26,7 +27,6 @@ from kmod_harness.build.image.cpio import (
     regular,
     write_cpio,
 )
-from kmod_harness.build.remembered import remembered
 from kmod_harness.errors import Misuse
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def rootfs_paths(rootfs: Path, *, cache: Cache | None = None) -> dict[str, str]:
     source = unpacked_rootfs(rootfs, cache=cache)
     if _first_bytes(source).startswith(_OPAQUE):
         return {}
-    return remembered("paths-1", [source], lambda: _paths_in(source, rootfs), cache)
+    return cached_from_files("paths-1", [source], lambda: _paths_in(source, rootfs), cache)
 
 
 def _paths_in(source: Path, rootfs: Path) -> dict[str, str]:
@@ -167,7 +167,7 @@ def channel_modules(
         return ()
     cache = cache or default_cache()
     order = kernel.modules_dir / "modules.order"
-    # Reading a dozen modules costs 0.2 s: remembered, with a line more so that "none" is an answer too.
+    # Reading a dozen modules takes 0.2 s, so the list is kept, behind one more line: it may be empty.
     drivers = (*CHANNEL_DRIVERS, *more)
     known = f"channel-modules-{digest_of(str(order), str(order.stat().st_mtime_ns), *drivers)}"
     lines = cache.pointer(known).splitlines()

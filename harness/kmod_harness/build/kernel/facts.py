@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kmod_harness.build.cached_from_files import cached_from_files
 from kmod_harness.build.kernel.kconfig import NOT_SET, parse_config
 from kmod_harness.build.kernel.known import Kernel
-from kmod_harness.build.remembered import remembered
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.kmod.preflight import KernelFacts
-from kmod_harness.kmod.symbols.tables import exported_by_symvers, parse_module_symvers
+from kmod_harness.kmod.symbols.symbol_files import exported_by_symvers, parse_module_symvers
 
 
 def kernel_facts(kernel: Kernel, loaded: Sequence[Path] = ()) -> KernelFacts:
     """Returns what is known of a kernel; `loaded` are the .ko files loaded into it before."""
     files = [path for path in (kernel.config, kernel.symvers, *_lists_of_built_in(kernel)) if path]
-    told = remembered("facts-1", files, lambda: _read(kernel))
+    told = cached_from_files("facts-1", files, lambda: _read(kernel))
     facts = KernelFacts(
         release=kernel.release,
         vermagic=told["vermagic"],

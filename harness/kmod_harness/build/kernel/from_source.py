@@ -75,7 +75,7 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: C
     read = _read_fragments(fragments)
     tree = kernel_source(source, cache)
     requests = [request for fragment in read for request in fragment.requests]
-    renamings = kconfig.concerning(_renamings(), requests)
+    renamings = kconfig.renamings_of(_renamings(), requests)
     key = digest_of(
         _RECIPE,
         tree.identity,
@@ -117,7 +117,7 @@ def configure(
     requests: Sequence[kconfig.Request],
     build_dir: Path,
     log: Path,
-    renamings: Sequence[kconfig.Renaming] = (),
+    renamings: Sequence[kconfig.SymbolRenaming] = (),
 ) -> dict[str, str]:
     """Writes `build_dir/.config` (tinyconfig, requests over it) and returns its symbols.
 
@@ -126,14 +126,14 @@ def configure(
     """
     require_tools(_TOOLS)
     defined = _defined_symbols(tree.directory)
-    requests = kconfig.as_called_in(defined, requests, renamings)
+    requests = kconfig.with_current_names(defined, requests, renamings)
     options = _options(tree, build_dir)
     run_make([*options, "tinyconfig"], log=log, what="the kernel's tinyconfig")
     config = build_dir / ".config"
     config.write_text(kconfig.merge(config.read_text(), requests))
     run_make([*options, "olddefconfig"], log=log, what="resolving the kernel's configuration")
     resolved = kconfig.parse_config(config.read_text())
-    lost = kconfig.dropped(requests, resolved)
+    lost = kconfig.dropped_requests(requests, resolved)
     if lost:
         raise BuildFailed(
             f"{len(lost)} of {len(requests)} requested symbols did not survive Kconfig",
@@ -190,7 +190,7 @@ def _read_fragments(paths: Sequence[Path]) -> tuple[_Fragment, ...]:
     return tuple(fragments)
 
 
-def _renamings() -> tuple[kconfig.Renaming, ...]:
+def _renamings() -> tuple[kconfig.SymbolRenaming, ...]:
     table = data_directory("kernel-config") / "renamed-symbols.txt"
     return kconfig.parse_renamings(table.read_text())
 

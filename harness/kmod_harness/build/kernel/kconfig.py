@@ -40,7 +40,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DroppedRequest:
     """A request that Kconfig did not honour, and the value that came out instead."""
 
     request: Request
@@ -52,7 +52,7 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Renaming:
+class SymbolRenaming:
     """A symbol's name in older and in newer kernels; newer is "" where it is gone."""
 
     older: str
@@ -89,20 +89,22 @@ def parse_config(text: str, prefix: str = KERNEL) -> dict[str, str]:
     return dict(found for found in lines if found is not None)
 
 
-def parse_renamings(text: str) -> tuple[Renaming, ...]:
+def parse_renamings(text: str) -> tuple[SymbolRenaming, ...]:
     """Returns the renamings of a table: `OLDER NEWER`, or `OLDER -` for a symbol that is gone."""
     lines = (line.partition("#")[0].split() for line in text.splitlines())
-    return tuple(Renaming(words[0], words[1].removeprefix("-")) for words in lines if words)
+    return tuple(SymbolRenaming(words[0], words[1].removeprefix("-")) for words in lines if words)
 
 
-def concerning(renamings: Iterable[Renaming], requests: Iterable[Request]) -> tuple[Renaming, ...]:
+def renamings_of(
+    renamings: Iterable[SymbolRenaming], requests: Iterable[Request]
+) -> tuple[SymbolRenaming, ...]:
     """Returns the renamings of symbols that are asked for, by either name."""
     asked = {request.symbol for request in requests}
     return tuple(item for item in renamings if item.older in asked or item.newer in asked)
 
 
-def as_called_in(
-    defined: Set[str], requests: Iterable[Request], renamings: Iterable[Renaming]
+def with_current_names(
+    defined: Set[str], requests: Iterable[Request], renamings: Iterable[SymbolRenaming]
 ) -> tuple[Request, ...]:
     """Returns the requests by the names that a kernel which defines these symbols has for them.
 
@@ -136,11 +138,11 @@ def merge(base: str, requests: Iterable[Request], prefix: str = KERNEL) -> str:
     return "".join(setting(symbol, value, prefix) + "\n" for symbol, value in settings.items())
 
 
-def dropped(requests: Iterable[Request], resolved: Mapping[str, str]) -> tuple[Dropped, ...]:
+def dropped_requests(requests: Iterable[Request], resolved: Mapping[str, str]) -> tuple[DroppedRequest, ...]:
     """Returns the requests that did not survive, in the order asked; an overridden request is void."""
     final = {request.symbol: request for request in requests}
     return tuple(
-        Dropped(request, resolved.get(request.symbol, NOT_SET))
+        DroppedRequest(request, resolved.get(request.symbol, NOT_SET))
         for request in final.values()
         if resolved.get(request.symbol, NOT_SET) != request.value
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kmod_harness.report.crash_dump import Dump
+    from kmod_harness.report.crash_dump import CrashDump
 
 
 def add_parser(commands: Any) -> None:
@@ -31,13 +31,13 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Prints the report, or runs the prompt; raises Misuse for what is no bundle with a dump."""
     from kmod_harness.kmod.elf.module import read_module
-    from kmod_harness.report.crash_dump import opened, told
+    from kmod_harness.report.crash_dump import crash_report, open_crash_dump
 
     if not sys.stdin.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         # drgn takes Python 3.13's own prompt, which fails without a cursor to move; it decides when imported
         os.environ["PYTHON_BASIC_REPL"] = "1"
     bundle = Path(args.bundle)
-    with _dump(bundle) as dump, opened(dump) as program:
+    with _dump(bundle) as dump, open_crash_dump(dump) as program:
         if args.shell:
             from drgn.cli import run_interactive
 
@@ -45,24 +45,24 @@ def execute(args: argparse.Namespace) -> int:
             return 0
         names = [read_module(path).name for path in dump.modules]
         splats = json.loads((bundle / "verdict.json").read_text()).get("splats") or [{}]
-        for line in told(program, names, splats[0].get("pid")):
+        for line in crash_report(program, names, splats[0].get("pid")):
             print(line)
     return 0
 
 
 @contextlib.contextmanager
-def _dump(bundle: Path) -> Iterator[Dump]:
+def _dump(bundle: Path) -> Iterator[CrashDump]:
     """Gives the bundle's dump, made of the guest's state where it has that alone."""
     from kmod_harness.lifecycle.failing_state import STATE, failing_state_in, load_failing_state
     from kmod_harness.machine.rundir import run_directory
-    from kmod_harness.report.crash_dump import MEMORY, dump_in
+    from kmod_harness.report.crash_dump import MEMORY, crash_dump_in
     from kmod_harness.report.kept_memory import keep_memory
 
     if (bundle / MEMORY).exists() or not (bundle / STATE).exists():
-        yield dump_in(bundle)
+        yield crash_dump_in(bundle)
         return
     failing = failing_state_in(bundle)
     with run_directory() as directory:
         with load_failing_state(failing) as machine:
             keep_memory(machine, failing.kernel, directory)
-        yield dump_in(bundle, directory)
+        yield crash_dump_in(bundle, directory)

@@ -52,13 +52,13 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Runs the matrix, writes the summaries, prints the one for people."""
-    from kmod_harness.nightly.cells import CellRun, overall, run_matrix
+    from kmod_harness.nightly.cells import Suite, overall, run_matrix
     from kmod_harness.nightly.matrix import Matrix
     from kmod_harness.nightly.summary import markdown_summary, text_summary
 
     default = Matrix()
     matrix = Matrix(tuple(args.kernel) or default.kernels, tuple(args.cpus) or default.cpus)
-    run = CellRun(tuple(args.suite), tuple(args.command or ()), args.limit)
+    run = Suite(tuple(args.suite), tuple(args.command or ()), args.limit)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     results = run_matrix(matrix, run, out, _prepare, lambda line: print(line, flush=True))

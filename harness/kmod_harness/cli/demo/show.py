@@ -11,26 +11,26 @@ from typing import TypeVar
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.checks.callers import check_init_caller, check_open_caller
 from kmod_harness.checks.device import check_device_node
-from kmod_harness.checks.gone import check_gone
 from kmod_harness.checks.loading import check_loaded
-from kmod_harness.checks.messages import LEVELS, Message, check_messages, check_no_splat
+from kmod_harness.checks.messages import LEVELS, ExpectedMessage, check_messages, check_no_splat
 from kmod_harness.checks.module_symbols import check_module_symbols, module_range
 from kmod_harness.checks.round_trip import check_round_trip
 from kmod_harness.checks.system_map import check_kernel_symbols
+from kmod_harness.checks.unloading import check_unloaded
 from kmod_harness.cli.demo.address_map import address_map
 from kmod_harness.cli.run.report import is_coloured
 from kmod_harness.errors import CheckFailed, KmodHarnessError
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.module import LoadedModule
+from kmod_harness.guest.loaded_module import LoadedModule
 from kmod_harness.klog.outcome import outcome_of_error, worst
 from kmod_harness.klog.records import ConsoleParser
 from kmod_harness.kmod.layout.predict import predict_layout
-from kmod_harness.kmod.symbols.tables import Kallsyms
+from kmod_harness.kmod.symbols.symbol_files import Kallsyms
 from kmod_harness.lifecycle.prepare import Prepared, start_machine
 from kmod_harness.machine.console import ConsoleLog
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
-from kmod_harness.verify.inspection import kernel_options
+from kmod_harness.verify.verify_modules import kernel_options
 
 T = TypeVar("T")
 _DEVICE = "/dev/chardev0"
@@ -177,7 +177,7 @@ def _use(story: Story, guest: Guest, prepared: Prepared, chardev: Path) -> None:
     module.unload()
     story.check(
         "nothing of it is left",
-        lambda: check_gone(guest, "chardev", ["/dev/chardev0", "/dev/chardev1"]),
+        lambda: check_unloaded(guest, "chardev", ["/dev/chardev0", "/dev/chardev1"]),
         lambda seen: f"symbols, /proc/modules, /sys/module/{seen.module}, {', '.join(seen.nodes)}: all gone",
     )
     story.check(
@@ -236,7 +236,7 @@ def _log(story: Story, guest: Guest, mark: int, loader: int, opener: int) -> Non
     for record in records:
         level = LEVELS[record.level] if record.level is not None else "?"
         story.line(f"[{record.timestamp or 0.0:9.6f}] {level:>7}: {record.text}")
-    expected = [Message(6, "^chardev: loaded: major"), Message(6, "^chardev: open: minor 0")]
+    expected = [ExpectedMessage(6, "^chardev: loaded: major"), ExpectedMessage(6, "^chardev: open: minor 0")]
     story.check(
         "the module's messages are there, at level info",
         lambda: check_messages(guest, mark, expected),

@@ -124,7 +124,7 @@ def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None)
     from kmod_harness.explain.page.account import account_of
     from kmod_harness.explain.probes.execution_log import execution_log_arguments
     from kmod_harness.lifecycle.boot import boot
-    from kmod_harness.verify.inspection import verify_modules
+    from kmod_harness.verify.verify_modules import verify_modules
 
     prepared, subject = request.prepared, request.subject
     kernel = prepared.kernel

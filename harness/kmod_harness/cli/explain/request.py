@@ -13,7 +13,7 @@ from kmod_harness.cli.parameters import assign_parameters
 from kmod_harness.cli.verify.request import plan, read_files
 from kmod_harness.errors import Misuse
 from kmod_harness.explain.observe.experiment import Subject
-from kmod_harness.guest.module import format_parameters
+from kmod_harness.guest.loaded_module import format_parameters
 from kmod_harness.kmod.elf.module import KernelModule, read_module
 from kmod_harness.kmod.preflight import unknown_parameters
 from kmod_harness.lifecycle.prepare import Prepared, prepare

@@ -118,9 +118,9 @@ def execute(args: argparse.Namespace) -> int:
             say(f"note: {note}")
         session.run(request, record, say, getattr(args, "speculative", None))
     except Exception as error:
-        from kmod_harness.host.exceptions import told
+        from kmod_harness.host.exceptions import as_harness_error
 
-        record.errors.append(told(error))
+        record.errors.append(as_harness_error(error))
     except BaseException as end:
         if args.json:
             _print_json(_ended_object(record, end, sorted(expected)))
@@ -154,14 +154,14 @@ def _leave_bundle(
     from kmod_harness.cli.run.evidence import leave_bundle
     from kmod_harness.cli.run.record import as_json
     from kmod_harness.cli.run.report import say
-    from kmod_harness.host.exceptions import told
+    from kmod_harness.host.exceptions import as_harness_error
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
     found = as_json(record, verdict, status, expected)
     try:
         return leave_bundle(request, record, verdict, found, args.words)
     except Exception as error:
-        say(f"note: no bundle could be written: {told(error)}")
+        say(f"note: no bundle could be written: {as_harness_error(error)}")
         return None
 
 
@@ -206,10 +206,10 @@ def _finish(
         troubles.append(error)
     if not troubles:
         return status
-    from kmod_harness.host.exceptions import told
+    from kmod_harness.host.exceptions import as_harness_error
 
     for trouble in troubles:
-        print(f"kmod-harness: {told(trouble)}", file=sys.stderr)
+        print(f"kmod-harness: {as_harness_error(trouble)}", file=sys.stderr)
     # what failed has failed, and an object that was printed holds; what passed could not be told
     return status if delivered else status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
 

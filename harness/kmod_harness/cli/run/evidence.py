@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kmod_harness.cli.run.record import RunRecord
 from kmod_harness.errors import GuestHang, KernelPanic, KmodHarnessError
-from kmod_harness.host.place import bundle_root, working_directory
+from kmod_harness.host.directories import bundle_root, working_directory
 
 if TYPE_CHECKING:
     from kmod_harness.cli.run.exit_status import Verdict

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kmod_harness.cli.run.exit_status import Verdict
     from kmod_harness.guest.guest import Guest
     from kmod_harness.guest.jobs import Completed
-    from kmod_harness.guest.module import LoadedModule
+    from kmod_harness.guest.loaded_module import LoadedModule
     from kmod_harness.klog.ktap import KtapResult
     from kmod_harness.klog.records import KernelRecord
     from kmod_harness.klog.splats import Splat

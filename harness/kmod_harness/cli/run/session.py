@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kmod_harness.checks.gone import check_nothing_left, device_nodes
+from kmod_harness.checks.unloading import check_nothing_left, device_nodes
 from kmod_harness.cli.run.pushed import DIRECTORY, Push, check_program, resolve_command
 from kmod_harness.cli.run.record import ModuleRow, RunRecord
 from kmod_harness.cli.run.request import RunRequest
@@ -19,7 +19,7 @@ from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Mis
 from kmod_harness.guest.agent.protocol import Kind, ProtocolError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
-from kmod_harness.kmod.findings import Finding, FindingKind
+from kmod_harness.kmod.mismatches import Mismatch, MismatchKind
 from kmod_harness.kmod.preflight import preflight
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
@@ -67,21 +67,21 @@ def refuse_mismatches(request: RunRequest, prepared: Prepared, say: Callable[[st
     facts = prepared.kernel_facts()
     kernel = prepared.spec.kernel or prepared.kernel.name
     for module in request.modules:
-        findings = preflight(module, facts)
-        fatal = [finding for finding in findings if finding.fatal]
+        mismatches = preflight(module, facts)
+        fatal = [mismatch for mismatch in mismatches if mismatch.fatal]
         if fatal:
             raise ModuleMismatch(
                 f"the kernel {prepared.kernel.release} would refuse {module.path.name}",
-                evidence="\n".join(map(str, findings)),
+                evidence="\n".join(map(str, mismatches)),
                 advice=_advice(fatal, kernel),
             )
-        for finding in findings:
-            say(f"note: {finding}")
+        for mismatch in mismatches:
+            say(f"note: {mismatch}")
         facts = facts.with_module(module)
 
 
-def _advice(fatal: Sequence[Finding], kernel: str) -> str:
-    if all(finding.kind is FindingKind.UNKNOWN_SYMBOL for finding in fatal):
+def _advice(fatal: Sequence[Mismatch], kernel: str) -> str:
+    if all(mismatch.kind is MismatchKind.UNKNOWN_SYMBOL for mismatch in fatal):
         first = "give the module that exports it too: it is loaded first"
     else:
         first = f"build it for this kernel: make -C $(kmod-harness kernel dir {kernel}) M=$PWD modules"

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from kmod_harness.host.place import cache_root
+from kmod_harness.host.directories import cache_root
 
 if TYPE_CHECKING:
     from kmod_harness.guest.guest import Guest
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kmod_harness.lifecycle.prepare import Prepared
     from kmod_harness.lifecycle.saved_guest import SavedGuest
     from kmod_harness.machine.argv import Endpoints
-    from kmod_harness.machine.fork import Forked
+    from kmod_harness.machine.fork import ForkedQemu
     from kmod_harness.machine.machine import Machine
 
 #: So many command lines are remembered; one that shares its slot with another displaces it.
@@ -158,10 +158,10 @@ class SpeculativeRestore:
         return plain
 
 
-def _fork(argv: Sequence[str], template: Path) -> Forked:
+def _fork(argv: Sequence[str], template: Path) -> ForkedQemu:
     """Forks QEMU with what was remembered of its command line, before anything large is imported."""
     from kmod_harness.machine.channels import Channels
-    from kmod_harness.machine.fork import Forked
+    from kmod_harness.machine.fork import ForkedQemu
 
     channels = Channels(template / "state")
     with contextlib.ExitStack() as undo:
@@ -170,12 +170,12 @@ def _fork(argv: Sequence[str], template: Path) -> Forked:
         places |= {f"fd={then}": f"fd={now}" for then, now in zip(_FDS, channels.fds, strict=True)}
         for then, now in places.items():
             argv = [word.replace(then, now) for word in argv]
-        forked = Forked(argv, channels)
+        forked = ForkedQemu(argv, channels)
         undo.pop_all()
     return forked
 
 
-def _machine(kept: dict[str, Any], forked: Forked) -> Machine:
+def _machine(kept: dict[str, Any], forked: ForkedQemu) -> Machine:
     from kmod_harness.machine.accelerator import Accelerator
     from kmod_harness.machine.argv import RamFile
     from kmod_harness.machine.machine import Machine

@@ -71,13 +71,13 @@ def execute(args: argparse.Namespace) -> int:
     from kmod_harness.cli.run.report import say
     from kmod_harness.cli.verify import show
     from kmod_harness.cli.verify.record import VerifyRecord
-    from kmod_harness.host.exceptions import told
+    from kmod_harness.host.exceptions import as_harness_error
 
     record = VerifyRecord()
     try:
         _run(args, record)
     except Exception as error:
-        record.errors.append(told(error))
+        record.errors.append(as_harness_error(error))
     outcome = record.outcome
     if args.json:
         from kmod_harness.cli.verify.as_json import as_json
@@ -111,7 +111,7 @@ def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
 def _load_and_verify(
     guest: Guest, args: argparse.Namespace, record: VerifyRecord, plan: VerifyPlan, prepared: Prepared
 ) -> None:
-    from kmod_harness.verify.inspection import verify_modules
+    from kmod_harness.verify.verify_modules import verify_modules
 
     parameters = assign_parameters(args.param, plan.targets)
     mark = guest.kernel_log.mark()

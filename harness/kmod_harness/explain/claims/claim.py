@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from kmod_harness.explain.claims.sources import checked_in
+from kmod_harness.explain.claims.checked_release import checked_in
 from kmod_harness.explain.observed.observations import Observations
 
 Side = Literal["inside", "outside"]

@@ -15,7 +15,7 @@ from kmod_harness.explain.observed.observations import Region, Sharing, Unloadin
 from kmod_harness.explain.probes import attempts
 from kmod_harness.explain.probes.stops import LoadPlan, LoadStops, StoppedKernel, stop_in_load
 from kmod_harness.guest.process import Process
-from kmod_harness.machine.gdb.stub import Gdb
+from kmod_harness.machine.gdb.gdb_process import Gdb
 from kmod_harness.verify.outside.memory_types import MEMORY_CHANGED_SINCE
 
 #: Seconds the init block may take to be freed: that goes by RCU and a work queue, which tell nobody.

@@ -11,7 +11,7 @@ from kmod_harness.explain.probes.execution_log import ExecutionLog, NoExecutionL
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.elf.module import KernelModule, read_module
 from kmod_harness.kmod.layout.predict import Layout, predict_layout
-from kmod_harness.kmod.symbols.tables import AddressesHidden
+from kmod_harness.kmod.symbols.symbol_files import AddressesHidden
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from kmod_harness.explain.observed.observations import ExecutedCode, Privilege, 
 from kmod_harness.explain.probes import attempts
 from kmod_harness.explain.probes.execution_log import ExecutionLog
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.module import LoadedModule
+from kmod_harness.guest.loaded_module import LoadedModule
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.layout.predict import Layout
 

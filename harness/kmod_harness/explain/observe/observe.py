@@ -30,10 +30,10 @@ from kmod_harness.explain.observed.observations import (
 )
 from kmod_harness.explain.probes import attempts, tracing
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.module import LoadedModule
+from kmod_harness.guest.loaded_module import LoadedModule
 from kmod_harness.kmod.link.relocation import BoundRelocation
-from kmod_harness.kmod.symbols.tables import Kallsyms
-from kmod_harness.verify.inspection import verify_modules
+from kmod_harness.kmod.symbols.symbol_files import Kallsyms
+from kmod_harness.verify.verify_modules import verify_modules
 
 #: Seconds for which the module is left alone: a thread or timer that ticks twice a second is seen.
 QUIET_SECONDS = 1.2

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from kmod_harness.explain.observe.running_kernel import RunningKernel
 from kmod_harness.explain.observed.observations import ModulePage, ModuleSection, Region
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.module import LoadedModule
+from kmod_harness.guest.loaded_module import LoadedModule
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.layout.predict import Layout
 from kmod_harness.kmod.link.exports import resolver

@@ -17,12 +17,12 @@ from kmod_harness.kmod.addresses import (
     MODULES_END,
 )
 from kmod_harness.kmod.layout.predict import MEMORY_TYPES_SINCE, release_pair
-from kmod_harness.kmod.symbols.tables import KallsymsEntry
+from kmod_harness.kmod.symbols.symbol_files import KallsymsEntry
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.machine.memory.kernel_place import LINKED_TEXT, kernel_slide
-from kmod_harness.verify.inspection import kernel_options
 from kmod_harness.verify.outside.running_symbols import KernelSymbols, kernel_symbols, read_system_map
-from kmod_harness.verify.outside.surroundings import KernelOptions
+from kmod_harness.verify.outside.stopped_guest import KernelOptions
+from kmod_harness.verify.verify_modules import kernel_options
 
 #: `VMALLOC_SIZE_TB_L4`, `_L5` (pgtable_64_types.h, 6.1), and vmemmap's size by level (Documentation
 #: /x86/x86_64/mm.rst), in TiB; the user half's bits.

@@ -68,7 +68,7 @@ class Step:
     """One step of the timeline: `at` microseconds after finit_module was entered, `took` microseconds.
 
     depth: nesting, 0 for the system call itself. meaning: in plain words. source: file:line of
-    sources.CHECKED_RELEASE.
+    CHECKED_RELEASE.
     count: how many calls in a row this stands for.
     """
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from kmod_harness.explain.claims.checked_release import checked_in
 from kmod_harness.explain.claims.claim import JudgedClaim, Verdict
-from kmod_harness.explain.claims.sources import checked_in
 from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.explain.page import wording
 from kmod_harness.explain.page.account import Account

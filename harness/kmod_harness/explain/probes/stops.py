@@ -20,10 +20,10 @@ from kmod_harness.guest.process import Process
 from kmod_harness.kmod.elf.for_gdb import without_section_addresses
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.layout.predict import Layout
-from kmod_harness.machine.gdb.stub import Gdb
+from kmod_harness.machine.gdb.gdb_process import Gdb
 from kmod_harness.machine.memory.cpu_registers import Registers
 from kmod_harness.machine.memory.guest_memory import GuestMemory
-from kmod_harness.verify.outside.locate import anchors_of
+from kmod_harness.verify.outside.struct_module import anchors_of
 
 #: struct pt_regs lies at the stack's very top and ends with ip, cs, flags, sp, ss
 #: (arch/x86/include/asm/ptrace.h, 6.1).

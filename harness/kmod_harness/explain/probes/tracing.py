@@ -18,8 +18,8 @@ _ALL_FUNCTIONS = "#### all functions enabled ####"
 _GRAPH_OPTIONS = ("funcgraph-abstime", "funcgraph-proc", "funcgraph-tail", "nofuncgraph-overhead")
 
 #: Steps of a load that are functions of their own in 6.1 (the others are inlined into load_module), in plain
-#: words, with their place in the source of sources.CHECKED_RELEASE. Few: each name costs a walk over all
-#: traced functions.
+#: words, with their place in the source of CHECKED_RELEASE. Few: each name costs a walk over all traced
+#: functions.
 STEPS = {
     "__x64_sys_finit_module": ("the system call that insmod makes", "kernel/module/main.c:2954"),
     "kernel_read_file": ("the kernel reads the whole .ko into its own memory", "fs/kernel_read_file.c:35"),

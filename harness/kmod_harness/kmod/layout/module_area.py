@@ -15,7 +15,7 @@ from kmod_harness.errors import Misuse
 from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.layout.placed import PAGE
 from kmod_harness.kmod.layout.predict import Layout, UnsupportedRelease
-from kmod_harness.kmod.symbols.tables import AddressesHidden, SymbolTableError
+from kmod_harness.kmod.symbols.symbol_files import AddressesHidden, SymbolTableError
 
 #: From this release on module text comes out of a cache of large pages (execmem ROX, mm/execmem.c).
 TEXT_CACHE_SINCE = (6, 13)

@@ -26,7 +26,7 @@ MEMORY_TYPES = ("text", "data", "rodata", "ro_after_init", "init_text", "init_da
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedSection:
     """A section and its place: `block` as in Layout.blocks, `offset` in bytes from that block's start."""
 
     section: Section
@@ -52,13 +52,13 @@ class Region:
     sealed: bool
 
 
-class Plan:
+class LayoutBuilder:
     """The blocks while they fill up: sizes in bytes so far, sections placed so far by index."""
 
     def __init__(self, *, memory_types: bool) -> None:
         self.memory_types = memory_types
         self.sizes = dict.fromkeys(MEMORY_TYPES if memory_types else ("core", "init"), 0)
-        self.placed: dict[int, Placed] = {}
+        self.placed: dict[int, PlacedSection] = {}
         self._ends: dict[tuple[str, str], int] = {}
 
     def block(self, init: bool, name: str) -> str:
@@ -80,7 +80,7 @@ class Plan:
 
     def put(self, section: Section, block: str) -> None:
         offset = self.append(block, section.size, section.alignment)
-        self.placed[section.index] = Placed(section, block, offset)
+        self.placed[section.index] = PlacedSection(section, block, offset)
 
     def end_pass(self, init: bool, name: str) -> None:
         """Ends a permission's pages: one block's part up to 6.3, a block of its own from 6.4 on."""

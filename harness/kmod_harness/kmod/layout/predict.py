@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from kmod_harness.errors import Misuse
 from kmod_harness.kmod.elf.module import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, KernelModule, Section
 from kmod_harness.kmod.elf.symbol_table import ELF64_SYM
-from kmod_harness.kmod.layout.placed import PAGE, PASSES, SHF_RO_AFTER_INIT, Plan, aligned
-from kmod_harness.kmod.layout.placed import Placed as Placed
+from kmod_harness.kmod.layout.placed import PAGE, PASSES, SHF_RO_AFTER_INIT, LayoutBuilder, aligned
+from kmod_harness.kmod.layout.placed import PlacedSection as PlacedSection
 from kmod_harness.kmod.layout.placed import Region as Region
 
 #: `struct mod_kallsyms` (include/linux/module.h, 6.1): two pointers, a count, a pointer.
@@ -75,7 +75,7 @@ class Layout:
 
     release: tuple[int, int]
     blocks: Mapping[str, int]
-    placed: tuple[Placed, ...]
+    placed: tuple[PlacedSection, ...]
     regions: tuple[Region, ...]
     percpu: int | None
     core_kallsyms: SymbolTables | None
@@ -105,7 +105,7 @@ class Layout:
                 found[placed.block] = address - placed.offset
         return found
 
-    def place(self, name: str) -> Placed | None:
+    def place(self, name: str) -> PlacedSection | None:
         """The first kept section of that name."""
         return next((placed for placed in self.placed if placed.section.name == name), None)
 
@@ -162,22 +162,22 @@ def predict_layout(
                 f"{module.name}: where the kernel keeps {_TAGS} does not follow from the file",
                 advice="verify on a kernel without CONFIG_MEM_ALLOC_PROFILING",
             )
-    plan = Plan(memory_types=release >= MEMORY_TYPES_SINCE)
+    builder = LayoutBuilder(memory_types=release >= MEMORY_TYPES_SINCE)
     for init in (False, True):
         for name, wanted, refused in PASSES:
             for section in module.sections:
                 its = flags[section.index]
                 if its & wanted == wanted and not its & refused and _goes_with_init(section, unload) is init:
-                    plan.place(section, init, name)
-            plan.end_pass(init, name)
+                    builder.place(section, init, name)
+            builder.end_pass(init, name)
     core = init_tables = None
     if kallsyms:
-        core, init_tables = _symbol_tables(module, plan, flags, unload, kallsyms_all)
+        core, init_tables = _symbol_tables(module, builder, flags, unload, kallsyms_all)
     return Layout(
         release=release,
-        blocks={block: aligned(size, PAGE) for block, size in plan.sizes.items()},
-        placed=tuple(sorted(plan.placed.values(), key=lambda placed: placed.section.index)),
-        regions=plan.regions(),
+        blocks={block: aligned(size, PAGE) for block, size in builder.sizes.items()},
+        placed=tuple(sorted(builder.placed.values(), key=lambda placed: placed.section.index)),
+        regions=builder.regions(),
         percpu=_percpu_index(module),
         core_kallsyms=core,
         init_kallsyms=init_tables,
@@ -211,7 +211,7 @@ def _goes_with_init(section: Section, unload: bool) -> bool:
 
 
 def _symbol_tables(
-    module: KernelModule, plan: Plan, flags: Mapping[int, int], unload: bool, kallsyms_all: bool
+    module: KernelModule, builder: LayoutBuilder, flags: Mapping[int, int], unload: bool, kallsyms_all: bool
 ) -> tuple[SymbolTables, SymbolTables]:
     """`layout_symtab`: the whole tables at the end of init's data, what stays at the end of core's."""
     symtab = next(section for section in module.sections if section.type == "SHT_SYMTAB")
@@ -219,9 +219,9 @@ def _symbol_tables(
     strings = module.content(strtab)
     everything = range(symtab.size // ELF64_SYM.size)
     livepatch = any(tag == "livepatch" for tag, _ in module.modinfo)
-    core, init = plan.block(False, "data"), plan.block(True, "data")
+    core, init = builder.block(False, "data"), builder.block(True, "data")
 
-    plan.put(symtab, init)
+    builder.put(symtab, init)
     percpu = _percpu_index(module)
     wanted = SHF_ALLOC if kallsyms_all else SHF_ALLOC | SHF_EXECINSTR
     kept_sections = {  # is_core_symbol
@@ -242,20 +242,20 @@ def _symbol_tables(
         + 1
         for index in kept
     )
-    symbols = plan.append(core, len(kept) * ELF64_SYM.size, symtab.alignment)
-    core_strings = plan.append(core, names, 1)
-    types = plan.append(core, len(kept), 1)
+    symbols = builder.append(core, len(kept) * ELF64_SYM.size, symtab.alignment)
+    core_strings = builder.append(core, names, 1)
+    types = builder.append(core, len(kept), 1)
     core_tables = SymbolTables(core, symbols, core_strings, types, types + len(kept), kept)
-    if not plan.memory_types:
-        plan.sizes[core] = aligned(plan.sizes[core], PAGE)
+    if not builder.memory_types:
+        builder.sizes[core] = aligned(builder.sizes[core], PAGE)
 
-    plan.put(strtab, init)
-    structure = plan.append(init, MOD_KALLSYMS_SIZE, MOD_KALLSYMS_ALIGNMENT)
-    types = plan.append(init, len(everything), 1)
+    builder.put(strtab, init)
+    structure = builder.append(init, MOD_KALLSYMS_SIZE, MOD_KALLSYMS_ALIGNMENT)
+    types = builder.append(init, len(everything), 1)
     init_tables = SymbolTables(
         init,
-        plan.placed[symtab.index].offset,
-        plan.placed[strtab.index].offset,
+        builder.placed[symtab.index].offset,
+        builder.placed[strtab.index].offset,
         types,
         types + len(everything),
         tuple(everything),

@@ -9,7 +9,7 @@ from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.layout.predict import Layout
 from kmod_harness.kmod.link.relocation import LinkedModule, Resolve
-from kmod_harness.kmod.symbols.tables import Kallsyms, KallsymsEntry, SystemMap
+from kmod_harness.kmod.symbols.symbol_files import Kallsyms, KallsymsEntry, SystemMap
 
 _EXPORT_RECORD = "__ksymtab_"
 

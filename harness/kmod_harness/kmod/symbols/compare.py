@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE, MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.elf.module import KernelModule, Section, Symbol
-from kmod_harness.kmod.findings import Finding, FindingKind
-from kmod_harness.kmod.symbols.tables import Kallsyms, KallsymsEntry, SymbolTableError, SystemMap
+from kmod_harness.kmod.mismatches import Mismatch, MismatchKind
+from kmod_harness.kmod.symbols.symbol_files import Kallsyms, KallsymsEntry, SymbolTableError, SystemMap
 
 #: Differences kept by name in a KernelComparison.
 FIRST_DIFFERENCES = 20
@@ -96,7 +96,7 @@ def compare_module_symbols(
     module_range: tuple[int, int] = (MODULES_BASE_FIXED, MODULES_END),
     kallsyms_all: bool = True,
     loading: bool = False,
-) -> tuple[Finding, ...]:
+) -> tuple[Mismatch, ...]:
     """Compares a loaded module's kallsyms entries with its ELF symbols plus its sections' addresses.
 
     section_addresses: name -> address, from /sys/module/NAME/sections.
@@ -119,16 +119,16 @@ def compare_module_symbols(
             floating.append(symbol)
         else:
             expected[symbol.name].append((base + symbol.value) & 0xFFFFFFFFFFFFFFFF)
-    findings = list(_floating_findings(floating, shown, section_addresses))
+    mismatches = list(_floating_mismatches(floating, shown, section_addresses))
     floating_names = {symbol.name for symbol in floating}
     tolerated = floating_names | ({symbol.name for symbol in module.symbols} if loading else set())
     found: dict[str, list[int]] = defaultdict(list)
     for entry in shown:
         found[entry.name].append(entry.address)
     for name in dict.fromkeys([*expected, *found]):
-        findings += _name_findings(name, expected.get(name, []), found.get(name, []), name in tolerated)
-    findings += _range_findings(module, shown, module_range)
-    return tuple(findings)
+        mismatches += _name_mismatches(name, expected.get(name, []), found.get(name, []), name in tolerated)
+    mismatches += _range_mismatches(module, shown, module_range)
+    return tuple(mismatches)
 
 
 def _kept(section: Section, kallsyms_all: bool) -> bool:
@@ -140,21 +140,21 @@ def _kept(section: Section, kallsyms_all: bool) -> bool:
     return kallsyms_all or section.executable
 
 
-def _name_findings(name: str, expected: list[int], found: list[int], tolerated: bool) -> Iterator[Finding]:
+def _name_mismatches(name: str, expected: list[int], found: list[int], tolerated: bool) -> Iterator[Mismatch]:
     """One name may stand at several addresses (static symbols of several files): compared as multisets."""
     missing = sorted((Counter(expected) - Counter(found)).elements())
     surplus = sorted((Counter(found) - Counter(expected)).elements())
     for wanted, seen in zip(missing, surplus, strict=False):
-        yield Finding(
-            FindingKind.SYMBOL_ADDRESS,
+        yield Mismatch(
+            MismatchKind.SYMBOL_ADDRESS,
             name,
             f"{name} is at {seen:#x}, expected at {wanted:#x} (its section's address plus its ELF value)",
             expected=f"{wanted:#x}",
             found=f"{seen:#x}",
         )
     for wanted in missing[len(surplus) :]:
-        yield Finding(
-            FindingKind.SYMBOL_MISSING,
+        yield Mismatch(
+            MismatchKind.SYMBOL_MISSING,
             name,
             f"{name} is not in kallsyms, expected at {wanted:#x}",
             expected=f"{wanted:#x}",
@@ -162,24 +162,24 @@ def _name_findings(name: str, expected: list[int], found: list[int], tolerated: 
     if tolerated:
         return
     for seen in surplus[len(missing) :]:
-        yield Finding(
-            FindingKind.SYMBOL_UNEXPECTED,
+        yield Mismatch(
+            MismatchKind.SYMBOL_UNEXPECTED,
             name,
             f"{name} is in kallsyms at {seen:#x}, but the .ko has no such symbol that stays after init",
             found=f"{seen:#x}",
         )
 
 
-def _floating_findings(
+def _floating_mismatches(
     floating: list[Symbol], shown: list[KallsymsEntry], section_addresses: Mapping[str, int]
-) -> Iterator[Finding]:
+) -> Iterator[Mismatch]:
     """Symbols of per-CPU and of empty sections: present, and all of one section moved by one base."""
     found: dict[str, list[int]] = defaultdict(list)
     for entry in shown:
         found[entry.name].append(entry.address)
     for symbol in floating:
         if symbol.name not in found:
-            yield Finding(FindingKind.SYMBOL_MISSING, symbol.name, f"{symbol.name} is not in kallsyms")
+            yield Mismatch(MismatchKind.SYMBOL_MISSING, symbol.name, f"{symbol.name} is not in kallsyms")
     once = Counter(symbol.name for symbol in floating)
     bases: dict[str, Counter[int]] = defaultdict(Counter)
     alone = [s for s in floating if once[s.name] == 1 and len(found.get(s.name, [])) == 1]
@@ -189,8 +189,8 @@ def _floating_findings(
         base = bases[symbol.section or ""].most_common(1)[0][0]
         seen = found[symbol.name][0]
         if seen - symbol.value != base:
-            yield Finding(
-                FindingKind.SYMBOL_ADDRESS,
+            yield Mismatch(
+                MismatchKind.SYMBOL_ADDRESS,
                 symbol.name,
                 f"{symbol.name} is at {seen:#x}, the rest of {symbol.section} says {base + symbol.value:#x}",
                 expected=f"{base + symbol.value:#x}",
@@ -198,16 +198,16 @@ def _floating_findings(
             )
 
 
-def _range_findings(
+def _range_mismatches(
     module: KernelModule, shown: list[KallsymsEntry], module_range: tuple[int, int]
-) -> Iterator[Finding]:
+) -> Iterator[Mismatch]:
     start, end = module_range
     percpu = {symbol.name for symbol in module.symbols if symbol.section == _PERCPU}
     for entry in shown:
         if entry.name in percpu or start <= entry.address < end:
             continue
-        yield Finding(
-            FindingKind.SYMBOL_OUT_OF_RANGE,
+        yield Mismatch(
+            MismatchKind.SYMBOL_OUT_OF_RANGE,
             entry.name,
             f"{entry.name} is at {entry.address:#x}, outside of the module range {start:#x}-{end:#x}",
             expected=f"{start:#x}-{end:#x}",

@@ -25,10 +25,10 @@ _SECONDS = 10.0
 
 
 class Trap:
-    """Set soon after it is made, surely after `await_set`; the guest then stands still in it until `spring`.
+    """A breakpoint at `address`, at which the guest stops until `handle_hit` has called `act`, once.
 
-    `fileno` is readable when the guest is in it. `act` is called by `spring`, once. problem: why `act`
-    failed, "" before.
+    It is requested when the object is made, and surely set after `await_set`. `fileno` is readable when
+    the guest has stopped there. `problem` is why `act` failed, "" otherwise.
     """
 
     def __init__(self, machine: Machine, address: int, act: Callable[[], None]) -> None:
@@ -64,7 +64,7 @@ class Trap:
     def fileno(self) -> int:
         return self._end.fileno()
 
-    def has_sprung(self) -> bool:
+    def was_hit(self) -> bool:
         """Takes in what the stub said; True when the kernel came by. Other stops are told as others.
 
         Raises ConnectionError when somebody else's gdb has taken the stub.
@@ -73,7 +73,7 @@ class Trap:
         # SIGTRAP (gdb's manual, Stop Reply Packets)
         return b"$T05" in self._received
 
-    def spring(self) -> None:
+    def handle_hit(self) -> None:
         """Does what is to be done of a guest that came by, then lets it run on; deadlines wait."""
         clock = self._machine.clock
         stood_still = clock.is_paused

@@ -46,13 +46,13 @@ def dump_memory(machine: Machine, path: Path) -> None:
             machine.begin("getfd", {"fdname": "dump"}, writing)
         done = machine.begin("dump-guest-memory", {"paging": False, "protocol": "fd:dump"})
         try:
-            pack(_Arriving(machine, pipe.fileno()), path)
+            pack(_DumpStream(machine, pipe.fileno()), path)
             done.result(_SECONDS)
         except (CommandRefused, GuestHang, TimeoutError) as error:
             raise DumpFailed(f"QEMU did not dump the guest's memory: {error}") from error
 
 
-class _Arriving:
+class _DumpStream:
     """What QEMU writes to a pipe, as a file to read from."""
 
     def __init__(self, machine: Machine, fd: int) -> None:

@@ -21,7 +21,7 @@ _CHUNK = 1 << 20
 _PACKED_CHUNK = 1 << 10
 
 
-class Unpackable(MachineFailure):
+class PackedFileDamaged(MachineFailure):
     """A packed file is cut or changed."""
 
 
@@ -41,14 +41,14 @@ def pack(source: Readable, path: Path) -> None:
 def unpacked(path: Path, directory: Path) -> BinaryIO:
     """Returns an unlinked file in `directory` with what `pack` was given, zero pages as holes.
 
-    Raises Unpackable, OSError.
+    Raises PackedFileDamaged, OSError.
     """
     sparse = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
     try:
         _unpack(path, sparse.fileno())
     except zstandard.ZstdError as error:
         sparse.close()
-        raise Unpackable(f"{path} is damaged", evidence=str(error)) from error
+        raise PackedFileDamaged(f"{path} is damaged", evidence=str(error)) from error
     except BaseException:
         sparse.close()
         raise

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from kmod_harness.errors import KmodHarnessError, Misuse
 from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.link.relocation import FORMULAS, LinkedModule, link
-from kmod_harness.verify.image import Freedom
+from kmod_harness.verify.image import AllowedChange
 from kmod_harness.verify.mechanism import Mechanism
-from kmod_harness.verify.outside.locate import raw_relocations
-from kmod_harness.verify.outside.surroundings import Place, Surroundings
+from kmod_harness.verify.outside.stopped_guest import ModuleLocation, StoppedGuest
+from kmod_harness.verify.outside.struct_module import raw_relocations
 
 #: Stands for the image of a symbol that nobody knows. It is bound to the start of the range KASLR moves the
 #: kernel in: nothing is mapped there (_text lies 16 MiB above), so nothing can be read through it by mistake.
@@ -25,21 +25,21 @@ class SymbolsUnknown(Misuse):
 
 
 @dataclass(frozen=True)
-class Linked:
+class LinkInPlace:
     """The linked module, the fields that could not be bound, and why."""
 
     module: LinkedModule = field(repr=False)
-    unknown: tuple[Freedom, ...]
+    unknown: tuple[AllowedChange, ...]
     limits: tuple[KmodHarnessError, ...]
 
 
-def link_at(place: Place, around: Surroundings) -> Linked:
+def link_in_place(place: ModuleLocation, stopped: StoppedGuest) -> LinkInPlace:
     """Returns the module linked where it lies. Raises LinkError: the file cannot be what was loaded."""
     weak = {symbol.name for symbol in place.module.undefined if symbol.weak}
     missing: set[str] = set()
 
     def resolve(name: str) -> tuple[int, str] | None:
-        found = around.resolve(name)
+        found = stopped.resolve(name)
         if found is None and name not in weak:
             missing.add(name)
             return KERNEL_IMAGE_BASE, _HIDDEN
@@ -47,14 +47,14 @@ def link_at(place: Place, around: Surroundings) -> Linked:
 
     addresses = dict(place.addresses)
     if place.layout.percpu is not None:
-        base = _percpu_base(place, around, place.layout.percpu)
+        base = _percpu_base(place, stopped, place.layout.percpu)
         if base is not None:
             addresses[place.layout.percpu] = base
     linked = link(place.module, place.layout, addresses, resolve)
-    return Linked(linked, tuple(_unknown_fields(linked)), tuple(_limits(linked, missing)))
+    return LinkInPlace(linked, tuple(_unknown_fields(linked)), tuple(_limits(linked, missing)))
 
 
-def _percpu_base(place: Place, around: Surroundings, percpu: int) -> int | None:
+def _percpu_base(place: ModuleLocation, stopped: StoppedGuest, percpu: int) -> int | None:
     """The module's place in each CPU's area: what its first use of it says, if `struct module` holds it too.
 
     `mod->percpu` (include/linux/module.h, 6.1) has no fixed offset, but must be one of the struct's words.
@@ -66,27 +66,27 @@ def _percpu_base(place: Place, around: Surroundings, percpu: int) -> int | None:
             continue
         if this is None or section not in place.addresses or kind not in FORMULAS:
             continue
-        struct = around.kernel.read(place.struct, this.size)
+        struct = stopped.kernel.read(place.struct, this.size)
         words = {struct[at : at + 8] for at in range(0, len(struct) - 7, 8)}
         formula = FORMULAS[kind]
         where = place.addresses[section] + offset
         # 32 bits are sign-extended
-        now = int.from_bytes(around.kernel.read(where, formula.size), "little", signed=True)
+        now = int.from_bytes(stopped.kernel.read(where, formula.size), "little", signed=True)
         base = now - addend - table[index].value + (where if formula.relative else 0)
         base &= (1 << 64) - 1
         return base if base.to_bytes(8, "little") in words else None
     return None
 
 
-def _unknown_fields(linked: LinkedModule) -> Iterator[Freedom]:
+def _unknown_fields(linked: LinkedModule) -> Iterator[AllowedChange]:
     """The bytes of relocations that could not be bound: they may hold anything."""
     for bound in linked.relocations:
         if bound.image == _HIDDEN:
-            yield Freedom(bound.where, bound.size, Mechanism.HIDDEN_SYMBOL)
+            yield AllowedChange(bound.where, bound.size, Mechanism.HIDDEN_SYMBOL)
     for what in linked.unbound:
         where = linked.addresses.get(what.section.index)
         if where is not None:
-            yield Freedom(where + what.offset, FORMULAS[what.type].size, Mechanism.HIDDEN_SYMBOL)
+            yield AllowedChange(where + what.offset, FORMULAS[what.type].size, Mechanism.HIDDEN_SYMBOL)
 
 
 def _limits(linked: LinkedModule, missing: set[str]) -> Iterator[KmodHarnessError]:

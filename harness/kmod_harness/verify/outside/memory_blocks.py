@@ -6,25 +6,25 @@ from collections.abc import Iterator, Sequence
 
 from kmod_harness.kmod.layout.predict import Region
 from kmod_harness.machine.memory.kernel_place import MappedPage
-from kmod_harness.verify.image import Image, SectionImage
-from kmod_harness.verify.outside.surroundings import Place, Surroundings
+from kmod_harness.verify.image import ModuleImage, SectionImage
+from kmod_harness.verify.outside.stopped_guest import ModuleLocation, StoppedGuest
 from kmod_harness.verify.report import Finding, FindingKind
 
 _PAGE = 4096
 
 
-class Blocks:
+class ModuleBlocks:
     """What is in memory for good; the init block was freed. Raises UnmappedAddress: a page is missing."""
 
-    def __init__(self, place: Place, around: Surroundings) -> None:
+    def __init__(self, place: ModuleLocation, stopped: StoppedGuest) -> None:
         self._place = place
         self._bytes: dict[str, bytes] = {}
         self._pages: dict[str, Sequence[MappedPage]] = {}
         for block, size in place.layout.blocks.items():
             start = place.anchors.get(block)
             if start is not None and size and not block.startswith("init"):
-                self._bytes[block] = around.kernel.read(start, size)
-                self._pages[block] = around.memory.pages(start, start + size)
+                self._bytes[block] = stopped.kernel.read(start, size)
+                self._pages[block] = stopped.memory.pages(start, start + size)
 
     def region_of(self, part: SectionImage) -> Region | None:
         """The region a section lies in, None when its block is not in memory any more."""
@@ -57,7 +57,7 @@ class Blocks:
                     at = mapped.page.virtual
                     yield Finding(FindingKind.PERMISSION, f"a page of {region.name}: {text}", at)
 
-    def padding_findings(self, image: Image) -> Iterator[Finding]:
+    def padding_findings(self, image: ModuleImage) -> Iterator[Finding]:
         """Bytes between sections of read-only regions: the kernel zeroes a block before it fills it.
 
         move_module (kernel/module/main.c, 6.1).

@@ -9,7 +9,7 @@ from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.errors import KmodHarnessError, Misuse
 from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.link.exports import kernel_exports
-from kmod_harness.kmod.symbols.tables import (
+from kmod_harness.kmod.symbols.symbol_files import (
     AddressesHidden,
     Kallsyms,
     SymbolTableError,

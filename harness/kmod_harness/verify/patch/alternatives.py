@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from kmod_harness.verify.image import Image
+from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import KernelState
 from kmod_harness.verify.patch.instruction import LONGEST, Undecodable, instruction_length
@@ -48,7 +48,7 @@ class Alternative:
     direct_call: bool = False
 
 
-def alternatives(image: Image, release: tuple[int, int]) -> Iterator[Alternative]:
+def alternatives(image: ModuleImage, release: tuple[int, int]) -> Iterator[Alternative]:
     """The module's entries in the table's order."""
     layout = _ENTRY_WITH_FLAGS if release >= _FLAGS_SINCE else _ENTRY
     inverted = _NOT if layout is _ENTRY_WITH_FLAGS else _INVERTED
@@ -66,7 +66,7 @@ def alternatives(image: Image, release: tuple[int, int]) -> Iterator[Alternative
         )
 
 
-def apply_alternatives(image: Image, kernel: KernelState) -> None:
+def apply_alternatives(image: ModuleImage, kernel: KernelState) -> None:
     """Replays the table; a later entry may overwrite an earlier one."""
     if kernel.release >= _FLAGS_SINCE:
         _apply_with_flags(image, kernel)
@@ -84,7 +84,7 @@ def apply_alternatives(image: Image, kernel: KernelState) -> None:
             image.write(entry.instruction + start, nops, Mechanism.ALTERNATIVE)
 
 
-def _apply_with_flags(image: Image, kernel: KernelState) -> None:
+def _apply_with_flags(image: ModuleImage, kernel: KernelState) -> None:
     for entry in _padded(image, list(alternatives(image, kernel.release))):
         original = image.read(entry.instruction, entry.length)
         if len(original) < entry.length:
@@ -104,7 +104,7 @@ def _apply_with_flags(image: Image, kernel: KernelState) -> None:
             image.write(entry.instruction + start, now, mechanism)
 
 
-def _padded(image: Image, entries: list[Alternative]) -> Iterator[Alternative]:
+def _padded(image: ModuleImage, entries: list[Alternative]) -> Iterator[Alternative]:
     """The entries with lengths as the kernel writes them back: those of one place get the longest."""
     lengths = [entry.length for entry in entries]
     for at, entry in enumerate(entries):
@@ -197,7 +197,7 @@ def _signed32(value: int) -> bytes:
     return (value & 0xFFFFFFFF).to_bytes(4, "little")
 
 
-def sites(image: Image, release: tuple[int, int]) -> list[tuple[int, int]]:
+def sites(image: ModuleImage, release: tuple[int, int]) -> list[tuple[int, int]]:
     """Address and size of each place an alternative may be written to, and of the lengths in the table."""
     places = []
     for entry in alternatives(image, release):

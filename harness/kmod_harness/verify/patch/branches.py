@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from kmod_harness.verify.image import Image
+from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import (
     RETHUNK,
@@ -47,7 +47,7 @@ def branch_target(address: int, code: bytes) -> int:
     return address + len(code) + int.from_bytes(code[-4:], "little", signed=True)
 
 
-def relative_sites(image: Image, table: str) -> Iterator[int]:
+def relative_sites(image: ModuleImage, table: str) -> Iterator[int]:
     """The addresses in a table of 32-bit offsets, each relative to itself; zero is no entry."""
     for address, data in image.words(table, 4):
         offset = int.from_bytes(data, "little", signed=True)
@@ -55,7 +55,7 @@ def relative_sites(image: Image, table: str) -> Iterator[int]:
             yield address + offset
 
 
-def apply_paravirt(image: Image, kernel: KernelState) -> None:
+def apply_paravirt(image: ModuleImage, kernel: KernelState) -> None:
     """An indirect call through `pv_ops` becomes a direct one, or nothing (paravirt_patch, paravirt.c)."""
     for _, data in image.words(".parainstructions", _PARAVIRT.size):
         site, kind, length = _PARAVIRT.unpack(data)
@@ -64,7 +64,7 @@ def apply_paravirt(image: Image, kernel: KernelState) -> None:
         image.write(site, code + nops(length - len(code)), Mechanism.PARAVIRT)
 
 
-def apply_retpolines(image: Image, kernel: KernelState) -> None:
+def apply_retpolines(image: ModuleImage, kernel: KernelState) -> None:
     """A call of a retpoline thunk becomes the indirect call itself where the CPU needs no retpoline."""
     sites = list(relative_sites(image, ".retpoline_sites"))
     if not sites:
@@ -85,9 +85,9 @@ def apply_retpolines(image: Image, kernel: KernelState) -> None:
         if len(patched) == len(code):
             mechanism = Mechanism.ITS_THUNK if its.last_site == site else Mechanism.RETPOLINE
             image.write(site, _with_long_nops(patched, kernel), mechanism)
-    image.objections += [
+    image.problems += [
         f"the page of ITS thunks at {page:#x} holds something else than this module's thunks"
-        for page in its.strange_pages()
+        for page in its.altered_pages()
     ]
 
 
@@ -95,7 +95,7 @@ def _with_long_nops(code: bytes, kernel: KernelState) -> bytes:
     return with_joined_nops(code) if kernel.release >= (6, 12) else optimise_nops(code, len(code))
 
 
-def _branch_at(image: Image, site: int) -> bytes:
+def _branch_at(image: ModuleImage, site: int) -> bytes:
     """The CALL, JMP or Jcc with 32-bit displacement at a site, its CS prefix included; b"" for another."""
     code = image.read(site, 6)
     at = 1 if code[:1] == b"\x2e" else 0
@@ -135,7 +135,7 @@ def _indirect(opcode: int, register: int) -> bytes:
     return prefix + bytes((0xFF, 0xC0 | (0x10 if opcode == CALL else 0x20) | register & 7))
 
 
-def apply_returns(image: Image, kernel: KernelState) -> None:
+def apply_returns(image: ModuleImage, kernel: KernelState) -> None:
     """A jump to the return thunk becomes RET, or a jump to the thunk this CPU needs."""
     thunk = None
     for site in relative_sites(image, ".return_sites"):
@@ -163,14 +163,14 @@ def return_code(kernel: KernelState, site: int) -> bytes:
     return bytes((RET,)) + bytes((INT3,)) * 4
 
 
-def apply_endbr_seal(image: Image, kernel: KernelState) -> None:
+def apply_endbr_seal(image: ModuleImage, kernel: KernelState) -> None:
     """ENDBR of functions whose address nobody takes becomes a NOP of its own (apply_ibt_endbr)."""
     for site in relative_sites(image, ".ibt_endbr_seal"):
         if image.read(site, 4) in (_ENDBR64, _ENDBR32):
             image.write(site, _ENDBR_POISON, Mechanism.ENDBR)
 
 
-def apply_smp_locks(image: Image, kernel: KernelState) -> None:
+def apply_smp_locks(image: ModuleImage, kernel: KernelState) -> None:
     """Booted with one CPU, LOCK prefixes become DS prefixes (alternatives_smp_unlock).
 
     In 6.1 those of `.text`, in 6.12 those of the whole block that it lies in.
@@ -186,13 +186,13 @@ def apply_smp_locks(image: Image, kernel: KernelState) -> None:
             image.write(site, b"\x3e", Mechanism.SMP_LOCK)
 
 
-def apply_cfi(image: Image, kernel: KernelState) -> None:
+def apply_cfi(image: ModuleImage, kernel: KernelState) -> None:
     """What clang writes before functions is rewritten by 6.2 and later (apply_fineibt): not replayed."""
     if image.section(".cfi_sites") is not None:
         raise NotReplayed("the module was built by clang with kCFI, whose rewriting is not replayed")
 
 
-def apply_fentry(image: Image, kernel: KernelState) -> None:
+def apply_fentry(image: ModuleImage, kernel: KernelState) -> None:
     """The call of `__fentry__` at each place in `__mcount_loc` becomes a NOP, or a tracer's call again.
 
     kernel/trace/ftrace.c:ftrace_code_disable, arch/x86/kernel/ftrace.c, 6.1.
@@ -220,12 +220,12 @@ def _is_tracer(kernel: KernelState, address: int) -> bool:
     return bool(code) and any(kernel.peek(entry, _TRACER_BYTES) == code for entry in entries)
 
 
-def paravirt_sites(image: Image) -> list[tuple[int, int]]:
+def paravirt_sites(image: ModuleImage) -> list[tuple[int, int]]:
     """Address and size of each paravirt site."""
     entries = (_PARAVIRT.unpack(data) for _, data in image.words(".parainstructions", _PARAVIRT.size))
     return [(site, length) for site, _, length in entries]
 
 
-def fentry_sites(image: Image) -> list[tuple[int, int]]:
+def fentry_sites(image: ModuleImage) -> list[tuple[int, int]]:
     """Address and size of each call of `__fentry__`."""
     return [(int.from_bytes(data, "little"), 5) for _, data in image.words("__mcount_loc", 8)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kmod_harness.verify.image import Image
+from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.outside.kernel_state import CALLS_COUNTED_SINCE, KernelState
 from kmod_harness.verify.patch.alternatives import sites as alternative_sites
 from kmod_harness.verify.patch.branches import relative_sites
@@ -19,13 +19,13 @@ _NOP = b"\x90"
 _LEAST, _MOST = 9, 19
 
 
-def apply_call_thunks(image: Image, kernel: KernelState) -> None:
+def apply_call_thunks(image: ModuleImage, kernel: KernelState) -> None:
     """Raises NotReplayed where calls are counted and the module has a place that may have been rewritten."""
     if counted_call_places(image, kernel.release):
         kernel.refuse_call_depth()
 
 
-def counted_call_places(image: Image, release: tuple[int, int]) -> list[tuple[int, int]]:
+def counted_call_places(image: ModuleImage, release: tuple[int, int]) -> list[tuple[int, int]]:
     """Address and size of each call that may be rewritten, and of the padding before each function.
 
     A call may stand in each alternative. The padding is written to for calls of other modules, too.
@@ -36,7 +36,7 @@ def counted_call_places(image: Image, release: tuple[int, int]) -> list[tuple[in
     return [*calls, *alternative_sites(image, release), *_paddings(image)]
 
 
-def _paddings(image: Image) -> Iterator[tuple[int, int]]:
+def _paddings(image: ModuleImage) -> Iterator[tuple[int, int]]:
     """The NOPs that end where a function starts: patch_dest writes over nothing else."""
     for symbol in image.module.symbols:
         part = image.section(symbol.section or "") if symbol.kind == "FUNC" else None

@@ -22,7 +22,7 @@ class ItsThunks:
     """The module's thunks, allocated one after another in pages of their own.
 
     The kernel picks the page, so that is read from the first site that calls into it; all
-    else is determined, and `strange_pages` compares the whole page.
+    else is determined, and `altered_pages` compares the whole page.
     """
 
     def __init__(self, kernel: KernelState) -> None:
@@ -60,7 +60,7 @@ class ItsThunks:
         page = target - offset
         return page if page % _PAGE == 0 and page >> 63 else 0
 
-    def strange_pages(self) -> list[int]:
+    def altered_pages(self) -> list[int]:
         """Addresses of pages that hold anything but these thunks."""
         return [
             page for page, content in self._pages if page and self._kernel.read(page, _PAGE) != bytes(content)

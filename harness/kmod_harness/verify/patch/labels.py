@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kmod_harness.verify.image import Freedom, Image
+from kmod_harness.verify.image import AllowedChange, ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import RETHUNK, KernelState
 from kmod_harness.verify.patch.alternatives import NOPS
@@ -38,7 +38,7 @@ class JumpEntry:
     branch: bool
 
 
-def apply_jump_labels(image: Image, kernel: KernelState) -> None:
+def apply_jump_labels(image: ModuleImage, kernel: KernelState) -> None:
     """Sorts `__jump_table` and makes each place a NOP or a JMP by its key's present state."""
     entries = sorted(jump_entries(image), key=lambda entry: (entry.key, entry.code))
     table = image.section("__jump_table")
@@ -57,14 +57,14 @@ def apply_jump_labels(image: Image, kernel: KernelState) -> None:
             _follow_key(image, kernel, entry)
 
 
-def jump_entries(image: Image) -> Iterator[JumpEntry]:
+def jump_entries(image: ModuleImage) -> Iterator[JumpEntry]:
     """The module's jump labels in the table's order."""
     for address, data in image.words("__jump_table", _JUMP.size):
         code, target, key = _JUMP.unpack(data)
         yield JumpEntry(address + code, address + 4 + target, address + 8 + (key & ~3), bool(key & _BRANCH))
 
 
-def _follow_key(image: Image, kernel: KernelState, entry: JumpEntry) -> None:
+def _follow_key(image: ModuleImage, kernel: KernelState, entry: JumpEntry) -> None:
     now = image.read(entry.code, 5)
     if now[:1] == bytes((JMP8,)) or now[:2] == NOPS[2]:
         jump = bytes((JMP8, (entry.target - entry.code - 2) & 0xFF))
@@ -75,13 +75,15 @@ def _follow_key(image: Image, kernel: KernelState, entry: JumpEntry) -> None:
     nop = NOPS[len(jump)]
     state = kernel.peek(entry.key, 4)
     if not state:  # the key lay in memory that was freed after init: either is right
-        image.allow(Freedom(entry.code, len(jump), Mechanism.JUMP_LABEL, lambda now: now in (jump, nop)))
+        image.allow(
+            AllowedChange(entry.code, len(jump), Mechanism.JUMP_LABEL, lambda now: now in (jump, nop))
+        )
         return
     enabled = state != bytes(4)  # -1, while it is being switched on, counts
     image.write(entry.code, jump if enabled != entry.branch else nop, Mechanism.JUMP_LABEL)
 
 
-def in_init(image: Image, address: int) -> bool:
+def in_init(image: ModuleImage, address: int) -> bool:
     """`within_module_init`: in an init section, or in none that has an address."""
     section = image.at(address)
     return section is None or section.section.init
@@ -96,7 +98,7 @@ class CallSite:
     flags: int
 
 
-def apply_static_calls(image: Image, kernel: KernelState) -> None:
+def apply_static_calls(image: ModuleImage, kernel: KernelState) -> None:
     """Sorts `.static_call_sites` and makes each place call what its key holds now."""
     sites = static_call_sites(image, kernel)
     if sites:
@@ -114,7 +116,7 @@ def apply_static_calls(image: Image, kernel: KernelState) -> None:
     _apply_trampolines(image, kernel)
 
 
-def static_call_sites(image: Image, kernel: KernelState) -> list[CallSite]:
+def static_call_sites(image: ModuleImage, kernel: KernelState) -> list[CallSite]:
     """The module's sites; a trampoline stands for a key that is not exported (static_call_add_module)."""
     found = []
     keys: dict[int, int] | None = None
@@ -139,13 +141,13 @@ def _keys_by_trampoline(kernel: KernelState) -> dict[int, int]:
     }
 
 
-def _apply_trampolines(image: Image, kernel: KernelState) -> None:
+def _apply_trampolines(image: ModuleImage, kernel: KernelState) -> None:
     """The module's own trampolines follow its own keys."""
     for address, key in _trampolines(image):
         _transform(image, kernel, address, kernel.word(key), tail=True)
 
 
-def _trampolines(image: Image) -> Iterator[tuple[int, int]]:
+def _trampolines(image: ModuleImage) -> Iterator[tuple[int, int]]:
     """Address of each trampoline of the module's own, and of its key."""
     symbols = {symbol.name: symbol for symbol in image.module.symbols}
     for name, symbol in symbols.items():
@@ -160,7 +162,7 @@ def _trampolines(image: Image) -> Iterator[tuple[int, int]]:
             yield address, places[1].address + key.value
 
 
-def _transform(image: Image, kernel: KernelState, address: int, function: int, *, tail: bool) -> None:
+def _transform(image: ModuleImage, kernel: KernelState, address: int, function: int, *, tail: bool) -> None:
     """__static_call_transform: a call, a jump, a return or a NOP by the function and the kind of site."""
     now = image.read(address, 6)
     if tail and len(now) == 6 and is_jcc32(now):
@@ -193,12 +195,12 @@ def _signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
-def jump_label_sites(image: Image) -> list[tuple[int, int]]:
+def jump_label_sites(image: ModuleImage) -> list[tuple[int, int]]:
     """Address and size of each jump label."""
     return [(entry.code, 5) for entry in jump_entries(image)]
 
 
-def static_call_places(image: Image) -> list[tuple[int, int]]:
+def static_call_places(image: ModuleImage) -> list[tuple[int, int]]:
     """Address and size of each static call and trampoline, and of the table that would be sorted."""
     places = [(address, 5) for address, _ in _trampolines(image)]
     for address, data in image.words(".static_call_sites", _SITE.size):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kmod_harness.kmod.link.relocation import LinkedModule
-from kmod_harness.verify.image import Freedom, Image
+from kmod_harness.verify.image import AllowedChange, ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import (
     REPLAYED_RELEASES,
@@ -17,7 +17,7 @@ from kmod_harness.verify.outside.kernel_state import (
 )
 from kmod_harness.verify.patch import alternatives, branches, call_thunks, labels, tables
 
-Step = Callable[[Image, KernelState], None]
+Step = Callable[[ModuleImage, KernelState], None]
 Places = list[tuple[int, int]]
 
 
@@ -27,14 +27,14 @@ class _Code:
 
     what: str
     apply: Step
-    sites: Callable[[Image, tuple[int, int]], Places]
+    sites: Callable[[ModuleImage, tuple[int, int]], Places]
 
 
-def _at_offsets(table: str, size: int) -> Callable[[Image, tuple[int, int]], Places]:
+def _at_offsets(table: str, size: int) -> Callable[[ModuleImage, tuple[int, int]], Places]:
     return lambda image, _: [(site, size) for site in branches.relative_sites(image, table)]
 
 
-def _on_any(sites: Callable[[Image], Places]) -> Callable[[Image, tuple[int, int]], Places]:
+def _on_any(sites: Callable[[ModuleImage], Places]) -> Callable[[ModuleImage, tuple[int, int]], Places]:
     return lambda image, _: sites(image)
 
 
@@ -56,13 +56,13 @@ _CODE = (
 )
 
 
-def replay(linked: LinkedModule, kernel: KernelState) -> tuple[Image, tuple[str, ...]]:
+def replay(linked: LinkedModule, kernel: KernelState) -> tuple[ModuleImage, tuple[str, ...]]:
     """Returns what memory must hold, and what could not be replayed, in words.
 
     Where a kernel symbol is hidden, or what the patching code does is not known, the places that it may
     have written are allowed to differ.
     """
-    image = Image(linked)
+    image = ModuleImage(linked)
     if kernel.release in REPLAYED_RELEASES:
         unknown = _replay_known(image, kernel)
     else:
@@ -72,7 +72,7 @@ def replay(linked: LinkedModule, kernel: KernelState) -> tuple[Image, tuple[str,
     return image, unknown
 
 
-def _replay_known(image: Image, kernel: KernelState) -> tuple[str, ...]:
+def _replay_known(image: ModuleImage, kernel: KernelState) -> tuple[str, ...]:
     unknown: list[str] = []
     tables.sort_exception_table(image, kernel.release)
     tables.sort_orc_tables(image, kernel.release)
@@ -88,7 +88,7 @@ def _replay_known(image: Image, kernel: KernelState) -> tuple[str, ...]:
     return tuple(unknown)
 
 
-def _allow_all(image: Image, release: tuple[int, int]) -> tuple[str, ...]:
+def _allow_all(image: ModuleImage, release: tuple[int, int]) -> tuple[str, ...]:
     """Of a release that is not replayed: the tables, the places they name, and those of counted calls."""
     replayed = " and ".join(f"{major}.{minor}" for major, minor in REPLAYED_RELEASES)
     unknown = [
@@ -103,6 +103,6 @@ def _allow_all(image: Image, release: tuple[int, int]) -> tuple[str, ...]:
     return tuple(unknown)
 
 
-def _allow(image: Image, places: Places, mechanism: Mechanism) -> None:
+def _allow(image: ModuleImage, places: Places, mechanism: Mechanism) -> None:
     for start, size in places:
-        image.allow(Freedom(start, size, mechanism))
+        image.allow(AllowedChange(start, size, mechanism))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from kmod_harness.kmod.elf.module import SHF_WRITE
 from kmod_harness.kmod.link.relocation import LinkedModule
-from kmod_harness.verify.image import Freedom, Image, SectionImage
+from kmod_harness.verify.image import AllowedChange, ModuleImage, SectionImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.patch.sorting import kernel_sort
 
@@ -30,7 +30,7 @@ _SORTED = frozenset(
 _NAME_OFFSET = 24  # `name` in `struct module`, behind the state and a list_head (include/linux/module.h, 6.1)
 
 
-def sort_exception_table(image: Image, release: tuple[int, int]) -> None:
+def sort_exception_table(image: ModuleImage, release: tuple[int, int]) -> None:
     """`__ex_table` by the address of the instruction."""
     entries = []
     for address, data in image.words("__ex_table", _EXCEPTION.size):
@@ -44,7 +44,7 @@ def sort_exception_table(image: Image, release: tuple[int, int]) -> None:
         image.write(at, _EXCEPTION.pack(instruction - at, fixup - at - 4, extra), Mechanism.EXCEPTION_TABLE)
 
 
-def sort_mcount_table(image: Image) -> None:
+def sort_mcount_table(image: ModuleImage) -> None:
     """`__mcount_loc`: addresses, ascending."""
     words = [data for _, data in image.words("__mcount_loc", 8)]
     table = image.section("__mcount_loc")
@@ -70,7 +70,7 @@ def _is_weak(entry: bytes, release: tuple[int, int]) -> bool:
     return not entry[4] & 0xF and not entry[5] >> 2 & 1
 
 
-def sort_orc_tables(image: Image, release: tuple[int, int]) -> None:
+def sort_orc_tables(image: ModuleImage, release: tuple[int, int]) -> None:
     """`.orc_unwind_ip` by address, `.orc_unwind` alongside."""
     addresses, table = image.section(".orc_unwind_ip"), image.section(".orc_unwind")
     if addresses is None or table is None:
@@ -109,7 +109,7 @@ def _compare_orc(a: _Orc, b: _Orc) -> int:
     return -1 if a.is_weak else 1
 
 
-def allow_bug_flags(image: Image, linked: LinkedModule) -> None:
+def allow_bug_flags(image: ModuleImage, linked: LinkedModule) -> None:
     """WARN_ON_ONCE notes in `__bug_table` that it has warned: one bit of an entry's flags may be set."""
     table = image.section("__bug_table")
     if table is None:
@@ -121,42 +121,42 @@ def allow_bug_flags(image: Image, linked: LinkedModule) -> None:
         (flags,) = struct.unpack_from("<H", data, at)
         if flags & _ONCE:
             done = struct.pack("<H", flags | _DONE)
-            image.allow(Freedom(address + at, 2, Mechanism.BUG_FLAG, done.__eq__))
+            image.allow(AllowedChange(address + at, 2, Mechanism.BUG_FLAG, done.__eq__))
 
 
-def allow_tables(image: Image, mechanism: Mechanism) -> None:
+def allow_tables(image: ModuleImage, mechanism: Mechanism) -> None:
     """Lets every table hold anything that is sorted in place, or written back to."""
     for part in image.sections:
         if part.section.name in (*_SORTED, ".altinstructions"):
-            image.allow(Freedom(part.address, len(part.linked), mechanism))
+            image.allow(AllowedChange(part.address, len(part.linked), mechanism))
 
 
-def allow_unknown(image: Image, unknown: Sequence[Freedom]) -> None:
+def allow_unknown(image: ModuleImage, unknown: Sequence[AllowedChange]) -> None:
     """Fields whose symbol is hidden may hold anything; of a table that is sorted by them, all of it."""
-    for freedom in unknown:
-        image.allow(freedom)
+    for allowed in unknown:
+        image.allow(allowed)
     for part in {
         part.address: part for part in map(image.at, (one.start for one in unknown)) if part
     }.values():
         if part.section.name in _SORTED:
-            image.allow(Freedom(part.address, len(part.linked), Mechanism.HIDDEN_SYMBOL))
+            image.allow(AllowedChange(part.address, len(part.linked), Mechanism.HIDDEN_SYMBOL))
 
 
-def allow_written_data(image: Image, linked: LinkedModule) -> None:
+def allow_written_data(image: ModuleImage, linked: LinkedModule) -> None:
     """What the module's own code and the kernel write while it runs: writable sections."""
     for part in image.sections:
         name = part.section.name
         if part.section.init or not part.section.flags & SHF_WRITE or name in _REPRODUCED:
             continue
         if name == ".gnu.linkonce.this_module":
-            for freedom in _struct_module(part, linked):
-                image.allow(freedom)
+            for allowed in _struct_module(part, linked):
+                image.allow(allowed)
         else:
             mechanism = Mechanism.RO_AFTER_INIT if name == ".data..ro_after_init" else Mechanism.DATA
-            image.allow(Freedom(part.address, len(part.linked), mechanism))
+            image.allow(AllowedChange(part.address, len(part.linked), mechanism))
 
 
-def _struct_module(part: SectionImage, linked: LinkedModule) -> Iterator[Freedom]:
+def _struct_module(part: SectionImage, linked: LinkedModule) -> Iterator[AllowedChange]:
     """The struct's parts around what relocation wrote, the pointers to init and exit, which never change."""
     name = linked.module.name.encode() + b"\0"
     kept = [(bound.where, bound.where + bound.size) for bound in linked.relocations]
@@ -167,7 +167,7 @@ def _struct_module(part: SectionImage, linked: LinkedModule) -> Iterator[Freedom
     yield _part_of_struct(part, at, part.end, name)
 
 
-def _part_of_struct(part: SectionImage, start: int, end: int, name: bytes) -> Freedom:
+def _part_of_struct(part: SectionImage, start: int, end: int, name: bytes) -> AllowedChange:
     """Anything, but where it holds the name it must hold that."""
     offset = part.address + _NAME_OFFSET - start
     holds_name = 0 <= offset < end - start
@@ -175,4 +175,4 @@ def _part_of_struct(part: SectionImage, start: int, end: int, name: bytes) -> Fr
     def accepts(now: bytes) -> bool:
         return not holds_name or now[offset:].startswith(name)
 
-    return Freedom(start, end - start, Mechanism.THIS_MODULE, accepts)
+    return AllowedChange(start, end - start, Mechanism.THIS_MODULE, accepts)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.build.buildroot import images as buildroot
-from kmod_harness.build.buildroot import sources as buildroot_sources
+from kmod_harness.build.buildroot import source_mode as buildroot_sources
 from kmod_harness.build.buildroot.debian import DebianInputs
 from kmod_harness.build.buildroot.defconfig import find_defconfig, fragments_of, read_requests
 from kmod_harness.build.buildroot.images import (

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from kmod_harness.build.kernel.kconfig import (
     KconfigError,
-    Renaming,
-    as_called_in,
-    concerning,
+    SymbolRenaming,
     defined_symbols,
-    dropped,
+    dropped_requests,
     merge,
     parse_config,
     parse_fragment,
     parse_renamings,
+    renamings_of,
     setting,
+    with_current_names,
 )
 
 symbols = st.text("ABCDEFXYZ0189_", min_size=1, max_size=10)
@@ -38,7 +38,7 @@ def test_a_line_that_kconfig_would_ignore_is_an_error(line: str) -> None:
 
 def test_a_symbol_that_fell_out_is_named_with_fragment_line_and_outcome() -> None:
     requests = parse_fragment("CONFIG_SMP=y\nCONFIG_KASAN=y\nCONFIG_NR_CPUS=8\n", "mine.config")
-    lost = dropped(requests, {"SMP": "y", "NR_CPUS": "2"})
+    lost = dropped_requests(requests, {"SMP": "y", "NR_CPUS": "2"})
     assert [str(item) for item in lost] == [
         "mine.config:2: asked for CONFIG_KASAN=y, but it is not set",
         "mine.config:3: asked for CONFIG_NR_CPUS=8, but it came out as 2",
@@ -46,16 +46,16 @@ def test_a_symbol_that_fell_out_is_named_with_fragment_line_and_outcome() -> Non
 
 
 def test_what_was_to_be_off_and_is_on_is_named() -> None:
-    (lost,) = dropped(parse_fragment("# CONFIG_SWAP is not set\n", "f"), {"SWAP": "y"})
+    (lost,) = dropped_requests(parse_fragment("# CONFIG_SWAP is not set\n", "f"), {"SWAP": "y"})
     assert str(lost) == "f:1: asked for # CONFIG_SWAP is not set, but it came out as y"
 
 
 def test_an_absent_symbol_is_not_set() -> None:
-    assert dropped(parse_fragment("# CONFIG_SWAP is not set\nCONFIG_X=n\n", "f"), {}) == ()
+    assert dropped_requests(parse_fragment("# CONFIG_SWAP is not set\nCONFIG_X=n\n", "f"), {}) == ()
 
 
 def test_a_module_is_not_what_was_asked_for_as_built_in() -> None:
-    (lost,) = dropped(parse_fragment("CONFIG_VIRTIO_NET=y\n", "f"), {"VIRTIO_NET": "m"})
+    (lost,) = dropped_requests(parse_fragment("CONFIG_VIRTIO_NET=y\n", "f"), {"VIRTIO_NET": "m"})
     assert lost.resolved == "m"
 
 
@@ -64,8 +64,8 @@ def test_a_later_fragment_overrides_an_earlier_one() -> None:
         *parse_fragment("CONFIG_SMP=y\n", "first"),
         *parse_fragment("# CONFIG_SMP is not set\n", "second"),
     )
-    assert dropped(requests, {}) == ()
-    (lost,) = dropped(requests, {"SMP": "y"})
+    assert dropped_requests(requests, {}) == ()
+    (lost,) = dropped_requests(requests, {"SMP": "y"})
     assert lost.request.fragment == "second"
 
 
@@ -81,7 +81,7 @@ def test_a_merge_honours_every_request_and_keeps_the_rest(
     text = "".join(setting(*item) + "\n" for item in base.items())
     requests = parse_fragment("".join(setting(*item) + "\n" for item in asked), "f")
     resolved = parse_config(merge(text, requests))
-    assert dropped(requests, resolved) == ()
+    assert dropped_requests(requests, resolved) == ()
     assert resolved == {**base, **dict(asked)}
 
 
@@ -90,12 +90,12 @@ def test_symbols_are_found_in_kconfig_files() -> None:
     assert defined_symbols(text) == {"SMP", "PCI", "DEEP"}
 
 
-RENAMED = (Renaming("RETPOLINE", "MITIGATION_RETPOLINE"), Renaming("TRUST_CPU", ""))
+RENAMED = (SymbolRenaming("RETPOLINE", "MITIGATION_RETPOLINE"), SymbolRenaming("TRUST_CPU", ""))
 
 
 def names(text: str, *defined: str) -> list[str]:
     requests = parse_fragment(text, "f")
-    return [request.symbol for request in as_called_in(set(defined), requests, RENAMED)]
+    return [request.symbol for request in with_current_names(set(defined), requests, RENAMED)]
 
 
 def test_a_symbol_is_asked_for_by_the_name_that_this_kernel_has_for_it() -> None:
@@ -118,9 +118,12 @@ def test_a_symbol_that_no_kernel_has_stays_to_be_named() -> None:
 
 
 def test_only_renamings_of_what_is_asked_for_make_another_kernel() -> None:
-    assert concerning(RENAMED, parse_fragment("CONFIG_SMP=y\n", "f")) == ()
-    assert concerning(RENAMED, parse_fragment("CONFIG_MITIGATION_RETPOLINE=y\n", "f")) == RENAMED[:1]
+    assert renamings_of(RENAMED, parse_fragment("CONFIG_SMP=y\n", "f")) == ()
+    assert renamings_of(RENAMED, parse_fragment("CONFIG_MITIGATION_RETPOLINE=y\n", "f")) == RENAMED[:1]
 
 
 def test_the_table_of_renamings_says_older_newer_and_why() -> None:
-    assert parse_renamings("# head\n\nA  B  # why\nC  -\n") == (Renaming("A", "B"), Renaming("C", ""))
+    assert parse_renamings("# head\n\nA  B  # why\nC  -\n") == (
+        SymbolRenaming("A", "B"),
+        SymbolRenaming("C", ""),
+    )

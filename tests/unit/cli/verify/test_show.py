@@ -20,8 +20,8 @@ from kmod_harness.verify.changes import code_changes
 from kmod_harness.verify.comparison import Difference
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.report import Finding, FindingKind, ModuleReport, Report, SectionReport, totals
-from kmod_harness.verify.require import ModuleNotExplained, require_explained
-from kmod_harness.verify.where import source_line, symbol_at
+from kmod_harness.verify.require_explained import ModuleNotExplained, require_explained
+from kmod_harness.verify.source_location import source_line, symbol_at
 from shared.schemas import require_schema
 from unit.verify.images import TEXT, linked
 

@@ -16,7 +16,7 @@ from kmod_harness.kmod.layout.module_area import (
     predict_anchors,
 )
 from kmod_harness.kmod.layout.predict import Layout, UnsupportedRelease
-from kmod_harness.kmod.symbols.tables import AddressesHidden, SymbolTableError
+from kmod_harness.kmod.symbols.symbol_files import AddressesHidden, SymbolTableError
 
 START, END, PAGE = 0xFFFFFFFFC0000000, 0xFFFFFFFFC0100000, 4096
 VMALLOCINFO = """\

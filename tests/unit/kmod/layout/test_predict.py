@@ -20,7 +20,7 @@ from kmod_harness.kmod.layout.predict import (
     release_of,
 )
 from kmod_harness.kmod.link.exports import percpu_address
-from kmod_harness.kmod.symbols.tables import KallsymsEntry
+from kmod_harness.kmod.symbols.symbol_files import KallsymsEntry
 
 WRITE, ALLOC, EXEC = 1, 2, 4
 GENERATIONS = [(6, 1), (6, 12)]

@@ -26,7 +26,7 @@ from kmod_harness.kmod.link.relocation import (
     link,
     relocations_of,
 )
-from kmod_harness.kmod.symbols.tables import parse_kallsyms, parse_system_map
+from kmod_harness.kmod.symbols.symbol_files import parse_kallsyms, parse_system_map
 
 #: A module in assembler: `.text` uses every relocation type, `.data` points at core, init and the kernel.
 SOURCE = r"""

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmod_harness.errors import MissingTool
+from kmod_harness.machine.gdb.gdb_process import Gdb
 from kmod_harness.machine.gdb.mi import console_command, parse_record, quote, unescape
-from kmod_harness.machine.gdb.stub import Gdb
 from kmod_harness.machine.machine import Machine
 
 

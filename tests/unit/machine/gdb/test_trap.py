@@ -15,7 +15,7 @@ from kmod_harness.errors import MachineFailure, QemuDied
 from kmod_harness.machine.deadline import Clock, Deadline
 from kmod_harness.machine.gdb.trap import Trap
 from kmod_harness.machine.machine import Machine
-from kmod_harness.machine.qmp import Answer
+from kmod_harness.machine.qmp import PendingReply
 from kmod_harness.machine.watch import Watch
 
 SET = b"$Z1,ffffffff81043000,1#d4$vCont;c#a8"
@@ -28,11 +28,11 @@ class Stub:
         self.clock = Clock()
         self.commands: list[str] = []
 
-    def begin(self, command: str, arguments: dict[str, Any], fd: int | None = None) -> Answer:
+    def begin(self, command: str, arguments: dict[str, Any], fd: int | None = None) -> PendingReply:
         self.commands.append(command)
         if fd is not None:
             self.end = socket.socket(fileno=os.dup(fd))
-        answer = Answer()
+        answer = PendingReply()
         answer.give({"return": {}})
         return answer
 
@@ -77,13 +77,13 @@ def test_it_is_set_without_a_wait_and_springs_at_its_own_stop_alone(stub: Stub) 
     stub.says(b"+$OK#9a+")
     trap.await_set()
     stub.says(b"$T02thread:01;#04")
-    assert not trap.has_sprung()
+    assert not trap.was_hit()
     stub.says(b"$T05thread:01;#07")
-    assert trap.has_sprung()
+    assert trap.was_hit()
 
     # then: what is to be done is done while no deadline passes, and the guest goes on
     with stub.letting_go():
-        trap.spring()
+        trap.handle_hit()
     assert done == [True] and not stub.clock.is_paused
     trap.remove()
     assert stub.end.recv(100) == b""
@@ -97,7 +97,7 @@ def test_what_fails_is_kept_and_the_guest_goes_on(stub: Stub, error: Exception) 
     trap = trap_in(stub, act)
     stub.says(b"$OK#9a$T05#b9")
     with stub.letting_go():
-        trap.spring()
+        trap.handle_hit()
     assert trap.problem == str(error)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmod_harness.machine.memory.packed import Unpackable, pack, unpacked
+from kmod_harness.machine.memory.packed import PackedFileDamaged, pack, unpacked
 
 PAGE = 4096
 
@@ -43,7 +43,7 @@ def test_zeros_become_holes_and_no_name_stays(tmp_path: Path) -> None:
 def test_a_damaged_file_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "packed"
     path.write_bytes(content)
-    with pytest.raises(Unpackable, match="damaged"), unpacked(path, tmp_path):
+    with pytest.raises(PackedFileDamaged, match="damaged"), unpacked(path, tmp_path):
         pass
 
 
@@ -51,5 +51,5 @@ def test_a_cut_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "packed"
     pack(io.BytesIO(os.urandom(4 << 20)), path)
     path.write_bytes(path.read_bytes()[: 2 << 20])
-    with pytest.raises(Unpackable, match="damaged"), unpacked(path, tmp_path):
+    with pytest.raises(PackedFileDamaged, match="damaged"), unpacked(path, tmp_path):
         pass

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from kmod_harness.verify.image import Image
+from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.patch.alternatives import apply_alternatives, nops, optimise_nops
 from unit.verify.images import TABLES, TEXT, image, kernel
@@ -16,7 +16,7 @@ INVERTED = 1 << 15
 REPLACEMENTS = TEXT + 0x1000
 
 
-def module(original: str, replacement: str, feature: int = FEATURE) -> Image:
+def module(original: str, replacement: str, feature: int = FEATURE) -> ModuleImage:
     """A module whose whole text is one instruction sequence with one alternative."""
     old, new = bytes.fromhex(original), bytes.fromhex(replacement)
     entry = struct.pack("<iiHBB", TEXT - TABLES, REPLACEMENTS - (TABLES + 4), feature, len(old), len(new))
@@ -29,7 +29,7 @@ def module(original: str, replacement: str, feature: int = FEATURE) -> Image:
     )
 
 
-def applied(it: Image, *features: int) -> str:
+def applied(it: ModuleImage, *features: int) -> str:
     apply_alternatives(it, kernel(*features))
     return it.read(TEXT, 64)[:-1].hex(" ")
 

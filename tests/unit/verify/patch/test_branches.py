@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from kmod_harness.verify.image import Image
+from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import INDIRECT_THUNK_ITS, RETHUNK, RETPOLINE, RETPOLINE_LFENCE
 from kmod_harness.verify.patch import branches
@@ -24,7 +24,7 @@ def branch_to(opcode: bytes, address: int, target: int) -> bytes:
     return opcode + struct.pack("<i", target - address - len(opcode) - 4)
 
 
-def with_site(table: str, code: bytes, site: int = TEXT) -> Image:
+def with_site(table: str, code: bytes, site: int = TEXT) -> ModuleImage:
     return image({".text": (site, code + b"\xc3" * 8), table: (TABLES, relative(TABLES, site))})
 
 
@@ -59,7 +59,7 @@ def test_a_retpoline_becomes_what_the_cpu_needs(
     assert retpolined(opcode.replace(" ", ""), register, *features) == expected
 
 
-def its_module(site: int, thunk: int) -> tuple[Image, bytes]:
+def its_module(site: int, thunk: int) -> tuple[ModuleImage, bytes]:
     code = branch_to(b"\xe8", site, THUNKS)
     return with_site(".retpoline_sites", code, site), branch_to(b"\xe8", site, thunk)
 
@@ -82,7 +82,7 @@ def test_an_indirect_branch_in_a_lower_half_line_calls_a_thunk_of_its_own() -> N
     it, now = its_module(TEXT, ITS_PAGE + 32)
     branches.apply_retpolines(it, its_kernel(now, its_page()))  # type: ignore[arg-type]
     assert it.read(TEXT, 5) == now
-    assert not it.objections
+    assert not it.problems
     part = it.section(".text")
     assert part is not None and part.owner[0] == list(Mechanism).index(Mechanism.ITS_THUNK) + 1
 
@@ -98,7 +98,7 @@ def test_a_thunk_page_that_holds_something_else_is_told() -> None:
     it, now = its_module(TEXT, ITS_PAGE + 32)
     page = its_page()[:64] + b"\x90" + its_page()[65:]
     branches.apply_retpolines(it, its_kernel(now, page))  # type: ignore[arg-type]
-    assert len(it.objections) == 1 and f"{ITS_PAGE:#x}" in it.objections[0]
+    assert len(it.problems) == 1 and f"{ITS_PAGE:#x}" in it.problems[0]
 
 
 def test_a_call_into_the_middle_of_nowhere_is_not_believed() -> None:

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from kmod_harness.kmod.elf.module import Symbol
-from kmod_harness.verify.image import Image
+from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.patch import labels
 from unit.verify.images import KERNEL, TABLES, TEXT, image, kernel, relative
 
@@ -21,7 +21,7 @@ def entry(place: int, code: int, target: int, key: int) -> bytes:
     return struct.pack("<iiq", code - place, target - place - 4, key - place - 8)
 
 
-def label(code: bytes, target: int, key: int) -> Image:
+def label(code: bytes, target: int, key: int) -> ModuleImage:
     return image(
         {".text": (TEXT, code + b"\xc3"), "__jump_table": (TABLES, entry(TABLES, TEXT, target, key))}
     )
@@ -54,8 +54,8 @@ def test_a_long_label_too(enabled: int, expected: str) -> None:
 def test_a_key_that_was_freed_allows_both() -> None:
     it = label(bytes.fromhex("6690"), TEXT + 16, KEY)
     labels.apply_jump_labels(it, kernel())
-    (freedom,) = it.section(".text").freedoms  # type: ignore[union-attr]
-    assert [freedom.accepts(bytes.fromhex(now)) for now in ("6690", "eb0e", "eb0f")] == [True, True, False]
+    (change,) = it.section(".text").allowed  # type: ignore[union-attr]
+    assert [change.accepts(bytes.fromhex(now)) for now in ("6690", "eb0e", "eb0f")] == [True, True, False]
 
 
 def test_the_table_is_sorted_by_key_then_code_and_marks_init() -> None:

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from kmod_harness.verify.image import Image
+from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.patch.alternatives import apply_alternatives
 from kmod_harness.verify.patch.moved_code import moved, one_nop, with_joined_nops
@@ -23,7 +23,7 @@ def entry(number: int, length: int, replacement: int, replacement_length: int, f
     return struct.pack("<iiIBB", TEXT - at, replacement - (at + 4), feature, length, replacement_length)
 
 
-def module(original: str, replacement: str, feature: int = FEATURE) -> Image:
+def module(original: str, replacement: str, feature: int = FEATURE) -> ModuleImage:
     """A module whose whole text is one instruction sequence with one alternative."""
     old, new = bytes.fromhex(original), bytes.fromhex(replacement)
     return image(
@@ -35,7 +35,7 @@ def module(original: str, replacement: str, feature: int = FEATURE) -> Image:
     )
 
 
-def applied(it: Image, *features: int, function: int = FUNCTION) -> str:
+def applied(it: ModuleImage, *features: int, function: int = FUNCTION) -> str:
     memory = {POINTER: function.to_bytes(8, "little")}
     symbols = {"BUG_func": BUG, "nop_func": NOTHING}
     apply_alternatives(it, kernel(*features, memory=memory, symbols=symbols, release=(6, 12)))
@@ -80,7 +80,7 @@ def test_a_near_jump_becomes_short(target: int, code: str) -> None:
     assert applied(module("9090909090", jump.hex()), FEATURE) == code
 
 
-def paravirt() -> Image:
+def paravirt() -> ModuleImage:
     """`call *pointer(%rip)`, and `call BUG_func` in its place."""
     through = "ff15" + struct.pack("<i", POINTER - TEXT - 6).hex()
     return module(through, "e8" + struct.pack("<i", BUG - REPLACEMENTS - 5).hex(), FEATURE | DIRECT_CALL)

@@ -9,7 +9,7 @@ import pytest
 from kmod_harness.kmod.elf.module import Symbol
 from kmod_harness.kmod.link.relocation import LinkedModule
 from kmod_harness.verify.comparison import compare
-from kmod_harness.verify.image import Image
+from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import ALWAYS, CALL_DEPTH, RETPOLINE
 from kmod_harness.verify.patch.replay import replay
@@ -31,7 +31,7 @@ def module(*tables: str) -> LinkedModule:
     return linked(parts)
 
 
-def judged(image: Image, memory: bytes) -> list[Mechanism | None]:
+def judged(image: ModuleImage, memory: bytes) -> list[Mechanism | None]:
     part = image.section(".text")
     assert part is not None
     return [difference.mechanism for difference in compare(part, memory).differences]

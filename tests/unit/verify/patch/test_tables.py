@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from kmod_harness.kmod.link.relocation import BoundRelocation, Relocation
 from kmod_harness.verify.comparison import compare
-from kmod_harness.verify.image import Freedom, Image
+from kmod_harness.verify.image import AllowedChange, ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import FeaturesUnreadable, KernelState, SymbolHidden
-from kmod_harness.verify.outside.locate import compare_addresses, find_struct, module_structs
+from kmod_harness.verify.outside.struct_module import compare_addresses, find_struct, module_structs
 from kmod_harness.verify.patch import tables
 from kmod_harness.verify.patch.sorting import kernel_sort
 from unit.verify.images import KERNEL, TABLES, TEXT, image, linked
@@ -55,7 +55,7 @@ def test_an_exception_table_is_sorted_by_instruction_and_means_the_same(
     assert found == sorted(entries)
 
 
-def orc(entries: list[tuple[int, bytes]]) -> Image:
+def orc(entries: list[tuple[int, bytes]]) -> ModuleImage:
     """ORC tables: offset of the instruction and its entry."""
     offsets = b"".join(struct.pack("<i", at - 4 * n) for n, (at, _) in enumerate(entries))
     return image(
@@ -66,7 +66,7 @@ def orc(entries: list[tuple[int, bytes]]) -> Image:
     )
 
 
-def orc_found(it: Image, release: tuple[int, int] = (6, 1)) -> list[tuple[int, bytes]]:
+def orc_found(it: ModuleImage, release: tuple[int, int] = (6, 1)) -> list[tuple[int, bytes]]:
     tables.sort_orc_tables(it, release)
     places = [
         address - TABLES + struct.unpack("<i", data)[0] for address, data in it.words(".orc_unwind_ip", 4)
@@ -118,20 +118,20 @@ def test_mcount_addresses_ascend() -> None:
 )
 def test_a_warning_that_warns_once_may_note_that_it_has(flags: int, now: int, accepted: bool) -> None:
     it = linked({"__bug_table": (TABLES, struct.pack("<iHH", 0, flags, 0))})
-    picture = Image(it)
+    picture = ModuleImage(it)
     tables.allow_bug_flags(picture, it)
     (part,) = picture.sections
     memory = struct.pack("<iHH", 0, now, 0)
     assert bool(compare(part, memory).unexplained) is not accepted
 
 
-def written(parts: dict[str, tuple[int, bytes]], *fields: tuple[int, int]) -> Image:
+def written(parts: dict[str, tuple[int, bytes]], *fields: tuple[int, int]) -> ModuleImage:
     """Sections with what may be written allowed; fields: address and size of relocated ones."""
     it = linked(parts)
     what = Relocation(it.module.sections[0], 0, 1, "init_module", 0, 0)
     bound = [BoundRelocation(at, what, 0, size, "init_module", "m", 0) for at, size in fields]
     it = replace(it, relocations=tuple(bound))
-    picture = Image(it)
+    picture = ModuleImage(it)
     tables.allow_written_data(picture, it)
     return picture
 
@@ -165,7 +165,7 @@ def test_any_changed_byte_is_unexplained_or_in_a_field_that_may_change(
     flip = data.draw(st.integers(1, 255))
     it = image({".text": (TEXT, text)})
     if free:
-        it.allow(Freedom(TEXT + at, 1, Mechanism.DATA))
+        it.allow(AllowedChange(TEXT + at, 1, Mechanism.DATA))
     memory = text[:at] + bytes((text[at] ^ flip,)) + text[at + 1 :]
     found = compare(it.sections[0], memory)
     assert found.equal == len(text) - 1
@@ -187,7 +187,7 @@ def test_what_was_replayed_is_explained_and_adds_up(writes: list[tuple[int, byte
 
 def test_a_table_sorted_by_a_hidden_address_may_be_in_any_order() -> None:
     it = image({"__jump_table": (TABLES, bytes(32)), ".rodata": (TABLES + 64, bytes(32))})
-    unknown = [Freedom(at, 8, Mechanism.HIDDEN_SYMBOL) for at in (TABLES + 8, TABLES + 64)]
+    unknown = [AllowedChange(at, 8, Mechanism.HIDDEN_SYMBOL) for at in (TABLES + 8, TABLES + 64)]
     tables.allow_unknown(it, unknown)
     table, constants = it.sections
     assert not compare(table, b"\1" * 32).unexplained

@@ -12,10 +12,10 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.layout.predict import release_pair
-from kmod_harness.kmod.symbols.tables import Kallsyms, SystemMap
+from kmod_harness.kmod.symbols.symbol_files import Kallsyms, SystemMap
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.machine.memory.kernel_place import LINKED_TEXT, KernelNotFound
-from kmod_harness.verify.one_module import verify_one
+from kmod_harness.verify.one_module import verify_module
 from kmod_harness.verify.outside.kernel_state import KernelState
 from kmod_harness.verify.outside.running_symbols import (
     KernelFilesMismatch,
@@ -24,15 +24,15 @@ from kmod_harness.verify.outside.running_symbols import (
     read_system_map,
     require_same_kernel,
 )
-from kmod_harness.verify.outside.surroundings import (
+from kmod_harness.verify.outside.stopped_guest import (
+    CachedMemory,
     KernelOptions,
     ModuleNotInMemory,
-    PageCache,
-    Surroundings,
+    StoppedGuest,
+    exports_by_kallsyms,
     locate_modules,
-    other_exports,
-    resolve_with,
-    sections_shown,
+    symbol_resolver,
+    sysfs_sections,
 )
 from kmod_harness.verify.report import Report
 
@@ -52,13 +52,13 @@ def verify_modules(
     system_map, limits = _system_map(guest, kernel)
     kallsyms = None if system_map is not None else _kallsyms(guest)
     release = release_pair(kernel.release)
-    shown = {module.name: sections_shown(guest, module) for module in targets}
+    shown = {module.name: sysfs_sections(guest, module) for module in targets}
     with GuestMemory(guest.machine) as memory:
-        around = _surroundings(memory, system_map, kallsyms, options, (*known, *targets), release)
-        _require_present(targets, around)
-        modules = tuple(verify_one(around, module.name, *shown[module.name]) for module in targets)
-    limits = (*limits, *around.symbols.limits)
-    return Report(modules, around.slide, around.symbols.source, limits, time.monotonic() - started)
+        stopped = _stopped_guest(memory, system_map, kallsyms, options, (*known, *targets), release)
+        _require_present(targets, stopped)
+        modules = tuple(verify_module(stopped, module.name, *shown[module.name]) for module in targets)
+    limits = (*limits, *stopped.symbols.limits)
+    return Report(modules, stopped.slide, stopped.symbols.source, limits, time.monotonic() - started)
 
 
 def kernel_options(kernel: Kernel) -> KernelOptions:
@@ -97,18 +97,18 @@ def _kallsyms(guest: Guest) -> Kallsyms | None:
         return None
 
 
-def _surroundings(
+def _stopped_guest(
     memory: GuestMemory,
     system_map: SystemMap | None,
     kallsyms: Kallsyms | None,
     options: KernelOptions,
     modules: Sequence[KernelModule],
     release: tuple[int, int],
-) -> Surroundings:
+) -> StoppedGuest:
     linked = system_map.address_of.get("_text", LINKED_TEXT) if system_map is not None else LINKED_TEXT
     slide = memory.slide(linked)
     symbols = kernel_symbols(system_map, kallsyms, slide)
-    cache = PageCache(memory.read_virtual)
+    cache = CachedMemory(memory.read_virtual)
     places = locate_modules(
         modules,
         options,
@@ -116,12 +116,12 @@ def _surroundings(
         symbols.addresses.get("modules"),
         lambda: _writable_runs(memory),
     )
-    return Surroundings(
+    return StoppedGuest(
         memory=memory,
         kernel=KernelState(cache.read, symbols.addresses, release, options.vmx_names),
         symbols=symbols,
         places=places,
-        resolve=resolve_with(symbols, places, other_exports(kallsyms, places)),
+        resolve=symbol_resolver(symbols, places, exports_by_kallsyms(kallsyms, places)),
         slide=slide,
     )
 
@@ -139,11 +139,11 @@ def _writable_runs(memory: GuestMemory) -> list[tuple[int, bytes]]:
     return [(start, memory.read_virtual(start, end - start)) for start, end in runs]
 
 
-def _require_present(targets: Sequence[KernelModule], around: Surroundings) -> None:
+def _require_present(targets: Sequence[KernelModule], stopped: StoppedGuest) -> None:
     for module in targets:
-        if module.name not in around.places:
+        if module.name not in stopped.places:
             raise ModuleNotInMemory(
                 f"the kernel's memory holds no module {module.name}",
-                evidence=f"modules found there: {', '.join(around.places) or 'none'}",
+                evidence=f"modules found there: {', '.join(stopped.places) or 'none'}",
                 advice="it was not loaded, or hides itself",
             )

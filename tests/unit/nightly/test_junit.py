@@ -8,8 +8,8 @@ from xml.sax.saxutils import quoteattr
 import pytest
 
 from kmod_harness.klog.outcome import PRECEDENCE, Outcome
+from kmod_harness.nightly.junit import judge_cell, read_cases
 from kmod_harness.nightly.matrix import Cell, Matrix
-from kmod_harness.nightly.outcome import judge, read_cases
 
 PASSED, FAILURE, ERROR, SKIPPED = "", '<failure message="m"/>', '<error message="m"/>', "<skipped/>"
 
@@ -46,13 +46,13 @@ def test_a_kernel_by_path_gives_a_name_that_is_one_directory() -> None:
 
 
 def test_a_cell_whose_tests_passed_passed(tmp_path: Path) -> None:
-    verdict = judge(report(tmp_path, case("a"), case("b", SKIPPED)), 0)
+    verdict = judge_cell(report(tmp_path, case("a"), case("b", SKIPPED)), 0)
     assert (verdict.outcome, verdict.passed, verdict.skipped) == (Outcome.PASSED, 1, 1)
 
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.PASSED])
 def test_a_failed_test_means_what_the_plugin_tells(tmp_path: Path, outcome: Outcome) -> None:
-    verdict = judge(report(tmp_path, case("a"), case("b", FAILURE, outcome.value)), 1)
+    verdict = judge_cell(report(tmp_path, case("a"), case("b", FAILURE, outcome.value)), 1)
     # pytest's status 1 says at least "failed"
     assert verdict.outcome is min(outcome, Outcome.FAILED, key=PRECEDENCE.index)
     assert verdict.not_passed[0].outcome is outcome
@@ -60,48 +60,48 @@ def test_a_failed_test_means_what_the_plugin_tells(tmp_path: Path, outcome: Outc
 
 def test_the_worst_test_decides(tmp_path: Path) -> None:
     cases = [case("a", FAILURE, "failed"), case("b", ERROR, "qemu-died"), case("c", FAILURE, "panic")]
-    assert judge(report(tmp_path, *cases), 1).outcome is Outcome.QEMU_DIED
+    assert judge_cell(report(tmp_path, *cases), 1).outcome is Outcome.QEMU_DIED
 
 
 def test_a_failure_without_the_plugins_word_is_failed_an_error_is_set_up(tmp_path: Path) -> None:
-    assert judge(report(tmp_path, case("a", FAILURE)), 1).outcome is Outcome.FAILED
-    assert judge(report(tmp_path, case("a", ERROR)), 1).outcome is Outcome.SETUP_ERROR
+    assert judge_cell(report(tmp_path, case("a", FAILURE)), 1).outcome is Outcome.FAILED
+    assert judge_cell(report(tmp_path, case("a", ERROR)), 1).outcome is Outcome.SETUP_ERROR
 
 
 def test_a_value_nobody_knows_counts_as_none(tmp_path: Path) -> None:
-    assert judge(report(tmp_path, case("a", FAILURE, "exploded")), 1).outcome is Outcome.FAILED
+    assert judge_cell(report(tmp_path, case("a", FAILURE, "exploded")), 1).outcome is Outcome.FAILED
 
 
 def test_an_expected_splat_of_a_passed_test_is_no_outcome_of_the_cell(tmp_path: Path) -> None:
-    assert judge(report(tmp_path, case("a", PASSED, "splat")), 0).outcome is Outcome.PASSED
+    assert judge_cell(report(tmp_path, case("a", PASSED, "splat")), 0).outcome is Outcome.PASSED
 
 
 def test_a_test_that_fails_in_call_and_teardown_is_one_test(tmp_path: Path) -> None:
-    verdict = judge(report(tmp_path, case("a", FAILURE, "failed"), case("a", ERROR, "splat")), 1)
+    verdict = judge_cell(report(tmp_path, case("a", FAILURE, "failed"), case("a", ERROR, "splat")), 1)
     assert [test.outcome for test in verdict.cases] == [Outcome.SPLAT]
     assert verdict.outcome is Outcome.SPLAT
 
 
 @pytest.mark.parametrize(("cases", "status"), [((), 5), ((case("a", SKIPPED),), 0)])
 def test_no_test_run_is_nothing_tested(tmp_path: Path, cases: tuple[str, ...], status: int) -> None:
-    assert judge(report(tmp_path, *cases), status).outcome is Outcome.NOTHING_TESTED
+    assert judge_cell(report(tmp_path, *cases), status).outcome is Outcome.NOTHING_TESTED
 
 
 @pytest.mark.parametrize("status", [2, 3, 4, -9, 77])
 def test_a_pytest_that_ended_otherwise_is_a_set_up_error(tmp_path: Path, status: int) -> None:
-    verdict = judge(report(tmp_path, case("a")), status)
+    verdict = judge_cell(report(tmp_path, case("a")), status)
     assert verdict.outcome is Outcome.SETUP_ERROR
     assert str(status) in verdict.trouble
 
 
 def test_what_the_kernel_did_before_pytest_ended_otherwise_still_counts(tmp_path: Path) -> None:
-    assert judge(report(tmp_path, case("a", FAILURE, "panic")), 2).outcome is Outcome.PANIC
+    assert judge_cell(report(tmp_path, case("a", FAILURE, "panic")), 2).outcome is Outcome.PANIC
 
 
 def test_a_missing_or_cut_report_is_a_set_up_error(tmp_path: Path) -> None:
-    assert judge(tmp_path / "none.xml", 0).outcome is Outcome.SETUP_ERROR
+    assert judge_cell(tmp_path / "none.xml", 0).outcome is Outcome.SETUP_ERROR
     (tmp_path / "cut.xml").write_text("<testsuites><testcase")
-    assert judge(tmp_path / "cut.xml", 0).outcome is Outcome.SETUP_ERROR
+    assert judge_cell(tmp_path / "cut.xml", 0).outcome is Outcome.SETUP_ERROR
 
 
 def test_names_are_those_of_the_report() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.errors import Misuse
-from kmod_harness.host.place import bundle_root, cache_root
+from kmod_harness.host.directories import bundle_root, cache_root
 
 PLACES = [
     (cache_root, "XDG_CACHE_HOME", ".cache/kmod-harness"),

@@ -21,7 +21,7 @@ _BACKUP_SITE = re.compile(r'^config BR2_BACKUP_SITE\n.*?default "([^"]+)"', re.M
 
 
 @dataclass(frozen=True)
-class Sources:
+class SourceMode:
     """The mode, and why it is this one: shown before a build."""
 
     mode: str
@@ -30,30 +30,30 @@ class Sources:
 
 def choose_sources(
     asked: str, buildroot: Path, *, probe: Callable[[str], str] | None = None, os_release: str = ""
-) -> Sources:
+) -> SourceMode:
     """Returns where sources are to come from; `asked` is `auto`, `online` or `debian`.
 
     `auto` is `online` when the site that has a copy of all that Buildroot may download answers.
     `probe` returns "" or why an address does not answer. Raises MissingTool when nothing is left.
     """
     if asked == ONLINE:
-        return Sources(ONLINE, "as asked")
+        return SourceMode(ONLINE, "as asked")
     unfit = _why_not_debian(os_release)
     if asked == DEBIAN:
         if unfit:
             raise MissingTool(f"sources out of Debian's packages: {unfit}", advice="use --sources online")
-        return Sources(DEBIAN, "as asked")
+        return SourceMode(DEBIAN, "as asked")
     address = backup_site(buildroot)
     silence = (probe or _probe)(address)
     if not silence:
-        return Sources(ONLINE, f"{address} answers")
+        return SourceMode(ONLINE, f"{address} answers")
     if unfit:
         raise MissingTool(
             "there are no sources to build Buildroot from",
             evidence=f"{address}: {silence}\nDebian's packages: {unfit}",
             advice="a network, or Debian 12 with apt; or use the embedded root file system",
         )
-    return Sources(DEBIAN, f"{address} does not answer: {silence}")
+    return SourceMode(DEBIAN, f"{address} does not answer: {silence}")
 
 
 def backup_site(buildroot: Path) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kmod_harness.build.buildroot.debian import wanted_tarballs
 from kmod_harness.build.buildroot.failure import failure_in, step_of
-from kmod_harness.build.buildroot.sources import choose_sources
+from kmod_harness.build.buildroot.source_mode import choose_sources
 from kmod_harness.build.debian_sources import debian_mirrors, source_files
 from kmod_harness.build.image.agent import FLAGS
 from kmod_harness.build.kernel.kconfig import BUILDROOT, parse_fragment

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class FindingKind(StrEnum):
+class MismatchKind(StrEnum):
     """What is wrong; the values appear in JSON output."""
 
     VERMAGIC = "vermagic"
@@ -23,7 +23,7 @@ class FindingKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Mismatch:
     """One thing that is wrong: of which kind, about what, in words.
 
     subject: the symbol, parameter or module name. expected and found: the two
@@ -31,7 +31,7 @@ class Finding:
     the kernel refuses the module because of it (a warning only otherwise).
     """
 
-    kind: FindingKind
+    kind: MismatchKind
     subject: str
     text: str
     expected: str = ""

@@ -19,7 +19,7 @@ _OUTCOME_VALUES = frozenset(outcome.value for outcome in Outcome)
 
 
 @dataclass(frozen=True)
-class Case:
+class CaseOutcome:
     """One test of a JUnit report: `outcome` is None for a skipped one."""
 
     name: str
@@ -27,11 +27,11 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CellVerdict:
     """A cell's outcome and its tests; `trouble` says why there is no report, else ""."""
 
     outcome: Outcome
-    cases: tuple[Case, ...] = ()
+    cases: tuple[CaseOutcome, ...] = ()
     trouble: str = ""
 
     @property
@@ -43,26 +43,26 @@ class Verdict:
         return sum(case.outcome is None for case in self.cases)
 
     @property
-    def not_passed(self) -> tuple[Case, ...]:
+    def not_passed(self) -> tuple[CaseOutcome, ...]:
         return tuple(case for case in self.cases if case.outcome not in (Outcome.PASSED, None))
 
 
-def judge(report: Path, exit_status: int) -> Verdict:
+def judge_cell(report: Path, exit_status: int) -> CellVerdict:
     """Returns what a finished pytest process says, by its JUnit XML at `report` and its exit status."""
     try:
         cases = read_cases(report.read_bytes())
     except (OSError, ElementTree.ParseError) as error:
         said = f"pytest ended with status {exit_status} and no readable report: {error}"
-        return Verdict(Outcome.SETUP_ERROR, trouble=said)
+        return CellVerdict(Outcome.SETUP_ERROR, trouble=said)
     seen = [case.outcome for case in cases if case.outcome is not None]
     if exit_status not in _EXIT_MEANS:
         said = f"pytest ended with status {exit_status}"
-        return Verdict(worst((Outcome.SETUP_ERROR, *seen)), cases, said)
+        return CellVerdict(worst((Outcome.SETUP_ERROR, *seen)), cases, said)
     means = Outcome.NOTHING_TESTED if not seen and exit_status == 0 else _EXIT_MEANS[exit_status]
-    return Verdict(worst((means, *seen)), cases)
+    return CellVerdict(worst((means, *seen)), cases)
 
 
-def read_cases(xml: bytes) -> tuple[Case, ...]:
+def read_cases(xml: bytes) -> tuple[CaseOutcome, ...]:
     """Returns the tests of a JUnit report; raises ElementTree.ParseError when it is none.
 
     A test has one outcome, the worst, though pytest writes a second testcase
@@ -72,7 +72,7 @@ def read_cases(xml: bytes) -> tuple[Case, ...]:
     for element in ElementTree.fromstring(xml).iter("testcase"):
         name = f"{element.get('classname', '')}::{element.get('name', '')}"
         found.setdefault(name, []).append(_outcome(element))
-    return tuple(Case(name, _combined(outcomes)) for name, outcomes in found.items())
+    return tuple(CaseOutcome(name, _combined(outcomes)) for name, outcomes in found.items())
 
 
 def _combined(outcomes: list[Outcome | None]) -> Outcome | None:

@@ -17,7 +17,7 @@ from kmod_harness.guest.process import Process
 if TYPE_CHECKING:
     from kmod_harness.guest.kernel_log import KernelLog
     from kmod_harness.kmod.elf.module import KernelModule
-    from kmod_harness.kmod.findings import Finding
+    from kmod_harness.kmod.mismatches import Mismatch
     from kmod_harness.machine.machine import Machine
 
 Parameter = str | int | bool | Sequence[str | int | bool]
@@ -221,9 +221,9 @@ def _push(process: Process, path: str, data: bytes) -> None:
             file.write_all(data[written:])
 
 
-def refuse(file: KernelModule, findings: Sequence[Finding], *, force_hint: str) -> None:
-    """Raises ModuleMismatch when a finding is fatal: the kernel would refuse the module."""
-    fatal = [finding for finding in findings if finding.fatal]
+def refuse(file: KernelModule, mismatches: Sequence[Mismatch], *, force_hint: str) -> None:
+    """Raises ModuleMismatch when a mismatch is fatal: the kernel would refuse the module."""
+    fatal = [mismatch for mismatch in mismatches if mismatch.fatal]
     if fatal:
         raise ModuleMismatch(
             f"{file.path.name} was not built for this kernel",

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmod_harness.kmod.elf.module import KernelModule, Section, Symbol
-from kmod_harness.kmod.findings import FindingKind
+from kmod_harness.kmod.mismatches import MismatchKind
 from kmod_harness.kmod.symbols.compare import compare_kernel_symbols, compare_module_symbols, kallsyms_slide
-from kmod_harness.kmod.symbols.tables import (
+from kmod_harness.kmod.symbols.symbol_files import (
     AddressesHidden,
     KallsymsEntry,
     SymbolTableError,
@@ -164,7 +164,7 @@ SHOWN = {
 }  # fmt: skip
 
 
-def compare(shown: set[tuple[str, int]], **how: bool) -> list[tuple[FindingKind, str]]:
+def compare(shown: set[tuple[str, int]], **how: bool) -> list[tuple[MismatchKind, str]]:
     entries = [KallsymsEntry(address, "t", name, "m") for name, address in sorted(shown)]
     return [(f.kind, f.subject) for f in compare_module_symbols(MODULE, SECTIONS, entries, **how)]
 
@@ -180,39 +180,39 @@ def test_without_kallsyms_all_only_text_is_listed() -> None:
 def test_init_symbols_are_tolerated_only_during_init() -> None:
     during = SHOWN | {("m_init", BASE + 0x9000)}
     assert compare(during, loading=True) == []
-    assert compare(during) == [(FindingKind.SYMBOL_UNEXPECTED, "m_init")]
+    assert compare(during) == [(MismatchKind.SYMBOL_UNEXPECTED, "m_init")]
 
 
 @pytest.mark.parametrize(
-    ("gone", "added", "findings"),
+    ("gone", "added", "mismatches"),
     [
-        (("work", BASE), None, [(FindingKind.SYMBOL_MISSING, "work")]),
-        (("twin", BASE + 32), None, [(FindingKind.SYMBOL_MISSING, "twin")]),
-        (("gauge", 0x2900C), None, [(FindingKind.SYMBOL_MISSING, "gauge")]),
-        (("work", BASE), ("work", BASE + 8), [(FindingKind.SYMBOL_ADDRESS, "work")]),
-        (("twin", BASE + 32), ("twin", BASE + 40), [(FindingKind.SYMBOL_ADDRESS, "twin")]),
-        (None, ("stranger", BASE + 48), [(FindingKind.SYMBOL_UNEXPECTED, "stranger")]),
+        (("work", BASE), None, [(MismatchKind.SYMBOL_MISSING, "work")]),
+        (("twin", BASE + 32), None, [(MismatchKind.SYMBOL_MISSING, "twin")]),
+        (("gauge", 0x2900C), None, [(MismatchKind.SYMBOL_MISSING, "gauge")]),
+        (("work", BASE), ("work", BASE + 8), [(MismatchKind.SYMBOL_ADDRESS, "work")]),
+        (("twin", BASE + 32), ("twin", BASE + 40), [(MismatchKind.SYMBOL_ADDRESS, "twin")]),
+        (None, ("stranger", BASE + 48), [(MismatchKind.SYMBOL_UNEXPECTED, "stranger")]),
         (
             ("edge", BASE + 0x1000),
             ("edge", 0xFFFF888000000000),
-            [(FindingKind.SYMBOL_OUT_OF_RANGE, "edge")],
+            [(MismatchKind.SYMBOL_OUT_OF_RANGE, "edge")],
         ),
     ],
 )
-def test_each_disagreement_is_one_finding(gone, added, findings) -> None:
+def test_each_disagreement_is_one_finding(gone, added, mismatches) -> None:
     shown = (SHOWN - {gone}) | ({added} if added else set())
-    assert compare(shown) == findings
+    assert compare(shown) == mismatches
 
 
 def test_per_cpu_symbols_share_one_base() -> None:
     shown = (SHOWN - {("gauge", 0x2900C)}) | {("gauge", 0x39000)}
-    assert [kind for kind, _ in compare(shown)] == [FindingKind.SYMBOL_ADDRESS]
+    assert [kind for kind, _ in compare(shown)] == [MismatchKind.SYMBOL_ADDRESS]
 
 
 def test_a_range_of_the_callers_is_held() -> None:
     entries = [KallsymsEntry(address, "t", name, "m") for name, address in SHOWN]
-    findings = compare_module_symbols(MODULE, SECTIONS, entries, module_range=(BASE, BASE + 0x1800))
-    assert [(f.kind, f.subject) for f in findings] == [(FindingKind.SYMBOL_OUT_OF_RANGE, "state")]
+    mismatches = compare_module_symbols(MODULE, SECTIONS, entries, module_range=(BASE, BASE + 0x1800))
+    assert [(f.kind, f.subject) for f in mismatches] == [(MismatchKind.SYMBOL_OUT_OF_RANGE, "state")]
 
 
 def test_a_module_without_symbols_agrees_with_an_empty_list() -> None:

@@ -14,7 +14,9 @@ from kmod_harness.build.cache import Cache, default_cache, digest_of
 T = TypeVar("T")
 
 
-def remembered(what: str, files: Sequence[Path], find: Callable[[], T], cache: Cache | None = None) -> T:
+def cached_from_files(
+    what: str, files: Sequence[Path], find: Callable[[], T], cache: Cache | None = None
+) -> T:
     """Returns what `find` finds in these files, of JSON's types; from the cache while they are unchanged.
 
     `what` is its name and form. A file is the same while its path, inode, size and time of change are.

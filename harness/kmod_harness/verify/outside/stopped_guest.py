@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 
 from kmod_harness.errors import KmodHarnessError, MachineFailure, Misuse
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.module import LoadedModule
+from kmod_harness.guest.loaded_module import LoadedModule
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.layout.predict import Layout, predict_layout
 from kmod_harness.kmod.link.exports import resolver
 from kmod_harness.kmod.link.relocation import Resolve
-from kmod_harness.kmod.symbols.tables import Kallsyms
+from kmod_harness.kmod.symbols.symbol_files import Kallsyms
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.verify.outside.kernel_state import KernelState
-from kmod_harness.verify.outside.locate import anchors_of, find_struct, module_structs
 from kmod_harness.verify.outside.running_symbols import KernelSymbols
+from kmod_harness.verify.outside.struct_module import anchors_of, find_struct, module_structs
 
 Read = Callable[[int, int], bytes]
 
@@ -42,7 +42,7 @@ class KernelOptions:
 
 
 @dataclass(frozen=True)
-class Place:
+class ModuleLocation:
     """A loaded module: block -> address, told from outside, and section index -> address."""
 
     module: KernelModule
@@ -51,7 +51,7 @@ class Place:
     anchors: Mapping[str, int]
     addresses: Mapping[int, int] = field(repr=False)
 
-    def with_inner(self, shown: Mapping[str, int]) -> Place:
+    def with_sysfs_anchors(self, shown: Mapping[str, int]) -> ModuleLocation:
         """This place, with blocks that nothing outside tells taken from sysfs: init, without a function."""
         told = {block: at for block, at in self.layout.anchors(shown).items() if block not in self.anchors}
         anchors = {**self.anchors, **told}
@@ -67,7 +67,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class StoppedGuest:
     """memory: of the guest, which stands still. places: of each loaded module whose file is known, by name.
 
     slide: KASLR's, in bytes.
@@ -76,12 +76,12 @@ class Surroundings:
     memory: GuestMemory = field(repr=False)
     kernel: KernelState = field(repr=False)
     symbols: KernelSymbols = field(repr=False)
-    places: Mapping[str, Place] = field(repr=False)
+    places: Mapping[str, ModuleLocation] = field(repr=False)
     resolve: Resolve = field(repr=False)
     slide: int
 
 
-class PageCache:
+class CachedMemory:
     """Reads each page of the stopped guest once."""
 
     def __init__(self, read: Read) -> None:
@@ -109,7 +109,7 @@ def locate_modules(
     read: Read,
     list_head: int | None,
     regions: Callable[[], Sequence[tuple[int, bytes]]],
-) -> dict[str, Place]:
+) -> dict[str, ModuleLocation]:
     """Returns where those of the modules lie that are loaded.
 
     list_head: address of the kernel's `modules`; where it is unknown, the struct of each is looked for in
@@ -117,7 +117,7 @@ def locate_modules(
     """
     structs = module_structs(read, list_head) if list_head else {}
     searched = None if list_head else regions()
-    found: dict[str, Place] = {}
+    found: dict[str, ModuleLocation] = {}
     for module in modules:
         struct = structs.get(module.name)
         if searched is not None:
@@ -131,11 +131,13 @@ def locate_modules(
             kallsyms_all=options.kallsyms_all,
         )
         anchors = anchors_of(module, layout, struct, read)
-        found[module.name] = Place(module, layout, struct, anchors, layout.addresses(anchors))
+        found[module.name] = ModuleLocation(module, layout, struct, anchors, layout.addresses(anchors))
     return found
 
 
-def other_exports(kallsyms: Kallsyms | None, known: Mapping[str, Place]) -> dict[str, dict[str, int]]:
+def exports_by_kallsyms(
+    kallsyms: Kallsyms | None, known: Mapping[str, ModuleLocation]
+) -> dict[str, dict[str, int]]:
     """Module -> name -> address of what loaded modules export whose files are not known, by kallsyms."""
     if kallsyms is None:
         return {}
@@ -151,15 +153,15 @@ def other_exports(kallsyms: Kallsyms | None, known: Mapping[str, Place]) -> dict
     return found
 
 
-def resolve_with(
-    symbols: KernelSymbols, places: Mapping[str, Place], others: Mapping[str, Mapping[str, int]]
+def symbol_resolver(
+    symbols: KernelSymbols, places: Mapping[str, ModuleLocation], others: Mapping[str, Mapping[str, int]]
 ) -> Resolve:
     """Returns what binds undefined symbols, as find_symbol does: the kernel, then modules, the last first."""
     modules = {name: place.exports() for name, place in reversed(list(places.items()))}
     return resolver(symbols.exports, {**modules, **others})
 
 
-def sections_shown(guest: Guest, module: KernelModule) -> tuple[dict[str, int], KmodHarnessError | None]:
+def sysfs_sections(guest: Guest, module: KernelModule) -> tuple[dict[str, int], KmodHarnessError | None]:
     """Returns section -> address as sysfs shows them, and why it shows none."""
     shown = LoadedModule(guest, module).sections
     if any(shown.values()):

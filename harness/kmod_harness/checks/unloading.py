@@ -19,7 +19,7 @@ _DIRECTORY_BYTES, _DIRECTORY_READS = 32768, 4
 
 
 @dataclass(frozen=True)
-class Gone:
+class UnloadResult:
     """What was looked for and not found."""
 
     module: str
@@ -44,7 +44,7 @@ def device_nodes(guest: Guest) -> frozenset[str]:
     return frozenset(f"/dev/{entry.name}" for entry in parse_entries(listing) if entry.is_device)
 
 
-def check_gone(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Gone:
+def check_unloaded(guest: Guest, module: str, nodes: Sequence[str] = ()) -> UnloadResult:
     """No symbol in kallsyms, no line in /proc/modules, no /sys/module entry, none of the nodes.
 
     Raises CheckFailed that names everything that is left.
@@ -54,7 +54,7 @@ def check_gone(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Gone:
     if symbols:
         left.append(f"/proc/kallsyms has {len(symbols)} symbols, {symbols[0].name} first")
     require(not left, f"{module} left something behind after its unload", "\n".join(left))
-    return Gone(module, tuple(nodes))
+    return UnloadResult(module, tuple(nodes))
 
 
 def check_nothing_left(guest: Guest, modules: Sequence[str], nodes: Sequence[str]) -> None:
