@@ -24,6 +24,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 pytest_plugins = ["pytester", "needs.hooks"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update",
+        action="store_true",
+        help="write down anew what is read from recorded data, as the tests see it",
+    )
+
+
 @pytest.fixture(scope="session")
 def run_kernel(pytestconfig: pytest.Config) -> Kernel:
     """The kernel of this run, as the options name it."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from kmod_harness.klog.records import parse_console
 from kmod_harness.klog.splats import Splat, find_splats
 from needs.catalogue import RECORDED_LOGS
+from unit.klog.recorded_logs import read_log
 
 pytestmark = pytest.mark.needs("recorded logs")
 
@@ -31,25 +31,6 @@ KINDS = {
     "PANIC": ("kernel panic",),
     "ATOMIC_SLEEP": ("BUG: sleeping function", "BUG: scheduling while atomic"),
 }
-
-
-def read_log(path: Path) -> tuple[dict[str, str], bytes]:
-    """Header lines (the first of each name; ALT: all, one a line) and the log of one file."""
-    head, _, log = (
-        path.read_bytes().partition(b"\n\n")
-        if path.read_bytes()[:1] != b"\n"
-        else (
-            b"",
-            b"",
-            path.read_bytes(),
-        )
-    )
-    fields: dict[str, str] = {}
-    for name, _, value in (line.partition(": ") for line in head.decode().splitlines()):
-        fields[name] = (
-            f"{fields[name]}\n{value}" if name == "ALT" and name in fields else fields.get(name, value)
-        )
-    return fields, log
 
 
 def expected_kind(title: str, type_: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,13 +13,12 @@ from kmod_harness.klog.headers import header_of
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 from kmod_harness.klog.records import KernelRecord, parse_console
 from kmod_harness.klog.splats import find_splats
-
-#: Serial logs of Linux 6.1.192 under QEMU, from `sysrq: Show backtrace` on; module `bad` misbehaves in init.
-DATA = Path(__file__).parent / "data"
+from unit.klog.recorded_case import CASES, read_case
 
 
 def recorded(fault: str) -> tuple[KernelRecord, ...]:
-    return parse_console((DATA / f"klog-6.1-{fault}.txt").read_bytes())
+    """A log from `sysrq: Show backtrace` on; module `bad` misbehaves in init."""
+    return parse_console(read_case(CASES / f"sysrq-then-{fault}.txt").log)
 
 
 def from_lines(*lines: str):
