@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from kmod_harness.build.cache import digest_of, write_atomically
+from kmod_harness.build.cache import Cache, default_cache, digest_of, write_atomically
 from kmod_harness.build.kernel.kbuild import jobs, refuse_odd_path, require_tools, run_make
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.errors import BuildFailed, Misuse
@@ -24,7 +27,7 @@ def build_modules(source_dir: Path, kernel: Kernel, out_dir: Path) -> tuple[Path
     run when sources and kernel are those of the last build. Raises BuildFailed with the first
     error, Misuse when there is nothing to build or the kernel has no build directory.
     """
-    build_dir = _build_dir(kernel)
+    build_dir = build_directory(kernel)
     sources = sources_in(source_dir)
     stamp = digest_of(
         _kernel_identity(build_dir),
@@ -50,15 +53,42 @@ def build_modules(source_dir: Path, kernel: Kernel, out_dir: Path) -> tuple[Path
     return built
 
 
-def build_modules_in_place(directory: Path, kernel: Kernel, log: Path) -> tuple[Path, ...]:
+def build_modules_in_place(
+    directory: Path, kernel: Kernel, log: Path, *, cache: Cache | None = None
+) -> tuple[Path, ...]:
     """Builds the modules in somebody's directory, where kbuild leaves its products; returns the .ko files.
 
-    Raises as `build_modules`; `log` receives make's output.
+    Raises as `build_modules`; `log` receives make's output. What another kernel's build left is built anew.
     """
-    sources_in(directory)
+    require_makefile(directory)
+    directory, build_dir, cache = directory.absolute(), build_directory(kernel), cache or default_cache()
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
-    return _run_kbuild(directory.absolute(), _build_dir(kernel), log)
+    note = f"in-place-{digest_of(str(directory))}"
+    if cache.pointer(note) != _left_by(build_dir, _built_files(directory)):
+        _forget_commands(directory)
+    built = _run_kbuild(directory, build_dir, log)
+    cache.note(note, _left_by(build_dir, built))
+    return built
+
+
+def _left_by(build_dir: Path, built: Iterable[Path]) -> str:
+    """Returns what changes when anybody builds these .ko files again, or the kernel changes."""
+    times = [(str(path), path.stat().st_mtime_ns) for path in built if path.is_file()]
+    return json.dumps([_kernel_identity(build_dir), times])
+
+
+def _forget_commands(directory: Path) -> None:
+    """Has kbuild compile everything, by removing the commands it noted beside its objects (.NAME.o.cmd).
+
+    It compiles again what a changed command line or a newer header asks for. Two kernels of one source
+    differ in neither, though structures may: each names its own headers relative to its build directory.
+    """
+    for parent, directories, files in os.walk(directory):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        for name in files:
+            if name.startswith(".") and name.endswith(".o.cmd"):
+                Path(parent, name).unlink()
 
 
 def _run_kbuild(directory: Path, build_dir: Path, log: Path, *options: str) -> tuple[Path, ...]:
@@ -70,15 +100,23 @@ def _run_kbuild(directory: Path, build_dir: Path, log: Path, *options: str) -> t
         log=log,
         what=f"building the modules in {directory}",
     )
-    # One line a module: its .ko (6.1), or its .o (from 6.2), absolute or relative to the directory.
-    order = (directory / "modules.order").read_text().split()
-    built = tuple(sorted((directory / line).with_suffix(".ko") for line in order))
+    built = _built_files(directory)
     if not built:
         raise BuildFailed(
             f"kbuild built no module in {directory}",
             advice="its Makefile or Kbuild names modules as `obj-m := NAME.o`",
         )
     return built
+
+
+def _built_files(directory: Path) -> tuple[Path, ...]:
+    """Returns the .ko files that kbuild listed at its last build, sorted; () before the first."""
+    # One line a module: its .ko (6.1), or its .o (from 6.2), absolute or relative to the directory.
+    try:
+        order = (directory / "modules.order").read_text().split()
+    except OSError:
+        return ()
+    return tuple(sorted((directory / line).with_suffix(".ko") for line in order))
 
 
 def _require_pahole(build_dir: Path) -> None:
@@ -109,7 +147,8 @@ def _make_empty(out_dir: Path) -> None:
     write_atomically(out_dir / _STAMP, b"unfinished")
 
 
-def _build_dir(kernel: Kernel) -> Path:
+def build_directory(kernel: Kernel) -> Path:
+    """Return what `make -C` takes to build modules for a kernel. Raises Misuse where they cannot be built."""
     if kernel.build_dir is None:
         raise Misuse(
             f"modules cannot be built for the kernel {kernel.name}: it comes without a build directory",
@@ -133,10 +172,7 @@ def _kernel_identity(build_dir: Path) -> str:
 
 def sources_in(directory: Path) -> tuple[Path, ...]:
     """Returns the files a module is built from. Raises Misuse for a directory that holds none."""
-    if not directory.is_dir():
-        raise Misuse(f"there is no directory {directory}; expected one with a module's sources and Makefile")
-    if not any((directory / name).is_file() for name in ("Makefile", "Kbuild")):
-        raise Misuse(f"{directory} has no Makefile or Kbuild; expected one with `obj-m := NAME.o`")
+    require_makefile(directory)
     return tuple(
         sorted(
             path
@@ -144,3 +180,11 @@ def sources_in(directory: Path) -> tuple[Path, ...]:
             if path.is_file() and not path.name.startswith(".") and not path.name.endswith(_PRODUCTS)
         )
     )
+
+
+def require_makefile(directory: Path) -> None:
+    """Raise Misuse for a directory that kbuild can build nothing in."""
+    if not directory.is_dir():
+        raise Misuse(f"there is no directory {directory}; expected one with a module's sources and Makefile")
+    if not any((directory / name).is_file() for name in ("Makefile", "Kbuild")):
+        raise Misuse(f"{directory} has no Makefile or Kbuild; expected one with `obj-m := NAME.o`")

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kmod_harness.spec.spec import Spec
 
+#: Seconds that a load, a command or an unload may take where nothing says otherwise.
+STEP_SECONDS = 60.0
+
 
 def add_kernel_option(parser: argparse.ArgumentParser) -> None:
     """Adds --kernel and --kconfig alone, for commands that boot nothing."""
@@ -36,7 +39,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     add_kernel_option(group)  # type: ignore[arg-type]
     group.add_argument(
         "--rootfs",
-        default="embedded",
+        default="",
         metavar="embedded|buildroot|buildroot-ext4|PATH",
         help="root file system: a name, a cpio archive, plain or compressed, or an ext4 image"
         " (default: embedded)",
@@ -49,8 +52,10 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         help="disk /dev/vda, vdb, ...; FILE itself is never written (default format: qcow2 for *.qcow2, raw)",
     )
     group.add_argument("--append", action="append", default=[], metavar="WORDS", help="kernel command line")
-    group.add_argument("--cpus", type=int, default=1, metavar="N", help="virtual CPUs (default: 1)")
-    group.add_argument("--memory", default="256M", metavar="SIZE", help="guest RAM, as 512M or 2G")
+    group.add_argument("--cpus", type=int, default=None, metavar="N", help="virtual CPUs (default: 1)")
+    group.add_argument(
+        "--memory", default="", metavar="SIZE", help="guest RAM, as 512M or 2G (default: 256M)"
+    )
     group.add_argument("--device", action="append", default=[], metavar="ARG", help="QEMU's -device")
     group.add_argument(
         "--qemu-arg", action="append", default=[], metavar="ARG", help="one raw argument of QEMU"
@@ -85,11 +90,11 @@ def spec_from(args: argparse.Namespace) -> Spec:
 
     return Spec(
         kernel=args.kernel,
-        rootfs=args.rootfs,
+        rootfs=args.rootfs or "embedded",
         kconfig=tuple(args.kconfig),
         append=tuple(word for words in args.append for word in words.split()),
-        cpus=args.cpus,
-        memory_mib=parse_size_mib(args.memory),
+        cpus=1 if args.cpus is None else args.cpus,
+        memory_mib=parse_size_mib(args.memory or "256M"),
         disks=tuple(args.disk),
         devices=tuple(args.device),
         qemu_args=tuple(args.qemu_arg),

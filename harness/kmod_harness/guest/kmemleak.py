@@ -18,8 +18,8 @@ def scan(machine: Machine, process: Process, log: KernelLog) -> bool:
     """Has the kernel look for leaked memory, and tell in its log; False where it has no kmemleak.
 
     An object is suspected when it is 5 s old and has not changed since the scan before (MSECS_MIN_AGE,
-    update_checksum, mm/kmemleak.c, 6.1): there are two scans, so far apart. Raises MachineFailure when kmemleak
-    has switched itself off.
+    update_checksum, mm/kmemleak.c, 6.1): there are two scans, so far apart. Raises MachineFailure when
+    kmemleak has switched itself off.
     """
     try:
         process.write_file(_VERBOSE, b"1")  # each object with its backtrace

@@ -3,11 +3,12 @@
 Fixtures, each with a default and open to be overridden at its own or a wider scope:
 `machine_spec` (session: a Spec) -> `machine` (session: `machine.guest()` boots one) ->
 `pristine` (session: what every test starts from) -> `guest` (function).
-Precedence: an overridden fixture, then the command line, then the ini file, then the default.
+`built_modules` (session): the modules that the repository's kmod-harness.toml names, built.
+Precedence: an overridden fixture, then the command line, the ini file, kmod-harness.toml, the default.
 
 A splat, panic, hang or death of QEMU during a test, or while its fixtures are torn down, is
 a failure of that test. Nothing is probed, imported or booted before a test uses a fixture,
-and nothing is ever compiled. When no test ran, pytest's own exit status 5 says so.
+and no kernel is ever compiled. When no test ran, pytest's own exit status 5 says so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from typing import Any
 import pytest
 
 from kmod_harness.pytest_plugin import markers, options, reporting
-from kmod_harness.pytest_plugin.fixtures import guest, machine, machine_spec, pristine, verify_modules
+from kmod_harness.pytest_plugin.fixtures import (
+    built_modules,
+    guest,
+    machine,
+    machine_spec,
+    pristine,
+    verify_modules,
+)
 from kmod_harness.pytest_plugin.phases import (
     pytest_runtest_call,
     pytest_runtest_makereport,
@@ -28,6 +36,7 @@ from kmod_harness.pytest_plugin.phases import (
 from kmod_harness.pytest_plugin.state import STATE
 
 __all__ = [
+    "built_modules",
     "guest",
     "machine",
     "machine_spec",

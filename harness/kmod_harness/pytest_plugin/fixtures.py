@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,6 +60,27 @@ def guest(machine: Testbed, pristine: Pristine, request: pytest.FixtureRequest) 
     """
     with machine.guest(cold=True) if is_cold(request.node) else pristine.guest(in_turn=True) as guest:
         yield guest
+
+
+@pytest.fixture(scope="session")
+def built_modules(
+    machine: Testbed, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Path]:
+    """The modules that kmod-harness.toml names, built for the machine's kernel: name -> .ko, in load order.
+
+    The only fixture that compiles, and never a kernel. Raises BuildFailed with the first error, Misuse where
+    no file names modules.
+    """
+    from kmod_harness.build.repository_modules import build_repository_modules
+    from kmod_harness.kmod.elf.module import read_module
+    from kmod_harness.kmod.preflight import load_order
+
+    paths = build_repository_modules(
+        pytestconfig.stash[SETTINGS].repository,
+        machine.prepared.kernel,
+        copies=tmp_path_factory.mktemp("built_modules"),
+    )
+    return {module.name: module.path for module in load_order([read_module(path) for path in paths])}
 
 
 @pytest.fixture

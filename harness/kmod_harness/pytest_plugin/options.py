@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import pytest
 
+from kmod_harness.errors import Misuse
+from kmod_harness.repository.as_options import options_said
+from kmod_harness.repository.locate import find_file, read_repository
+from kmod_harness.repository.settings import Repository
 from kmod_harness.spec.spec import Spec, SpecError, parse_size_mib
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line and the ini file ask for.
+    """What the command line, the ini file and the repository's kmod-harness.toml ask for.
 
     cold: every test gets a boot of its own. unrestored: tests share a guest. settle: seconds at each
     test's end, so that what fires late does so in the test that caused it. standby: the next guest
@@ -21,7 +25,8 @@ class Settings:
     bundles: where failures leave their evidence, "" for pytest's cache directory. dump: the guest's memory
     and state are part of it whatever the failure. debug: a failing
     test's guest waits for gdb.
-    given: the options that were set at all, as they were written.
+    given: the options that were set at all, as they were written. repository: what its file says;
+    taken: what was taken from there.
     """
 
     spec: Spec
@@ -35,6 +40,8 @@ class Settings:
     dump: bool
     debug: bool
     given: tuple[str, ...]
+    repository: Repository
+    taken: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,9 @@ def read_settings(config: pytest.Config) -> Settings:
     """Returns what was asked for. Raises pytest.UsageError, naming the option, for a wrong value."""
     values = {option.name: _value(config, option) for option in OPTIONS}
     given = tuple(f"{name}={values[name]}" for name in values if values[name])
+    repository = _repository(config)
+    taken = options_said(repository, [name for name in values if values[name]])
+    values |= taken
 
     def number(name: str, convert: Callable[[str], float]) -> float | None:
         text = str(values[name])
@@ -154,7 +164,18 @@ def read_settings(config: pytest.Config) -> Settings:
         dump=bool(values["dump"]),
         debug=bool(values["debug"]),
         given=given,
+        repository=repository,
+        taken=tuple(f"{name}={value}" for name, value in taken.items()),
     )
+
+
+def _repository(config: pytest.Config) -> Repository:
+    """Returns what the file says that is nearest to where pytest was started, else to its root directory."""
+    started = config.invocation_params.dir
+    try:
+        return read_repository(started if find_file(started) else config.rootpath)
+    except Misuse as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _value(config: pytest.Config, option: Option) -> object:

@@ -19,9 +19,12 @@ _INTERNAL = ("_pytest", "pluggy", "kmod_harness", "contextlib", "xdist")
 
 
 def header(config: pytest.Config) -> str | None:
-    """Returns the settings that were given; nothing is looked up, and no line when nothing was given."""
-    given = config.stash[SETTINGS].given
-    return f"kmod-harness: {', '.join(given)}" if given else None
+    """Returns the settings that were given, and the file that gave others; no line for neither."""
+    settings = config.stash[SETTINGS]
+    lines = [f"kmod-harness: {', '.join(settings.given)}"] if settings.given else []
+    if settings.repository.file is not None:
+        lines.append(f"{settings.repository.file}: {', '.join(settings.taken) or 'modules'}")
+    return "\n".join(lines) or None
 
 
 def summary(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:

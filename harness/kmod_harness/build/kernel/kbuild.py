@@ -91,7 +91,19 @@ def run_make(
 
     Raises BuildFailed with the first error and the log's path; MissingTool when there is no make.
     """
-    command = ["make", *arguments]
+    return run_build(["make", *arguments], log=log, what=what, environment=environment, progress=progress)
+
+
+def run_build(
+    command: Sequence[str],
+    *,
+    log: Path,
+    what: str,
+    environment: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    directory: Path | None = None,
+) -> int:
+    """Run make, or a command that calls it, in `directory`, as `run_make` does."""
     compiled = 0
     with log.open("ab") as file:
         start = file.tell()
@@ -107,10 +119,13 @@ def run_make(
                 preexec_fn=_end_with_parent,
                 # a group of its own: make ends its children, but not what their shells have started
                 process_group=0,
+                cwd=directory,
             )
         except FileNotFoundError:
+            if directory is not None and not directory.is_dir():
+                raise
             raise MissingTool(
-                "make is not installed",
+                f"{command[0]} is not installed",
                 advice="as root: apt-get install --no-install-recommends make gcc",
             ) from None
         assert process.stdout is not None
@@ -134,7 +149,7 @@ def run_make(
     if status != 0:
         output = log.read_bytes()[start:].decode(errors="replace")
         raise BuildFailed(
-            f"{what} failed: make ended with status {status}",
+            f"{what} failed: {command[0]} ended with status {status}",
             evidence=first_error(output),
             advice=f"the whole log: {log}",
         )

@@ -7,6 +7,11 @@ from typing import Any
 
 from kmod_harness.cli.machine_options import add_machine_options
 from kmod_harness.cli.parameters import add_parameter_option, assign_parameters
+from kmod_harness.cli.repository_defaults import (
+    add_repository_option,
+    modules_of_repository,
+    with_repository,
+)
 
 _EPILOG = """\
 On a terminal: the guest's shell, byte for byte. `exit`, `poweroff` or Ctrl-] pressed twice ends the guest.
@@ -22,8 +27,14 @@ def add_parser(commands: Any) -> None:
         usage="kmod-harness boot [MODULE.ko ...] [options]",
         epilog=_EPILOG,
     )
-    parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules to load first")
+    parser.add_argument(
+        "modules",
+        nargs="*",
+        metavar="MODULE.ko",
+        help="modules to load first (default: those of kmod-harness.toml, built first)",
+    )
     add_parameter_option(parser)
+    add_repository_option(parser)
     add_machine_options(parser)
     parser.set_defaults(execute=execute, parser=parser)
 
@@ -40,11 +51,13 @@ def execute(args: argparse.Namespace) -> int:
     from kmod_harness.lifecycle.boot import boot
     from kmod_harness.lifecycle.prepare import prepare
 
-    given = [read_module(path) for path in args.modules]
+    args = with_repository(args)
+    spec = spec_from(args)
+    given = [read_module(path) for path in args.modules or modules_of_repository(args, spec)]
     parameters = assign_parameters(args.param, given)
     modules = load_order(given)
     release = next((module.release for module in modules if module.release), "")
-    prepared = prepare(spec_from(args), module_release=release)
+    prepared = prepare(spec, module_release=release)
     say(f"booting {prepared.kernel.release}, {prepared.accelerator.name}: {prepared.accelerator.reason}")
     with boot(prepared, boot_timeout=args.boot_timeout) as guest:
         for file in modules:

@@ -16,6 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from kmod_harness.cli.machine_options import add_machine_options
 from kmod_harness.cli.parameters import add_parameter_option, assign_parameters
+from kmod_harness.cli.repository_defaults import (
+    add_repository_option,
+    modules_of_repository,
+    with_repository,
+)
 
 if TYPE_CHECKING:
     from kmod_harness.build.kernel.known import Kernel
@@ -41,7 +46,12 @@ def add_parser(commands: Any) -> None:
         usage="kmod-harness debug [MODULE.ko ...] [options] [-- COMMAND ...]",
         epilog=_EPILOG,
     )
-    parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules to load")
+    parser.add_argument(
+        "modules",
+        nargs="*",
+        metavar="MODULE.ko",
+        help="modules to load (default: those of kmod-harness.toml, built first)",
+    )
     add_parameter_option(parser)
     parser.add_argument(
         "--break",
@@ -63,6 +73,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--print", action="store_true", dest="printed", help="print gdb's command line and wait"
     )
+    add_repository_option(parser)
     add_machine_options(parser)
     parser.set_defaults(execute=execute, takes_command=True, parser=parser)
 
@@ -104,9 +115,11 @@ def _new_guest(args: argparse.Namespace) -> int:
     from kmod_harness.lifecycle.prepare import prepare
     from kmod_harness.machine.deadline import Clock
 
-    files = load_order([read_module(path) for path in args.modules])
+    args = with_repository(args)
+    spec = spec_from(args)
+    files = load_order([read_module(path) for path in args.modules or modules_of_repository(args, spec)])
     parameters = assign_parameters(args.param, files)
-    prepared = prepare(spec_from(args), module_release=files[0].release if files else "")
+    prepared = prepare(spec, module_release=files[0].release if files else "")
     at = args.at if args.at in ("init", "load") else ""
     stops = Stops(at, (*([args.at] if args.at and not at else []), *args.breakpoints))
     # nobody's deadline passes while gdb holds the guest

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from kmod_harness.cli.repository_defaults import with_repository
+
+if TYPE_CHECKING:
+    from kmod_harness.spec.spec import Spec
 
 
 def add_parser(commands: Any) -> None:
@@ -33,10 +38,8 @@ def add_parser(commands: Any) -> None:
 def execute_build(args: argparse.Namespace) -> int:
     """Builds or downloads the kernel; prints its release and image."""
     from kmod_harness.build.kernel.known import resolve_kernel
-    from kmod_harness.spec.spec import Spec
 
-    spec = Spec(kernel=args.name, kconfig=tuple(args.kconfig))
-    kernel = resolve_kernel(spec, build=True, source=args.source)
+    kernel = resolve_kernel(_spec(args), build=True, source=args.source)
     print(f"{kernel.name} {kernel.release} {kernel.bzimage}")
     return 0
 
@@ -63,9 +66,8 @@ def execute_dir(args: argparse.Namespace) -> int:
     """Prints the build directory and nothing else. Raises Misuse for a kernel without one."""
     from kmod_harness.build.kernel.known import resolve_kernel
     from kmod_harness.errors import Misuse
-    from kmod_harness.spec.spec import Spec
 
-    kernel = resolve_kernel(Spec(kernel=args.name, kconfig=tuple(args.kconfig)))
+    kernel = resolve_kernel(_spec(args))
     if kernel.build_dir is None:
         raise Misuse(
             f"the kernel {kernel.name} has no build directory, so modules cannot be built for it",
@@ -76,13 +78,21 @@ def execute_dir(args: argparse.Namespace) -> int:
     return 0
 
 
+def _spec(args: argparse.Namespace) -> Spec:
+    """Returns the kernel that is named, else the repository's, else `minimal`. Raises Misuse."""
+    from kmod_harness.spec.spec import Spec
+
+    args = with_repository(args)
+    return Spec(kernel=args.kernel or "minimal", kconfig=tuple(args.kconfig))
+
+
 def _add_name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "name",
+        "kernel",
         nargs="?",
-        default="minimal",
+        default="",
         metavar="NAME",
-        help="minimal (default), debian, host, or a path",
+        help="minimal, debian, host, or a path (default: what kmod-harness.toml says, else minimal)",
     )
 
 

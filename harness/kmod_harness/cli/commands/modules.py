@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kmod_harness.cli.machine_options import add_kernel_option
+from kmod_harness.cli.repository_defaults import (
+    add_repository_option,
+    modules_of_repository,
+    with_repository,
+)
 
 if TYPE_CHECKING:
     from kmod_harness.build.kernel.known import Kernel
@@ -19,7 +24,8 @@ def add_parser(commands: Any) -> None:
         nargs="?",
         default="",
         metavar="DIR",
-        help="a module's sources, with Makefile or Kbuild (default: the sample modules)",
+        help="a module's sources, with Makefile or Kbuild (default: what kmod-harness.toml names, else the"
+        " sample modules)",
     )
     parser.add_argument(
         "--out",
@@ -27,6 +33,7 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help="build a copy there, warnings as errors (default: DIR itself, or build/modules for the samples)",
     )
+    add_repository_option(parser)
     add_kernel_option(parser)
     parser.set_defaults(execute=execute, parser=parser)
 
@@ -35,14 +42,26 @@ def execute(args: argparse.Namespace) -> int:
     """Builds, then prints the paths of the .ko files, one a line."""
     from kmod_harness.build.cache import default_cache
     from kmod_harness.build.kernel.known import resolve_kernel
-    from kmod_harness.build.modules import build_modules, build_modules_in_place, sources_in
+    from kmod_harness.build.modules import build_modules, build_modules_in_place, require_makefile
+    from kmod_harness.errors import Misuse
     from kmod_harness.host.resources import data_directory
     from kmod_harness.spec.spec import Spec
 
     if args.directory:
         # before a kernel that may not be built yet
-        sources_in(Path(args.directory))
-    kernel = resolve_kernel(Spec(kernel=args.kernel, kconfig=tuple(args.kconfig)))
+        require_makefile(Path(args.directory))
+    args = with_repository(args)
+    spec = Spec(kernel=args.kernel, kconfig=tuple(args.kconfig))
+    if not args.directory and args.repository.modules.are_said:
+        if args.out:
+            raise Misuse(
+                "--out builds a copy of a directory: give that DIR too",
+                advice="kmod-harness modules DIR --out OUT",
+            )
+        for word in modules_of_repository(args, spec):
+            print(word)
+        return 0
+    kernel = resolve_kernel(spec)
     if args.directory and not args.out:
         source = Path(args.directory)
         log = default_cache().root / "logs" / "modules.log"

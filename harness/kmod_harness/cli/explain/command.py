@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kmod_harness.cli.machine_options import add_machine_options
 from kmod_harness.cli.parameters import add_parameter_option
+from kmod_harness.cli.repository_defaults import add_repository_option, with_repository
 
 if TYPE_CHECKING:
     from kmod_harness.cli.explain.request import ExplainRequest
@@ -25,8 +26,8 @@ _EPILOG = """\
 Boots, loads and unloads the module several times, opens its device, reads it from inside and from outside,
 and writes DIR/index.html: one file that needs no network, with the answer in plain words, the address space
 to scale, every relocation, the way of one open(), and each claim with its evidence. DIR/relocations.csv
-lists all relocations. Without MODULE: the sample driver, built if need be. Always under software
-emulation: only there QEMU logs which code ran.
+lists all relocations. Without MODULE: those that kmod-harness.toml names, where there is one, else the
+sample driver; built if need be. Always under software emulation: only there QEMU logs which code ran.
 
 exit status:
   0 the page is written   1 it is, and part of the module in memory is unexplained (see `verify`)
@@ -70,6 +71,7 @@ def add_parser(commands: Any) -> None:
         help="where the page goes (default: build/explain)",
     )
     add_parameter_option(parser)
+    add_repository_option(parser)
     add_machine_options(parser)
     parser.set_defaults(execute=execute, parser=parser)
 
@@ -82,6 +84,7 @@ def execute(args: argparse.Namespace) -> int:
     from kmod_harness.klog.outcome import outcome_of
 
     started = time.monotonic()
+    args = with_repository(args)
     request = read_request(args)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known before the boot

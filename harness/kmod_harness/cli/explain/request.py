@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kmod_harness.cli.machine_options import spec_from
 from kmod_harness.cli.parameters import assign_parameters
+from kmod_harness.cli.repository_defaults import modules_of_repository
 from kmod_harness.cli.verify.request import plan, read_files
 from kmod_harness.errors import Misuse
 from kmod_harness.explain.observe.experiment import Subject
@@ -41,7 +42,10 @@ class ExplainRequest:
 
 
 def read_request(args: argparse.Namespace) -> ExplainRequest:
-    """Returns the request, the sample driver built if that is what it is about. Raises Misuse, SpecError."""
+    """Returns the request, the repository's modules or the sample driver built if it is about them.
+
+    Raises Misuse, SpecError, BuildFailed.
+    """
     spec = spec_from(args)
     if spec.accelerator == "kvm":
         raise Misuse(
@@ -49,6 +53,7 @@ def read_request(args: argparse.Namespace) -> ExplainRequest:
             advice="leave --accel out",
         )
     spec = replace(spec, accelerator="tcg")
+    args.modules = args.modules or modules_of_repository(args, spec)
     return _given(args, spec) if args.modules else _sample(args, spec)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kmod_harness.cli.machine_options import add_machine_options, positive_seconds
 from kmod_harness.cli.parameters import add_parameter_option
+from kmod_harness.cli.repository_defaults import add_repository_option
 from kmod_harness.errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ exit status:
   A fault of kmod-harness itself is an "internal error": 2 too, with a file that says where it came from
 
 examples:
+  kmod-harness run                        # in a repository whose kmod-harness.toml names its modules
   kmod-harness run my.ko --param debug=1 -- ./my-test.sh
   kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
   kmod-harness run faulty.ko --param fault=oops --expect-splat oops
@@ -48,7 +50,12 @@ def add_parser(commands: Any) -> None:
         usage="kmod-harness run [MODULE.ko ...] [options] [-- COMMAND ...]",
         epilog=_EPILOG,
     )
-    parser.add_argument("modules", nargs="*", metavar="MODULE.ko", help="modules, loaded in order of depends")
+    parser.add_argument(
+        "modules",
+        nargs="*",
+        metavar="MODULE.ko",
+        help="modules, loaded in order of depends (default: those of kmod-harness.toml, built first)",
+    )
     add_parameter_option(parser)
     parser.add_argument(
         "--push",
@@ -60,7 +67,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--timeout",
         type=positive_seconds,
-        default=60.0,
+        default=None,
         metavar="SECONDS",
         help="for each load, the command, and each unload (default: 60)",
     )
@@ -98,6 +105,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="stdout is one JSON object and nothing else")
     parser.add_argument("--bisect", action="store_true", help="exit statuses for `git bisect run`")
+    add_repository_option(parser)
     add_machine_options(parser)
     parser.set_defaults(execute=execute, takes_command=True, parser=parser)
 
@@ -159,7 +167,7 @@ def _leave_bundle(
     status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
     found = as_json(record, verdict, status, expected)
     try:
-        return leave_bundle(request, record, verdict, found, args.words)
+        return leave_bundle(request, record, verdict, found)
     except Exception as error:
         say(f"note: no bundle could be written: {as_harness_error(error)}")
         return None

@@ -47,7 +47,7 @@ def question(machine: Machine, request: RunRequest, record: RunRecord) -> None:
 
 
 def leave_bundle(
-    request: RunRequest, record: RunRecord, verdict: Verdict, found: dict[str, Any], words: Sequence[str]
+    request: RunRequest, record: RunRecord, verdict: Verdict, found: dict[str, Any]
 ) -> Path | None:
     """Writes the bundle of a run that did not pass; returns where, None when none is wanted.
 
@@ -68,7 +68,7 @@ def leave_bundle(
         verdict={key: value for key, value in found.items() if key != "kernel_log"},
         kernel_log=record.raw_log,
         # of a working directory that is gone nothing can have been taken
-        reproduction=Reproduction(_again(words), working_directory() or Path("/"), copies),
+        reproduction=Reproduction(_again(request.words), working_directory() or Path("/"), copies),
         transcripts=_transcripts(record),
         qemu_argv=record.qemu_argv,
         versions={"python": platform.python_version(), "qemu": record.prepared.qemu},

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kmod_harness.cli.machine_options import spec_from
+from kmod_harness.cli.machine_options import STEP_SECONDS, spec_from
 from kmod_harness.cli.parameters import assign_parameters
+from kmod_harness.cli.repository_defaults import modules_of_repository, with_repository
 from kmod_harness.cli.run.pushed import Push, parse_push
 from kmod_harness.errors import Misuse, ModuleFileError
 from kmod_harness.kmod.elf.module import KernelModule, read_module
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class RunRequest:
     """modules: in load order. parameters: module name -> its parameters. timeout: seconds of each step.
 
-    settle: seconds between the unload and the verdict.
+    settle: seconds between the unload and the verdict. words: a command line that asks for the same.
     """
 
     spec: Spec
@@ -40,6 +41,7 @@ class RunRequest:
     settle: float = 0.0
     notes: tuple[str, ...] = field(default=())
     module_words: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     bundle: Path | None = None
     keeps_bundle: bool = True
     dump: bool = False
@@ -51,15 +53,23 @@ class RunRequest:
 
 
 def read_request(args: argparse.Namespace) -> RunRequest:
-    """Returns the request. Raises Misuse, SpecError: whatever is wrong with it before anything is booted."""
-    if not args.modules and not args.command:
+    """Returns the request; without a module in the arguments it is about the repository's, which are built.
+
+    Raises Misuse, SpecError, BuildFailed: whatever is wrong with it before anything is booted.
+    """
+    args = with_repository(args)
+    if not args.modules and not args.command and not args.repository.modules.are_said:
         raise Misuse(
             "nothing to do: no module and no command",
-            advice="kmod-harness run MODULE.ko, or kmod-harness run -- COMMAND",
+            advice="kmod-harness run MODULE.ko, or kmod-harness run -- COMMAND; `kmod-harness init` has the"
+            " repository's modules built and run by `kmod-harness run` alone",
         )
     if args.command == []:
         raise Misuse("there is no command behind `--`")
-    given = [_read(path) for path in args.modules]
+    spec = spec_from(args)
+    built = [] if args.modules else modules_of_repository(args, spec)
+    paths = args.modules or built
+    given = [_read(path) for path in paths]
     parameters = assign_parameters(args.param, given)
     unknown = [
         str(finding)
@@ -69,19 +79,20 @@ def read_request(args: argparse.Namespace) -> RunRequest:
     if unknown and not args.force:
         raise Misuse("\n".join(unknown), advice="--force passes it to the kernel, which only warns")
     return RunRequest(
-        spec=spec_from(args),
+        spec=spec,
         modules=load_order(given),
         parameters=parameters,
         command=tuple(args.command or ()),
         pushes=tuple(parse_push(text) for text in args.push),
-        timeout=args.timeout,
+        timeout=args.timeout or STEP_SECONDS,
         boot_timeout=args.boot_timeout,
         expected=frozenset(splat_kind(text) for text in args.expect_splat),
         force=args.force,
         cold=args.cold,
         settle=args.settle,
         notes=tuple(unknown),
-        module_words=tuple(args.modules),
+        module_words=tuple(paths),
+        words=(*args.words[:1], *built, *args.words[1:]),
         bundle=Path(args.bundle) if args.bundle else None,
         # a bisection would leave one at every bad commit
         keeps_bundle=not args.no_bundle and (bool(args.bundle) or not args.bisect),

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kmod_harness.host.directories import cache_root
+from kmod_harness.repository.locate import fingerprint
 
 if TYPE_CHECKING:
     from kmod_harness.guest.guest import Guest
@@ -69,7 +70,9 @@ class SpeculativeRestore:
 
     @functools.cached_property
     def _key(self) -> list[str]:
-        return [os.getcwd(), *self._words]
+        here = os.getcwd()
+        # what the repository says chooses the machine as the words do
+        return [here, fingerprint(Path(here)), *self._words]
 
     @functools.cached_property
     def _slot(self) -> Path:

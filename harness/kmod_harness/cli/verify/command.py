@@ -7,8 +7,13 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kmod_harness.cli.machine_options import add_machine_options, positive_seconds
+from kmod_harness.cli.machine_options import STEP_SECONDS, add_machine_options, positive_seconds
 from kmod_harness.cli.parameters import add_parameter_option, assign_parameters
+from kmod_harness.cli.repository_defaults import (
+    add_repository_option,
+    modules_of_repository,
+    with_repository,
+)
 from kmod_harness.errors import Misuse
 
 if TYPE_CHECKING:
@@ -40,10 +45,15 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "verify",
         help="prove byte by byte how modules were loaded",
-        usage="kmod-harness verify MODULE ... [options]",
+        usage="kmod-harness verify [MODULE ...] [options]",
         epilog=_EPILOG,
     )
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="a .ko, or a name of the kernel's own")
+    parser.add_argument(
+        "modules",
+        nargs="*",
+        metavar="MODULE",
+        help="a .ko, or a name of the kernel's own (default: those of kmod-harness.toml, built first)",
+    )
     add_parameter_option(parser)
     parser.add_argument(
         "--with-dependencies", action="store_true", help="verify what the modules depend on too"
@@ -57,11 +67,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--timeout",
         type=positive_seconds,
-        default=60.0,
+        default=None,
         metavar="SECONDS",
         help="for each load (default: 60)",
     )
     parser.add_argument("--json", action="store_true", help="stdout is one JSON object and nothing else")
+    add_repository_option(parser)
     add_machine_options(parser)
     parser.set_defaults(execute=execute, parser=parser)
 
@@ -98,12 +109,15 @@ def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
     from kmod_harness.lifecycle.boot import boot
     from kmod_harness.lifecycle.prepare import prepare
 
-    if not args.modules:
+    args = with_repository(args)
+    spec = spec_from(args)
+    words = args.modules or modules_of_repository(args, spec)
+    if not words:
         raise Misuse("no module is given", advice="kmod-harness verify MODULE.ko")
-    files = read_files(args.modules)
+    files = read_files(words)
     release = next((module.release for module in files.values() if module.release), "")
-    record.prepared = prepare(spec_from(args), module_release=release)
-    record.plan = plan(args.modules, files, record.prepared, with_dependencies=args.with_dependencies)
+    record.prepared = prepare(spec, module_release=release)
+    record.plan = plan(words, files, record.prepared, with_dependencies=args.with_dependencies)
     with boot(record.prepared, cold=args.cold, boot_timeout=args.boot_timeout) as guest:
         _load_and_verify(guest, args, record, record.plan, record.prepared)
 
@@ -117,7 +131,10 @@ def _load_and_verify(
     mark = guest.kernel_log.mark()
     for module in plan.order:
         guest.load(
-            module.path, parameters.get(module.name, {}), process=guest.process(), timeout=args.timeout
+            module.path,
+            parameters.get(module.name, {}),
+            process=guest.process(),
+            timeout=args.timeout or STEP_SECONDS,
         )
     record.report = verify_modules(guest, prepared.kernel, plan.targets, plan.known)
     record.splats = guest.judge(mark)

@@ -291,8 +291,11 @@ def test_a_kernel_whose_source_is_gone_says_so(tmp_path: Path, kernel: Kernel, m
     assert failure.value.evidence == str(tmp_path / "removed")
 
 
-def test_a_users_module_is_built_where_it_is(tmp_path: Path, kernel: Kernel, module: Path) -> None:
-    assert build_modules_in_place(module, kernel, tmp_path / "log") == (module / "hello.ko",)
+def test_a_users_module_is_built_where_it_is(
+    tmp_path: Path, cache: Cache, kernel: Kernel, module: Path
+) -> None:
+    built = build_modules_in_place(module, kernel, tmp_path / "log", cache=cache)
+    assert built == (module / "hello.ko",)
 
 
 def test_a_directory_without_a_makefile_is_refused(tmp_path: Path, kernel: Kernel) -> None:

@@ -1,0 +1,1 @@
+"""What a repository says of itself: its `kmod-harness.toml`, and what its Makefiles let one know."""
