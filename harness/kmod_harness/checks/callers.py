@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kmod_harness.checks.require import require
+from kmod_harness.klog.reading import for_reading
 from kmod_harness.klog.records import KernelRecord
 
 _CALLER = r"\(pid (?P<pid>\d+) comm (?P<comm>.{1,16})\)"
@@ -43,7 +44,7 @@ def _check(records: Sequence[KernelRecord], start: str, function: str, pid: int,
     require(
         len(matches) > 0,
         f"the module did not log who called its {function}",
-        "\n".join(record.raw for record in records),
+        "\n".join(for_reading(record.raw for record in records)),
         "the open's line needs trace_opens=1" if function == "open" else "",
     )
     caller = CallingTask(function, int(matches[-1]["pid"]), matches[-1]["comm"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kmod_harness.checks.require import require
 from kmod_harness.errors import CheckFailed
 from kmod_harness.guest.guest import Guest
+from kmod_harness.klog.reading import for_reading
 from kmod_harness.klog.records import KernelRecord
 
 #: include/linux/kern_levels.h
@@ -37,13 +38,13 @@ def check_messages(guest: Guest, since: int, expected: Sequence[ExpectedMessage]
         if not matching:
             raise CheckFailed(
                 f"the kernel log holds no {message.pattern!r}",
-                evidence="\n".join(record.raw for record in records) or "(nothing was logged)",
+                evidence="\n".join(for_reading(record.raw for record in records)) or "(nothing was logged)",
             )
         record = records[matching[0]]
         require(
             record.level == message.level,
             f"{message.pattern!r} was logged at another level than {LEVELS[message.level]}",
-            record.raw,
+            f"{'no level' if record.level is None else LEVELS[record.level]}: {record.text}",
         )
         found.append(record)
         at = matching[0] + 1
@@ -59,5 +60,8 @@ def check_no_splat(guest: Guest, since: int) -> int:
     records = len(guest.kernel_log.since(since))
     if splats:
         more = f" (and {len(splats) - 1} more)" if len(splats) > 1 else ""
-        raise CheckFailed(f"{splats[0].kind}: {splats[0].title}{more}", evidence=splats[0].text)
+        raise CheckFailed(
+            f"{splats[0].kind}: {splats[0].title}{more}",
+            evidence="\n".join(for_reading(splats[0].text.splitlines())),
+        )
     return records

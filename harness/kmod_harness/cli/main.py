@@ -104,7 +104,9 @@ def _report(arguments: list[str], error: KmodHarnessError) -> int:
     from kmod_harness.cli.parser import UsageError
 
     usage = f"{error.usage}\n" if isinstance(error, UsageError) else ""
-    print(f"{usage}kmod-harness: {error}", file=sys.stderr)
+    from kmod_harness.report.columns import error_lines
+
+    print(usage + "\n".join(error_lines(error, begin="kmod-harness: ")), file=sys.stderr)
     if next((word for word in arguments if not word.startswith("-")), "") != "run":
         return int(error.exit_status)
     from kmod_harness.cli.run.command import report_misuse

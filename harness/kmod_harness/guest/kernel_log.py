@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kmod_harness.guest.agent.calls import check
 from kmod_harness.guest.agent.protocol import Call, ResultOf
 from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.klog.reading import NONCE, for_reading
 from kmod_harness.klog.records import ConsoleParser, KernelRecord, parse_console
 from kmod_harness.kmod.layout.module_addresses import ModuleAddresses
 from kmod_harness.machine.deadline import Deadline
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
     from kmod_harness.klog.ktap import KtapResult
     from kmod_harness.klog.splats import Splat
 
-_NONCE = "kmod-harness-nonce "
 #: Seconds the nonce may take from /dev/kmsg to ttyS0 (times 4 under emulation).
 SYNC_SECONDS = 15.0
 
 
 def records_of(log: bytes) -> list[KernelRecord]:
     """Returns the records of a guest's console log, without the harness's own nonces."""
-    return [record for record in parse_console(log) if not record.text.startswith(_NONCE)]
+    return [record for record in parse_console(log) if not record.text.startswith(NONCE)]
 
 
 class KernelLog:
@@ -59,8 +59,8 @@ class KernelLog:
 
     def _note(self, records: Iterable[KernelRecord]) -> None:
         for record in records:
-            if record.text.startswith(_NONCE):
-                self._nonces.add(record.text.removeprefix(_NONCE).strip())
+            if record.text.startswith(NONCE):
+                self._nonces.add(record.text.removeprefix(NONCE).strip())
             else:
                 self.records.append(record)
 
@@ -74,8 +74,8 @@ class KernelLog:
         return tuple(self.records[mark:])
 
     def text_since(self, mark: int) -> str:
-        """Returns the raw lines behind a mark."""
-        return "\n".join(record.raw for record in self.since(mark))
+        """Returns the lines behind a mark, without priorities."""
+        return "\n".join(for_reading(record.raw for record in self.since(mark)))
 
     def splats_since(self, mark: int) -> tuple[Splat, ...]:
         from kmod_harness.klog.splats import find_splats
@@ -95,7 +95,7 @@ class KernelLog:
         Raises GuestHang when it does not, and what Watch.wait raises.
         """
         nonce = os.urandom(8).hex()
-        line = f"<7>{_NONCE}{nonce}\n".encode()
+        line = f"<7>{NONCE}{nonce}\n".encode()
         calls = [
             Call(NUMBERS["openat"], (AT_FDCWD, b"/dev/kmsg\0", os.O_WRONLY, 0)),
             Call(NUMBERS["write"], (ResultOf(0), line, len(line))),

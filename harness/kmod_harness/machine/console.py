@@ -7,6 +7,8 @@ import ctypes
 import os
 from pathlib import Path
 
+from kmod_harness.klog.reading import for_reading
+
 _IN_MODIFY = 0x2
 #: A flooding guest costs memory in steps of this, not all at once.
 _READ_BYTES = 1 << 20
@@ -43,7 +45,7 @@ class ConsoleLog:
         with open(self.path, "rb") as file:
             file.seek(max(0, size - 32768))
             text = file.read().decode(errors="replace").replace("\r", "")
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(for_reading(text.splitlines())[-lines:])
 
     def unwatch(self) -> None:
         """Ends the wait for growth; `close` then need not wait for what the kernel tidies up meanwhile.

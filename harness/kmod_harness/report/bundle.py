@@ -2,7 +2,7 @@
 
 verdict.json            outcome, reason, what was run: for programs
 kernel.log              ttyS0 from the boot on, as it came
-kernel.symbolized.log   the same with source lines
+kernel.symbolized.log   the same to be read: with source lines, without priorities
 NAME.txt                transcripts: shell, agent, interrogation
 machine.json            QEMU's argument list, versions, hashes of what was booted
 kernel.config           the kernel's configuration, where it is known
@@ -28,6 +28,7 @@ from typing import Any
 from kmod_harness.build.cache import file_digest
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.errors import KmodHarnessError
+from kmod_harness.klog.reading import for_reading
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.symbols.symbolizer import Symbolizer
 from kmod_harness.report.symbolized import symbolized
@@ -158,7 +159,8 @@ def _copy_files(made: Path, wanted: Reproduction) -> dict[str, str]:
 def _symbolized(failure: Failure) -> str:
     vmlinux = failure.kernel.vmlinux if failure.kernel else None
     try:
-        return symbolized(failure.kernel_log, Symbolizer(vmlinux, failure.modules)) + "\n"
+        told = symbolized(failure.kernel_log, Symbolizer(vmlinux, failure.modules))
+        return "\n".join((*for_reading(told.splitlines()), ""))
     except KmodHarnessError as error:
         return f"(not symbolised: {error})\n"
 

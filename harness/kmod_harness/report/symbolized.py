@@ -81,10 +81,15 @@ def _instructions(splat: Splat, lines: FrameLines) -> list[str]:
     return disassembled(code, fault)
 
 
-def _with_places(record: KernelRecord, lines: FrameLines) -> list[str]:
+def places_of(record: KernelRecord, lines: FrameLines) -> tuple[SourceLine, ...]:
+    """Return where the record's frame was, functions inlined there first; () for what is no frame we know."""
     position = position_of([record.text])
     frame = position or next(frames_of([record.text]), None)
-    places = lines.of(frame, returns=position is None) if frame else ()
+    return lines.of(frame, returns=position is None) if frame else ()
+
+
+def _with_places(record: KernelRecord, lines: FrameLines) -> list[str]:
+    places = places_of(record, lines)
     if not places:
         return [record.raw]
     *inlined, own = places

@@ -190,6 +190,7 @@ def _wait_for_gdb(machine: Machine, script: Path) -> None:
     from kmod_harness.cli.run.report import say
     from kmod_harness.errors import MachineFailure
     from kmod_harness.guest.kernel_log import KernelLog
+    from kmod_harness.klog.reading import for_reading
     from kmod_harness.machine.deadline import Deadline
 
     print(f"gdb -q -x {shlex.quote(str(script))}", flush=True)
@@ -199,8 +200,9 @@ def _wait_for_gdb(machine: Machine, script: Path) -> None:
     try:
         while True:
             machine.watch.wait([machine.console.fileno()], forever)
-            for record in log.since(shown):
-                say(record.raw)
-                shown += 1
+            new = log.since(shown)
+            shown += len(new)
+            for line in for_reading(record.raw for record in new):
+                say(line)
     except MachineFailure as end:
         say(end.message)

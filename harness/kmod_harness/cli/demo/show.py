@@ -18,7 +18,6 @@ from kmod_harness.checks.round_trip import check_round_trip
 from kmod_harness.checks.system_map import check_kernel_symbols
 from kmod_harness.checks.unloading import check_unloaded
 from kmod_harness.cli.demo.address_map import address_map
-from kmod_harness.cli.run.report import is_coloured
 from kmod_harness.errors import CheckFailed, KmodHarnessError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.loaded_module import LoadedModule
@@ -30,6 +29,7 @@ from kmod_harness.lifecycle.prepare import Prepared, start_machine
 from kmod_harness.machine.console import ConsoleLog
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
+from kmod_harness.report.colour import is_coloured
 from kmod_harness.verify.verify_modules import kernel_options
 
 T = TypeVar("T")

@@ -24,6 +24,7 @@ from kmod_harness.kmod.preflight import preflight
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
 from kmod_harness.machine.machine import Machine
+from kmod_harness.report.columns import wrapped
 
 if TYPE_CHECKING:
     from kmod_harness.cli.run.speculative_restore import SpeculativeRestore
@@ -104,7 +105,9 @@ def _plan(request: RunRequest, prepared: Prepared) -> tuple[list[str], tuple[Pus
 def _say_what_runs(prepared: Prepared, say: Callable[[str], None]) -> None:
     kernel = prepared.kernel
     name = "" if kernel.name == str(kernel.build_dir) else f" ({kernel.name})"
-    say(f"kernel {kernel.release}{name}, {prepared.accelerator.name}: {prepared.accelerator.reason}")
+    accelerator = prepared.accelerator
+    what = f"kernel {kernel.release}{name}, {accelerator.name}: {accelerator.reason}"
+    say("\n".join(wrapped(what, further="    ")))
 
 
 def _boot_and_drive(

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from kmod_harness.cli.run.report import coloured_word, is_coloured, without_reason
+from kmod_harness.cli.verdict_line import VerdictLine
+from kmod_harness.report.colour import BOLD, RED, painted
+from kmod_harness.report.columns import duration, error_lines, plural, table, wrapped
 
 if TYPE_CHECKING:
     from kmod_harness.cli.verify.record import VerifyRecord
     from kmod_harness.klog.outcome import Outcome
     from kmod_harness.verify.report import Finding, ModuleReport, Report, SectionReport
 
-_HEADINGS = (
-    "section",
-    "address",
-    "physical pages",
-    "perm",
-    "size",
-    "reloc",
-    "equal",
-    "explained",
-    "unexplained",
-)
+#: Columns of a section's row; one with a longer name has its name on a line of its own.
+_NAME_WIDTH = 25
+_ROW = f"    {{:<{_NAME_WIDTH}}}  {{:<18}}  {{:>7}}  {{:>5}}  {{:>11}}"
 #: The most findings of one module shown; --json holds all.
 _MOST_FINDINGS = 20
 _SHOWN_BYTES = 16
@@ -33,10 +27,9 @@ _SHOWN_BYTES = 16
 def show(report: Report, record: VerifyRecord, *, differences: bool) -> None:
     """Prints the report on stdout."""
     for module in report.modules:
-        print(f"{module.name}  {module.file.path}")
-        print(_where(module, report))
-        for line in _table([_HEADINGS, *(_row(section) for section in module.sections)], range(4, 7)):
-            print(f"  {line}")
+        print(f"{painted(module.name, BOLD, sys.stdout)}  {module.file.path}")
+        for line in (*_where(module, report), *_sections(module)):
+            print(line)
         for finding in module.findings[:_MOST_FINDINGS]:
             print("\n".join(_finding_lines(finding)))
         if len(module.findings) > _MOST_FINDINGS:
@@ -46,26 +39,34 @@ def show(report: Report, record: VerifyRecord, *, differences: bool) -> None:
                 print(f"  {line}")
         print()
     if record.plan is not None and record.plan.known:
-        print(f"loaded too, not verified: {', '.join(module.name for module in record.plan.known)}")
+        names = ", ".join(module.name for module in record.plan.known)
+        print("\n".join(wrapped(f"loaded too, not verified: {names}", further="    ")))
     print("\n".join(_totals(report)))
 
 
 def troubles(record: VerifyRecord) -> Iterator[str]:
     """What went wrong or could not be verified, each in full."""
+    from kmod_harness.report.readable import readable
+
     for splat in record.splats:
-        yield f"--- {splat.kind}: {splat.title}\n{splat.text}"
+        yield painted(f"--- {splat.kind}: {splat.title}", BOLD, sys.stderr)
+        yield from readable(splat, None)
+    reason = _reason(record)
+    told = reason if _line(record, "").has_reason else ""
     for error in record.errors:
-        if said := without_reason(str(error), _reason(record)):
-            yield said
+        yield from error_lines(error, but=told)
     if record.report is not None:
         for limit in record.report.all_limits:
-            yield f"not verified: {limit}"
+            yield from error_lines(limit, begin="not verified: ")
 
 
 def last_line(record: VerifyRecord, outcome: Outcome) -> str:
     """Returns the line to quote: outcome, why, seconds."""
-    word = coloured_word(outcome.value, is_coloured(sys.stderr))
-    return f"kmod-harness: {word}: {_reason(record)}, {record.seconds:.1f} s"
+    return str(_line(record, outcome.value))
+
+
+def _line(record: VerifyRecord, outcome: str) -> VerdictLine:
+    return VerdictLine(outcome, _reason(record), [f"{record.seconds:.1f} s"])
 
 
 def _reason(record: VerifyRecord) -> str:
@@ -80,56 +81,59 @@ def _reason(record: VerifyRecord) -> str:
     count = sum(len(module.findings) for module in report.modules)
     names = ", ".join(module.name for module in report.modules if module.findings)
     if count:
-        return f"{count} finding{'s' if count > 1 else ''} in {names}"
-    modules = f"{len(report.modules)} module{'s' if len(report.modules) > 1 else ''}"
+        return f"{plural(count, 'finding')} in {names}"
+    modules = plural(len(report.modules), "module")
     if report.all_limits:
-        return f"{modules}: nothing unexplained, but not everything could be verified"
-    return f"{modules}: every byte, address and permission is explained"
+        return f"{modules}: nothing unexplained, but not all verified"
+    return f"{modules}: every byte and permission explained"
 
 
-def _where(module: ModuleReport, report: Report) -> str:
+def _where(module: ModuleReport, report: Report) -> Iterator[str]:
     pages = sorted({page for section in module.sections for page in section.pages})
     contiguous = all(b - a == 4096 for a, b in pairwise(pages))
-    return (
-        f"  at {module.address:#x}, KASLR slide {report.slide:#x}; {len(pages)} physical pages, "
-        f"{'contiguous' if contiguous else 'scattered'}; verified in {module.seconds:.2f} s"
+    yield f"  at {module.address:#x}, KASLR slide {report.slide:#x}"
+    yield (
+        f"  {plural(len(pages), 'physical page')}, {'contiguous' if contiguous else 'scattered'}; "
+        f"verified in {duration(module.seconds)}"
     )
 
 
-def _row(section: SectionReport) -> tuple[str, ...]:
-    explained = ", ".join(f"{mechanism} {count}" for mechanism, count in section.explained.items())
-    return (
-        section.name,
-        f"{section.address:#x}",
-        _pages(section),
-        section.permissions,
-        str(section.size),
-        str(section.relocations),
-        str(section.equal),
-        explained or "-",
-        str(section.unexplained_bytes),
-    )
+def _sections(module: ModuleReport) -> Iterator[str]:
+    """A row for each section, by the permissions of its pages; what was changed in it stands below."""
+    yield _ROW.format("section", "address", "size", "reloc", "unexplained")
+    for permissions, group in groupby(module.sections, lambda section: section.permissions):
+        sections = tuple(group)
+        yield f"  {permissions}, physical pages {_pages(sections)}"
+        for section in sections:
+            yield from _rows(section)
 
 
-def _pages(section: SectionReport) -> str:
-    first = f"{section.pages[0]:#x}"
-    more = len(section.pages) - 1
-    return first if not more else f"{first} +{more}{'' if section.is_contiguous else ' scattered'}"
+def _rows(section: SectionReport) -> Iterator[str]:
+    name = section.name
+    if len(name) > _NAME_WIDTH:
+        yield f"    {name}"
+        name = ""
+    unexplained = section.unexplained_bytes
+    row = _ROW.format(name, f"{section.address:#x}", section.size, section.relocations, unexplained)
+    yield painted(row, RED, sys.stdout) if unexplained else row
+    if section.explained:
+        changed = ", ".join(f"{mechanism} {count}" for mechanism, count in section.explained.items())
+        yield from wrapped(f"changed: {changed}", indent="        ")
 
 
-def _table(rows: Sequence[Sequence[str]], numbers: Container[int]) -> Iterator[str]:
-    """Lines of columns as wide as they need; those in `numbers` stand at the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(
-            cell.rjust(width) if column in numbers else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+def _pages(sections: Sequence[SectionReport]) -> str:
+    """Returns the first page, how many more there are, and whether they lie apart."""
+    pages = list(dict.fromkeys(page for section in sections for page in section.pages))
+    if not pages:
+        return "unknown"
+    apart = any(after - before != 4096 for before, after in pairwise(pages))
+    more = f" +{len(pages) - 1}" if len(pages) > 1 else ""
+    return f"{pages[0]:#x}{more}{' scattered' if apart else ''}"
 
 
 def _finding_lines(finding: Finding) -> list[str]:
     place = f"{finding.symbol} at {finding.address:#x}" if finding.symbol else f"{finding.address:#x}"
-    lines = [f"  FINDING ({finding.kind}) {place}: {finding.text}"]
+    lines = wrapped(f"FINDING ({finding.kind}) {place}: {finding.text}", indent="  ", further="      ")
     if finding.source:
         lines.append(f"      source    {finding.source}")
     for label, data, code in (
@@ -160,14 +164,15 @@ def _totals(report: Report) -> Iterator[str]:
 
     total = totals(report.modules)
     changed = sum(total.explained.values())
-    yield (
-        f"total: {total.modules} module{'s' if total.modules > 1 else ''}, {total.bytes} bytes, "
-        f"{total.relocations} relocations (kernel symbols: {report.symbols or 'unknown'}); "
-        f"{total.equal} bytes as relocated, {changed} changed and explained, {total.unexplained} unexplained"
+    yield from wrapped(
+        f"total: {plural(total.modules, 'module')}, {plural(total.bytes, 'byte')}, "
+        f"{plural(total.relocations, 'relocation')} (kernel symbols: {report.symbols or 'unknown'}); "
+        f"{total.equal} bytes as relocated, {changed} changed and explained, {total.unexplained} unexplained",
+        further="    ",
     )
     rows = [("by", "bytes", "places", "what it wrote")]
     for mechanism, count in sorted(total.explained.items(), key=lambda item: -item[1]):
         how = NOT_DETERMINED.get(mechanism, "reproduced, and equal")
         rows.append((str(mechanism), str(count), str(total.places[mechanism]), how))
     if len(rows) > 1:
-        yield from (f"  {line}" for line in _table(rows, range(1, 3)))
+        yield from table(rows, (1, 2), indent="  ")

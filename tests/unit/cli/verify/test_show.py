@@ -77,7 +77,8 @@ def test_the_table_names_pages_permissions_and_mechanisms(capsys: pytest.Capture
     show(record.report, record, differences=False)  # type: ignore[arg-type]
     out = capsys.readouterr().out
     assert "0x5000 +1 scattered" in out and "r-x" in out and "fentry NOP 5" in out
-    assert "total: 1 module, 6 bytes, 1 relocations (kernel symbols: System.map)" in out
+    assert "total: 1 module, 6 bytes, 1 relocation (kernel symbols: System.map)" in out
+    assert [line for line in out.splitlines() if len(line) > 80] == []
     assert last_line(record, Outcome.PASSED).startswith("kmod-harness: passed: 1 module: every byte")
 
 

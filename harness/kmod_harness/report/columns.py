@@ -1,0 +1,96 @@
+"""Prose, tables and errors in the 80 columns of a terminal; a path, and a command to copy, stays whole."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
+
+from kmod_harness.errors import KmodHarnessError
+
+WIDTH = 80
+#: A blank that no line ends at, while a text is wrapped.
+_HARD_BLANK = "\0"
+#: What is to be copied: between backticks, and from a command's first word to what can be none of it.
+_COPIED = re.compile(
+    r"`[^`]*`"
+    r"|(?:^|(?<=: )|(?<=-> ))(?:kmod-harness|make|apt-get|pip|git|python3?|pytest|gdb|ulimit|cd) "
+    r"(?:\$\([^)]*\)|[^;,(])*",
+    re.MULTILINE,
+)
+
+
+def wrapped(text: str, *, indent: str = "", further: str | None = None, width: int = WIDTH) -> list[str]:
+    """Return the text in lines of at most `width`, each line of it by itself.
+
+    indent: what each line begins with; further: what those begin with that continue one, default `indent`.
+    """
+    lines: list[str] = []
+    for line in _COPIED.sub(lambda copied: copied[0].replace(" ", _HARD_BLANK), text).splitlines() or [""]:
+        parts = textwrap.wrap(
+            line,
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent if further is None else further,
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+        )
+        lines += [part.replace(_HARD_BLANK, " ").rstrip() for part in parts or [indent.rstrip()]]
+    return lines
+
+
+def error_lines(error: BaseException, *, begin: str = "", but: str = "") -> list[str]:
+    """Return what happened, the evidence as it is, what to do next.
+
+    begin: words before what happened. but: a line that the reader is told elsewhere; it is left out where
+    the message begins with it.
+    """
+    if not isinstance(error, KmodHarnessError):
+        return wrapped(f"{begin}{type(error).__name__}: {error}", further="    ")
+    first, _, rest = error.message.partition("\n")
+    message = rest if first == but else error.message
+    lines = wrapped(begin + message, further="    ") if message else []
+    lines += [f"  {line}" for line in error.evidence.rstrip().splitlines()]
+    for index, line in enumerate(error.advice.splitlines()):
+        # a second piece of advice may have its own arrow
+        arrow = "" if line.startswith("-> ") else "-> " if index == 0 else "   "
+        lines += wrapped(line, indent=arrow, further="   ")
+    return lines
+
+
+def table(rows: Sequence[Sequence[str]], numbers: Collection[int] = (), *, indent: str = "") -> Iterator[str]:
+    """Yield lines of columns as wide as they need, the last one wrapped.
+
+    numbers: columns that stand at the right.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        *cells, last = (
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        before = indent + "".join(f"{cell}  " for cell in cells)
+        yield from wrapped(last.rstrip(), indent=before, further=" " * len(before))
+
+
+def plural(count: int, word: str) -> str:
+    """Return the count with its word.
+
+    >>> plural(1, "boot"), plural(2, "boot")
+    ('1 boot', '2 boots')
+    """
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as precise as a person needs it.
+
+    >>> duration(0.0003), duration(0.021), duration(5.304), duration(71.6)
+    ('under 1 ms', '21 ms', '5.3 s', '72 s')
+    """
+    if seconds < 0.001:
+        return "under 1 ms"
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
