@@ -87,27 +87,33 @@ def test_without_a_file_the_words_stay(tmp_path: Path, monkeypatch: pytest.Monke
     assert completed("run", "my.ko", "--json").words == ["run", "my.ko", "--json"]
 
 
+def unwrapped(text: str) -> str:
+    """A message as one line, however wide the terminal is."""
+    return " ".join(text.split())
+
+
 @pytest.mark.parametrize("words", [["run"], ["verify"], ["boot"], ["kernel", "dir"], ["modules"]])
 def test_a_mistake_in_the_file_ends_a_command_with_2_and_names_the_line(
     here: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "kmod-harness.toml").write_text('\nkernal = "debian"\n')
     assert main(words) == 2
-    told = " ".join(capsys.readouterr().err.split())  # however it is wrapped
+    captured = capsys.readouterr()
+    told = unwrapped(captured.err)
     assert f"{here}/kmod-harness.toml:2: `kernal` is no key of kmod-harness; did you mean `kernel`?" in told
     assert "Traceback" not in told
-    assert told.out == ""
+    assert captured.out == ""
 
 
 def test_kernel_without_a_name_is_the_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "kmod-harness.toml").write_text('kernel = "nowhere/bzImage"\n')
     for action in ("dir", "build"):
         assert main(["kernel", action]) == 2
-        assert f"there is no kernel {here}/nowhere/bzImage" in capsys.readouterr().err
+        assert f"there is no kernel {here}/nowhere/bzImage" in unwrapped(capsys.readouterr().err)
 
 
 def test_out_takes_a_directory_where_the_file_names_modules(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["modules", "--out", "x"]) == 2
-    assert "give that DIR too" in capsys.readouterr().err
+    assert "give that DIR too" in unwrapped(capsys.readouterr().err)
