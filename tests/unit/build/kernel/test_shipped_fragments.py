@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.kconfig import as_called_in, parse_fragment, parse_renamings
+from kmod_harness.build.kernel.kconfig import parse_fragment, parse_renamings, with_current_names
 from kmod_harness.host.resources import minimal_config
 
 DIRECTORY = minimal_config().parent
@@ -57,7 +57,7 @@ def test_a_later_kernel_is_asked_by_its_own_names_and_not_for_what_is_gone() -> 
     requests = parse_fragment(minimal_config().read_text(), "minimal.config")
     later = (ASKED - {renaming.older for renaming in RENAMINGS}) | {r.newer for r in RENAMINGS if r.newer}
 
-    asked = {request.symbol for request in as_called_in(later, requests, RENAMINGS)}
+    asked = {request.symbol for request in with_current_names(later, requests, RENAMINGS)}
 
     assert asked & {renaming.older for renaming in RENAMINGS} == set()
     assert {"MITIGATION_RETPOLINE", "MITIGATION_PAGE_TABLE_ISOLATION"} <= asked
