@@ -1,0 +1,167 @@
+"""Where a report begins and ends in the log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kmod_harness.klog.headers import Header, header_of
+from kmod_harness.klog.kinds import SplatKind
+
+#: Lines that do not look like a report and may stand between two that do (another CPU's output).
+_FOREIGN_LINES = 12
+#: Lines above the header that may belong to it: a cut line, a rule of `=`, NX and KASAN notes.
+LEAD_LINES = 4
+
+#: Lines of an out of memory report: a stack, the state of memory, every task (dump_header, mm/oom_kill.c).
+_OOM_LINES = 400
+_OOM_BEGINS = " invoked oom-killer: "
+
+_CUT = "------------[ cut here ]------------"
+_LEAD = re.compile(
+    r"={20,}|\s*$|kernel tried to execute NX|unable to execute userspace|kasan: |"
+    r"list_(?:add|del)"
+)
+_END = re.compile(r"---\[ end (?:trace|Kernel panic)")
+_RULE = re.compile(r"[=-]{20,}\s*$")
+#: What stands in reports: indented lines, registers, `Key: value` lines of dumps, frames.
+_REPORT_LINE = re.compile(
+    # dumpstack.c, process_64.c, fault.c: registers, page tables, stack, call trace
+    r"\s|$|[RE]?[A-D]X:|R[A-Z0-9]{2}:|R\d\d:|EFLAGS|[RE]IP|IP:|Code|CS:|CR\d|DR\d|FS:|PGD|P4D|PUD|PMD|PTE|"
+    r"#PF|Oops|general protection|CPU|PID|Comm|Hardware name|Modules linked|last unloaded|Call [Tt]race|"
+    r"Stack|<|\[<|\[[0-9a-f]{8,16}\]|\[end|task:|task |Workqueue|[\w.$]+\+0x|[0-9a-f]{16}|Kernel Offset|"
+    r"Dumping|Rebooting|Tainted|pc :|lr :|sp :|x\d+ ?:|r\d+ ?:|pstate|PC is|LR is|Flags: |Control: |"
+    r"Register |Process |Exception|Internal|"
+    # lockdep.c, sched/core.c, tree_stall.h, nmi_backtrace.c
+    r"irq event|hardirqs|softirqs|Preemption|in_atomic|preempt_count|RCU nest|INFO: lockdep|\d+ locks? held|"
+    r"#\d|={10,}|-{3,}|>|\*|\(|other info|stack backtrace|locking|but task|which lock|the existing|->|"
+    r"the shortest|and this task|no locks|Showing|NMI backtrace|Sending NMI|rcu|"
+    # mm/kasan/report.c, mm/kmsan/report.c, mm/kmemleak.c, mm/debug.c, mm/slub.c
+    r"Read|Write|Access|Allocated|Freed|The buggy|Memory state|flags:|page:|raw:|page dumped|head:|"
+    r"which belongs|KASAN|kasan|unreferenced|kmemleak: \d|comm |backtrace|hex dump|Uninit|"
+    r"Local variable|Bytes |Memory access|Data copied"
+)
+
+
+@dataclass
+class ReportExtent:
+    """Which lines a report has: indexes into the texts.
+
+    first: the first line, which may be a cut line or a note above the header.
+    at: the header's line.
+    last: the last line found so far.
+    foreign: how many lines since then did not look like a report's.
+    """
+
+    header: Header
+    first: int
+    at: int
+    last: int
+    foreign: int = 0
+
+
+def report_extents(texts: Sequence[str]) -> list[ReportExtent]:
+    """Return the extents of all reports in a log's texts, in order; no two overlap."""
+    extents: list[ReportExtent] = []
+    extent: ReportExtent | None = None
+    floor = 0  # lines below it belong to an earlier report
+    for index, text in enumerate(texts):
+        header = header_of(text)
+        if header and not (extent and _continues(extent.header, texts[extent.at], header, text)):
+            if extent and _is_its_message(texts, extent, index, header):
+                if extent.header.kind is not SplatKind.INIT_IMBALANCE:
+                    extent.header, extent.at = header, index
+                extent.last = index
+                continue
+            if extent:
+                floor = extent.last + 1
+            is_oom = header.kind is SplatKind.OUT_OF_MEMORY
+            first = _invoked(texts, index, floor) if is_oom else _lead(texts, index, floor)
+            if extent and first <= extent.last:
+                extent.last = first - 1
+            extent = ReportExtent(header, first, index, index)
+            extents.append(extent)
+        elif extent:
+            if _extend(extent, index, text):
+                continue
+            floor = extent.last + 1
+            extent = None
+    return extents
+
+
+def _extend(extent: ReportExtent, index: int, text: str) -> bool:
+    """Take the line into the extent if it looks like a report's; return False when the extent is over."""
+    if text.startswith(_CUT) or extent.header.kind is SplatKind.OUT_OF_MEMORY:
+        return False
+    if _END.search(text[:200]):
+        extent.last = index
+        return False
+    if _REPORT_LINE.match(text):
+        if text.strip():
+            extent.last, extent.foreign = index, 0
+        return not (_closed_by_rule(extent) and index > extent.at + 1 and _RULE.match(text[:200]))
+    extent.foreign += 1
+    return extent.foreign <= _FOREIGN_LINES
+
+
+def _closed_by_rule(extent: ReportExtent) -> bool:
+    """Return whether a rule ends it; the sanitizers draw one above and below (mm/kasan/report.c)."""
+    return extent.first < extent.at and extent.header.kind in (
+        SplatKind.KASAN,
+        SplatKind.KMSAN,
+        SplatKind.KCSAN,
+        SplatKind.KFENCE,
+        SplatKind.UBSAN,
+    )
+
+
+def _lead(texts: Sequence[str], index: int, floor: int) -> int:
+    """Return the first line of what leads to the header at `index`; it is not before `floor`.
+
+    That is a cut line, with the message of WARN() after it, or else lines that by themselves announce a
+    report.
+    """
+    window = range(index - 1, max(index - 1 - LEAD_LINES, floor - 1), -1)
+    for above in window:
+        if texts[above].startswith(_CUT):
+            return above
+    first = index
+    for above in window:
+        if not _LEAD.match(texts[above][:200]):
+            break
+        if texts[above].strip():
+            first = above
+    return first
+
+
+def _invoked(texts: Sequence[str], index: int, floor: int) -> int:
+    """Return the line where the report begins that a kill for lack of memory ends; `index` without one."""
+    window = range(index - 1, max(index - 1 - _OOM_LINES, floor - 1), -1)
+    return next((above for above in window if _OOM_BEGINS in texts[above][:200]), index)
+
+
+def _is_its_message(texts: Sequence[str], extent: ReportExtent, index: int, header: Header) -> bool:
+    """Return whether the open extent is but the message that WARN() prints between the cut and its header."""
+    return (
+        header.kind in (SplatKind.WARNING, SplatKind.BUG)
+        and texts[extent.first].startswith(_CUT)
+        and index - extent.first <= LEAD_LINES
+    )
+
+
+def _continues(open_header: Header, opening: str, header: Header, text: str) -> bool:
+    """Return whether a header is one more line of the open report, as die() prints after a page fault."""
+    trap = header.kind is SplatKind.OOPS and "[#" in text
+    if open_header.kind in (SplatKind.OOPS, SplatKind.BUG) and trap:
+        return True
+    if open_header.kind is header.kind and header.kind is SplatKind.RCU_STALL:
+        return True
+    if open_header.kind is header.kind and header.kind is SplatKind.KMEMLEAK:
+        # a heading, objects, the number of objects: whatever is there, one report an object
+        return not (_is_object(opening) and _is_object(text))
+    return open_header.kind is SplatKind.PANIC and header.kind is SplatKind.PANIC
+
+
+def _is_object(text: str) -> bool:
+    return "unreferenced object" in text[:40]
