@@ -1,1 +1,1 @@
-"""What a kernel said: log records, splats, and the outcome they mean. Pure."""
+"""The kernel's log: its records, the reports in them, and the outcome that they mean. No I/O."""

@@ -11,7 +11,7 @@ _USER_SEGMENTS = ("0033", "002b", "0023")
 
 
 def registers_of(lines: Iterable[str]) -> dict[str, int]:
-    """Returns name (`RAX`, `CR2`) -> value of the first kernel-mode dump, {} where there is none.
+    """Return name (`RAX`, `CR2`) -> value of the first kernel-mode dump, {} where there is none.
 
     The values of user space, which follow those of a system call, are left out.
     """

@@ -48,10 +48,13 @@ _RETURNS_TO = re.compile(rf"(?:\bLR is at |\blr : ){SYMBOL}(?: \[(?P<module>\w{{
 
 @dataclass(frozen=True)
 class Frame:
-    """A function on a stack; module is "" for the kernel, guess is True for `?` leftovers.
+    """A function on a stack.
 
-    offset: of the return address (of the instruction, for where the CPU was) in the function,
-    size: the function's, both in bytes; None for an inlined one.
+    module: "" for the kernel itself.
+    guess: whether the kernel marks it by `?`: a leftover on the stack.
+    offset: bytes from the function's start to the return address, or to the instruction that the CPU was at;
+        None for an inlined function.
+    size: the function's, in bytes; None for an inlined function.
     """
 
     function: str
@@ -62,7 +65,7 @@ class Frame:
 
 
 def frames_of(lines: Iterable[str]) -> Iterator[Frame]:
-    """The call trace's frames in order, without the positions (RIP) between them."""
+    """Yield the call trace's frames in order, without the positions (RIP) between them."""
     for line in lines:
         line = line[:512]
         match = _FRAME.match(line)
@@ -86,9 +89,9 @@ def _frame(match: re.Match[str], *, guess: bool = False) -> Frame:
 
 
 def position_of(lines: Iterable[str]) -> Frame | None:
-    """Where the CPU was: the first kernel-mode RIP; None where no line tells.
+    """Return where the CPU was, by the first kernel-mode RIP; None where no line tells.
 
-    After a jump to nowhere it is the one that jumped, where the CPU tells (arm's LR).
+    After a jump to nowhere this is who jumped, where the CPU knows it (arm's LR).
     """
     returns_to = None
     for line in lines:
@@ -104,13 +107,16 @@ def position_of(lines: Iterable[str]) -> Frame | None:
 def guilty_function(
     kind: SplatKind, named: str, position: str, frames: Sequence[Frame], *, by_operation: bool = False
 ) -> str:
-    """The function a report is about, "" when nothing tells.
+    """Return the function that a report is about, "" when nothing tells.
 
-    named: what the header names. position: where the CPU was. A stall, or what else is so
-    `by_operation` (a stack that overflowed: it was nobody's last call), is told by
-    the operation under way, any other report by the first of header, position
-    and call trace that is not a carrier; a hang's header names the task, so
-    that its stack alone counts.
+    named: the function that the header names.
+    position: the function that the CPU was in.
+    by_operation: the report is about the operation under way: a stack that overflowed is not the fault of the
+        last call.
+
+    A stall is about the operation under way as well. Any other report is about the first function of header,
+    position and call trace that is no carrier; for a hang the call trace alone counts, since its header names
+    the task.
     """
     stack = [frame.function for frame in frames if not frame.guess] or [f.function for f in frames]
     if kind in _STALLS or by_operation:
@@ -127,7 +133,7 @@ def guilty_function(
 
 
 def _interrupted(stack: Sequence[str]) -> Sequence[str]:
-    """What ran when the timer's tick found the CPU stalled."""
+    """Return the stack of what ran when the timer's tick found the CPU stalled."""
     tick = next((i for i, name in enumerate(stack) if _TICK.match(name)), None)
     if tick is None or not all(is_carrier(plain(name)) for name in stack[:tick]):
         return stack
@@ -138,7 +144,7 @@ def _interrupted(stack: Sequence[str]) -> Sequence[str]:
 
 
 def _operation(stack: Sequence[str]) -> str:
-    """The innermost function that a dispatcher called, "" without one."""
+    """Return the innermost function that a dispatcher called, "" without one."""
     return next(
         (
             name
@@ -150,5 +156,5 @@ def _operation(stack: Sequence[str]) -> str:
 
 
 def plain(function: str) -> str:
-    """The name without the suffixes that gcc adds: `.isra.0`, `.constprop.3`, `.part.1`, `.cold`."""
+    """Return the name without the suffixes that gcc adds: `.isra.0`, `.constprop.3`, `.part.1`, `.cold`."""
     return re.sub(r"\.(?:isra|constprop|part|cold|llvm)\b.*$", "", function)

@@ -43,7 +43,7 @@ class Row:
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
-        """The pattern; compiled when a line first needs it, as most logs hold no report."""
+        """The compiled pattern; compiled when a line first needs it, since most logs hold no report."""
         return re.compile(self.pattern)
 
 

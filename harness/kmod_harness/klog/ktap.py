@@ -31,7 +31,12 @@ class TestStatus(StrEnum):
 
 @dataclass(frozen=True)
 class KtapResult:
-    """One test case: name with its suites before it (`suite/case`), what it came to, and its own lines."""
+    """One test case.
+
+    name: with its suites before it, `suite/case`.
+    reason: the text behind SKIP, TODO and the like, or what is missing; "" without one.
+    diagnostics: the lines that the case printed of itself.
+    """
 
     name: str
     status: TestStatus
@@ -41,7 +46,7 @@ class KtapResult:
 
 @dataclass
 class _Level:
-    """An open list of tests, by the column its lines begin in."""
+    """A list of tests whose end has not come yet; all its lines begin in one column."""
 
     column: int
     name: str = ""
@@ -51,11 +56,11 @@ class _Level:
 
 
 def ktap_results(records: Iterable[KernelRecord]) -> tuple[KtapResult, ...]:
-    """Returns the test cases reported in a log, in order; () when it holds no KTAP.
+    """Return the test cases reported in a log, in order; () when it holds no KTAP.
 
-    A suite's own line, which sums up its cases, counts only where the suite has none. A plan that
-    was not kept gives a failed result `suite/(missing)`, so that a suite that died is never a
-    success. Lines of others in between are passed over. Never raises; linear.
+    A suite's own line sums up its cases, so it counts only where the suite has none. A suite that reports
+    fewer tests than it planned gives a failed result `suite/(missing)`: a suite that died is no success.
+    Other lines in between are passed over. Raises nothing; takes time linear in the log's size.
     """
     results: list[KtapResult] = []
     levels: list[_Level] = []
@@ -79,7 +84,7 @@ def ktap_results(records: Iterable[KernelRecord]) -> tuple[KtapResult, ...]:
 
 
 def _level(levels: list[_Level], column: int) -> _Level:
-    """The open list whose lines begin in this column; a new one inside the last when there is none."""
+    """Return the open list whose lines begin in this column, a new one inside the last when none does."""
     while levels and levels[-1].column > column:
         levels.pop()
     if not levels or levels[-1].column < column:

@@ -28,9 +28,10 @@ _NEAR = 7
 
 
 def lock_user(label: str, lines: Sequence[str]) -> str:
-    """Returns the function that takes, releases or holds the lock reported, "" where no line says.
+    """Return the function that takes, releases or holds the lock reported, "" where no line says.
 
-    label: the report's, as `still has locks held`; lines: those below the header.
+    label: the report's, as `still has locks held`.
+    lines: the lines below the header.
     """
     if _IRQ_ORDER.search(label):
         return ""
@@ -46,9 +47,9 @@ def lock_user(label: str, lines: Sequence[str]) -> str:
 
 
 def present_stack(label: str, lines: Sequence[str]) -> Sequence[str]:
-    """Returns the part with the stack of the report's own moment; the ones above it are history.
+    """Return the lines from the stack of the report's own moment on; stacks above it are of earlier moments.
 
-    Where locks were taken in the wrong order by an interrupt, the first stack is the interrupt's.
+    Where an interrupt took locks in the wrong order, these are all lines: the first stack is the interrupt's.
     """
     if _IRQ_ORDER.search(label):
         return lines
@@ -57,10 +58,10 @@ def present_stack(label: str, lines: Sequence[str]) -> Sequence[str]:
 
 
 def is_about_printing(lines: Sequence[str]) -> bool:
-    """Whether the lock that was wanted is the console's: something was being printed under another lock.
+    """Return whether the lock wanted is the console's: something was printed while another lock was held.
 
-    That something, mostly a report, is why lockdep speaks: as slab corruption found under a
-    cache's list_lock (slab_bug, mm/slub.c, 6.1), while ttyS0's receiver allocates under its own.
+    What was printed, mostly a report, is then the cause. An example: slab corruption is found under a cache's
+    list_lock (slab_bug, mm/slub.c, 6.1), while ttyS0's receiver allocates under its own lock.
     """
     for index, line in enumerate(lines):
         if _WANTED.search(line[:200]):

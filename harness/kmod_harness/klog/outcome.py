@@ -1,4 +1,4 @@
-"""What happened, as one word; and which word wins when several things did."""
+"""The outcome of a test or a run, and which outcome wins when several things happened."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The command line's exit status for this outcome."""
+        """The exit status of the command line for this outcome."""
         return _EXIT_STATUS[self]
 
 
@@ -69,17 +69,17 @@ _OOPS_KINDS = frozenset((SplatKind.OOPS, SplatKind.BUG))
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The outcome that wins; NOTHING_TESTED when there is none."""
+    """Return the outcome that wins, NOTHING_TESTED when there is none."""
     return min(outcomes, key=PRECEDENCE.index, default=Outcome.NOTHING_TESTED)
 
 
 def outcome_of(splats: Iterable[Splat]) -> Outcome:
-    """What these splats mean: PASSED when there is none."""
+    """Return the outcome that these splats mean, PASSED when there is none."""
     return worst((Outcome.PASSED, *(_outcome_of_kind(splat.kind) for splat in splats)))
 
 
 def error_for(splat: Splat) -> MachineFailure:
-    """The exception for a splat, with its title as message and its text as evidence."""
+    """Return the exception for a splat, with its title as message and its text as evidence."""
     message = f"{splat.kind.value}: {splat.title}"
     error: type[MachineFailure]
     if splat.kind is SplatKind.PANIC:
@@ -99,12 +99,12 @@ def _outcome_of_kind(kind: SplatKind) -> Outcome:
     return Outcome.HANG if kind in HANG_KINDS else Outcome.SPLAT
 
 
-#: For `except`: what `error_for` may return.
+#: The classes that `error_for` returns, for `except`.
 SPLAT_ERRORS: tuple[type[MachineFailure], ...] = (KernelPanic, GuestHang, KernelSplat)
 
 
 def outcome_of_error(error: BaseException) -> Outcome:
-    """The outcome an exception stands for; FAILED for one that is none of ours."""
+    """Return the outcome that an exception stands for, FAILED for one that is not of this package."""
     if not isinstance(error, KmodHarnessError):
         return Outcome.FAILED
     return next(outcome for outcome in Outcome if outcome.exit_status == error.exit_status)

@@ -1,4 +1,4 @@
-"""Code that the kernel has no name for any more, since its module is gone: `0xffffffffc00882ea`."""
+"""Names for code whose module is gone, so that the kernel prints its address alone: `0xffffffffc00882ea`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _RAW = re.compile(r"(?<!bytes at )\b0x(?P<address>ffff[0-9a-f]{12})\b")
 
 
 def with_names(records: Iterable[KernelRecord], name_of: Callable[[int], str]) -> Iterator[KernelRecord]:
-    """Yields the records, with a name for each raw address that `name_of` has one for ("": it has none)."""
+    """Yield the records, with a name in the place of each raw address for which `name_of` gives one.
+
+    name_of: returns "" for an address that it has no name for.
+    """
 
     def named(match: re.Match[str]) -> str:
         return name_of(int(match["address"], 16)) or match[0]

@@ -34,9 +34,10 @@ class KernelRecord:
     """One line of the kernel log.
 
     level: 0 (emergency) to 7 (debug), None where the console does not tell.
-    timestamp: seconds since boot, None without one. caller: `T123` (task) or
-    `C0` (CPU) where PRINTK_CALLER is set, else "". text: without the prefix.
+    timestamp: seconds since boot, None without one.
+    text: the line without its prefix.
     raw: the line as it came, without its line end.
+    caller: `T123` (task) or `C0` (CPU) where PRINTK_CALLER is set, else "".
     """
 
     level: int | None
@@ -49,15 +50,15 @@ class KernelRecord:
 class ConsoleParser:
     """Turns a console's bytes into records, in whatever pieces they arrive.
 
-    The records do not depend on how the bytes were cut: feeding everything at
-    once or byte by byte, and `finish` at the end, gives the same.
+    The records do not depend on how the bytes are cut: everything at once, or byte by byte, gives the same
+    records, with `finish` at the end.
     """
 
     def __init__(self) -> None:
         self._partial = bytearray()
 
     def feed(self, data: bytes) -> list[KernelRecord]:
-        """The records that these bytes complete."""
+        """Return the records that these bytes complete."""
         if b"\n" not in data and len(self._partial) + len(data) <= MAX_LINE_BYTES:
             self._partial += data
             return []
@@ -72,23 +73,23 @@ class ConsoleParser:
         return records
 
     def finish(self) -> list[KernelRecord]:
-        """What is left: a last line without a newline, if any."""
+        """Return the last line, if it had no newline, as a record."""
         rest, self._partial = bytes(self._partial), bytearray()
         return [_record(rest)] if rest.strip(b"\r\0") else []
 
 
 def parse_console(log: str | bytes) -> tuple[KernelRecord, ...]:
-    """The records of a whole console log, the last partial line included."""
+    """Return the records of a whole console log, a last line without a newline included."""
     data = log.encode("utf-8", "replace") if isinstance(log, str) else log
     parser = ConsoleParser()
     return (*parser.feed(data), *parser.finish())
 
 
 def parse_kmsg(line: str | bytes) -> KernelRecord:
-    """One record of /dev/kmsg: `6,339,5140900,-;text` (Documentation/ABI/testing/dev-kmsg).
+    """Return a record as /dev/kmsg has it: `6,339,5140900,-;text` (Documentation/ABI/testing/dev-kmsg).
 
-    Lines of the dictionary that may follow (each begins with a space) are left
-    out of text. A line of another form becomes a record without level and timestamp.
+    The lines of the dictionary that may follow, each of which begins with a space, are left out. A line of
+    another form becomes a record without level and timestamp.
     """
     data = line.encode("utf-8", "replace") if isinstance(line, str) else line
     raw = data.decode("utf-8", "replace").rstrip("\n")
@@ -102,7 +103,7 @@ def parse_kmsg(line: str | bytes) -> KernelRecord:
 
 
 def _pieces(line: bytes) -> list[bytes]:
-    """The line, cut every MAX_LINE_BYTES; an empty line is one empty piece."""
+    """Return the line cut into pieces of MAX_LINE_BYTES; an empty line is one empty piece."""
     if len(line) <= MAX_LINE_BYTES:
         return [line]
     return [line[start : start + MAX_LINE_BYTES] for start in range(0, len(line), MAX_LINE_BYTES)]
