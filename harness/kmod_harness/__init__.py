@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kmod_harness.guest.guest import Checkpoint, Guest
     from kmod_harness.guest.jobs import Completed
-    from kmod_harness.guest.module import LoadedModule
+    from kmod_harness.guest.loaded_module import LoadedModule
     from kmod_harness.guest.open_file import GuestFile
     from kmod_harness.guest.process import Process
     from kmod_harness.host.version import __version__ as __version__
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kmod_harness.lifecycle.prepare import Prepared, prepare
     from kmod_harness.pytest_plugin.testbed import Pristine, Testbed
     from kmod_harness.spec.spec import Spec
-    from kmod_harness.verify.inspection import verify_modules
+    from kmod_harness.verify.verify_modules import verify_modules
 
 __all__ = [
     "Checkpoint",
@@ -52,7 +52,7 @@ _FILE_OF = {
     "Completed": "guest.jobs",
     "Guest": "guest.guest",
     "GuestFile": "guest.open_file",
-    "LoadedModule": "guest.module",
+    "LoadedModule": "guest.loaded_module",
     "Prepared": "lifecycle.prepare",
     "Pristine": "pytest_plugin.testbed",
     "Process": "guest.process",
@@ -60,7 +60,7 @@ _FILE_OF = {
     "Testbed": "pytest_plugin.testbed",
     "boot": "lifecycle.boot",
     "prepare": "lifecycle.prepare",
-    "verify_modules": "verify.inspection",
+    "verify_modules": "verify.verify_modules",
 }
 
 
