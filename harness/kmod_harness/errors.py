@@ -1,9 +1,8 @@
 """Every error a user can meet: what happened, the evidence, what to do next.
 
-Two families. `Misuse` is a mistake in what was asked (a path, a module for
-another kernel, a missing package): the machine was never the problem.
-`MachineFailure` is what the guest, its kernel or QEMU did. Each class carries
-the exit status of the command line, so that none can be taken for another.
+There are two families. `Misuse` is a mistake in the request: a wrong path, a module for another kernel, a
+    missing package. The machine is not the problem. `MachineFailure` is a failure of the guest, its kernel or
+    QEMU. Each class has the exit status of the command line, so that none can be mistaken for another.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ class ExitStatus(IntEnum):
 
     PASSED = 0
     FAILED = 1
-    #: the request or this machine is not as it has to be, or the harness has a fault: nothing was tested
+    #: the request is wrong, this machine lacks something, or the harness has a fault: nothing was tested
     USAGE = 2
     SPLAT = 3
     PANIC = 4
@@ -26,15 +25,16 @@ class ExitStatus(IntEnum):
     NOTHING_TESTED = 8
 
 
-#: What `git bisect run` takes for "this commit cannot be tested" (git-bisect(1)).
+#: The status by which `git bisect run` skips a commit that cannot be tested (git-bisect(1)).
 BISECT_SKIP = 125
 
 
 class KmodHarnessError(Exception):
-    """What happened, the evidence for it, and what to do next.
+    """An error of the harness: what happened, the evidence for it, and what to do next.
 
-    `evidence` is text shown indented below the message (a log's tail, two
-    version strings); `advice` is one sentence or command that helps.
+    message: what happened, one sentence
+    evidence: text shown indented below the message, such as the end of a log or two version strings
+    advice: one sentence or command that helps
     """
 
     exit_status = ExitStatus.FAILED
@@ -65,31 +65,31 @@ class MissingTool(Misuse):
 
 
 class BuildFailed(Misuse):
-    """A kernel, module or image could not be built; carries the first error and the log's path."""
+    """A kernel, module or image could not be built; carries the first error and the path of the log."""
 
 
 class ModuleFileError(Misuse):
-    """The file is not a module that could be loaded: not ELF, truncated, of another kind."""
+    """The file is not a loadable module: it is not ELF, truncated, or of another kind."""
 
 
 class ModuleMismatch(Misuse):
     """The module was built for another kernel: vermagic or symbols differ."""
 
 
-#: A note on an OSError that a system call of the guest's gave: nothing on this machine is the matter.
+#: A note on an OSError that a system call of the guest returned: nothing is wrong on this machine.
 GUESTS_ANSWER = "(the guest's answer)"
 
 
 class InternalError(KmodHarnessError):
-    """A fault of the harness itself: it says nothing of what was tested, and so never has status 1."""
+    """A fault of the harness itself. It says nothing about what was tested, and so never has status 1."""
 
     exit_status = ExitStatus.USAGE
 
 
 class MachineFailure(KmodHarnessError):
-    """Something the guest or QEMU did.
+    """A failure of the guest or of QEMU.
 
-    `console` is what ttyS0 carried, where the machine is gone before anybody could ask it.
+    `console` is the output of ttyS0, kept where the machine is gone before its log could be read.
     """
 
     console: bytes = b""
@@ -102,7 +102,7 @@ class BootFailed(MachineFailure):
 
 
 class QemuDied(MachineFailure):
-    """The QEMU process ended although nobody asked it to."""
+    """The QEMU process ended unexpectedly."""
 
     exit_status = ExitStatus.QEMU_DIED
 
@@ -114,13 +114,13 @@ class KernelPanic(MachineFailure):
 
 
 class GuestRebooted(MachineFailure):
-    """The guest reset or powered itself off without a panic's text."""
+    """The guest reset or powered itself off without reporting a panic."""
 
     exit_status = ExitStatus.FAILED
 
 
 class KernelSplat(MachineFailure):
-    """The guest's kernel log holds a report of the kernel's own misbehaviour."""
+    """The guest's kernel log holds a report of trouble in the kernel."""
 
     exit_status = ExitStatus.SPLAT
 
@@ -130,13 +130,14 @@ class KernelOops(KernelSplat):
 
 
 class KernelWarning(KernelSplat):
-    """A WARN, or a detector's report; the kernel went on."""
+    """A WARN, or a report of a detector; the kernel continued."""
 
 
 class ProcessKilled(MachineFailure):
-    """The guest's process was killed while it made a call, by an oops most of all.
+    """The guest's process was killed during a call, most often by an oops.
 
-    `signal` is the signal's number, 0 when it ended by itself; `call` the system call's name.
+    signal: number of the signal, 0 when the process ended by itself
+    call: name of the system call
     """
 
     def __init__(self, message: str, number: int, call: str) -> None:
@@ -152,7 +153,7 @@ class GuestHang(MachineFailure):
 
 
 class ModuleLoadError(MachineFailure):
-    """finit_module refused the module; carries errno and the log lines that explain it.
+    """finit_module refused the module; carries the log lines that explain it.
 
     `errno` is the guest's, as a positive int.
     """
@@ -163,4 +164,4 @@ class ModuleLoadError(MachineFailure):
 
 
 class CheckFailed(MachineFailure):
-    """A check of the main job does not hold."""
+    """A check of a module or of the kernel does not hold."""

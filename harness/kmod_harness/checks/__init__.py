@@ -1,3 +1,4 @@
-"""The checks of the main job: each returns what was seen, or raises CheckFailed with the evidence.
+"""Checks of a loaded module and its kernel: each returns its evidence, or raises CheckFailed with it.
 
-Tests and the command line share them. One idea a file."""
+Tests and the command line share them. Each file holds one check.
+"""

@@ -1,6 +1,6 @@
-"""A module's code ran in the process that called the kernel: init in insmod's, open in the opener's.
+"""Checks that a module's code ran in the calling process: init in insmod's, open in the opener's.
 
-chardev says in its log which task was current: `(pid 37 comm insmod)`.
+The sample module chardev logs the task that was current: `(pid 37 comm insmod)`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ _CALLER = r"\(pid (?P<pid>\d+) comm (?P<comm>.{1,16})\)"
 
 @dataclass(frozen=True)
 class CallingTask:
-    """The task that was current when a function of the module ran."""
+    """The task that was current when a function of the module ran.
+
+    function: `init` or `open`
+    pid: process number
+    comm: name of the task, at most 16 characters
+    """
 
     function: str
     pid: int
@@ -26,12 +31,12 @@ class CallingTask:
 
 
 def check_init_caller(records: Sequence[KernelRecord], module: str, pid: int) -> CallingTask:
-    """The module's init ran in the process `pid`, which called finit_module. Raises CheckFailed."""
+    """Checks that the module's init ran in process `pid`, which called finit_module. Raises CheckFailed."""
     return _check(records, rf"{module}: loaded: ", "init", pid, "called finit_module")
 
 
 def check_open_caller(records: Sequence[KernelRecord], module: str, pid: int) -> CallingTask:
-    """The module's last logged open ran in the process `pid`, which opened the device. Raises CheckFailed."""
+    """Checks that the last open in the log ran in process `pid`, the device's opener. Raises CheckFailed."""
     return _check(records, rf"{module}: open: ", "open", pid, "opened the device")
 
 

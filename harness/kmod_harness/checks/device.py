@@ -1,4 +1,4 @@
-"""A device node appears, with the numbers that the kernel gave its device."""
+"""Checks that a device node has appeared, with the numbers of its kernel device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from kmod_harness.guest.guest import Guest
 
 @dataclass(frozen=True)
 class DeviceNode:
-    """A character device node and what the kernel says about it; driver is /proc/devices' name."""
+    """A character device node.
+
+    path: path of the node
+    major: major number
+    minor: minor number
+    driver: name that /proc/devices lists for the major number
+    """
 
     path: str
     major: int
@@ -20,10 +26,12 @@ class DeviceNode:
 
 
 def check_device_node(guest: Guest, path: str, *, device_class: str, driver: str = "") -> DeviceNode:
-    """The node is a character device whose numbers are those of the class device of its name.
+    """Checks that the node is a character device with the numbers of the class device of its name.
 
-    device_class: the directory under /sys/class. driver: the name expected for the
-    major in /proc/devices, "" for any. Raises CheckFailed.
+    device_class: directory under /sys/class
+    driver: name expected in /proc/devices for the major number, "" for any
+
+    Raises CheckFailed.
     """
     try:
         status = guest.syscaller.stat(path)
@@ -52,7 +60,7 @@ def check_device_node(guest: Guest, path: str, *, device_class: str, driver: str
 
 
 def character_drivers(devices: str) -> dict[int, str]:
-    """Returns major -> name of the character devices in the text of /proc/devices.
+    """Returns major number -> name of the character devices in the text of /proc/devices.
 
     >>> character_drivers("Character devices:\\n  1 mem\\n253 chardev\\n\\nBlock devices:\\n254 virtblk\\n")
     {1: 'mem', 253: 'chardev'}

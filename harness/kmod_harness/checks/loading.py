@@ -1,4 +1,4 @@
-"""insmod's result: the module is live, where and how large the kernel says."""
+"""Checks that a module is live after insmod, and returns its address and size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from kmod_harness.guest.loaded_module import LoadedModule
 
 @dataclass(frozen=True)
 class LoadResult:
-    """A live module; address and size (bytes) of its core, taint letters, seconds finit_module took."""
+    """A live module.
+
+    name: name of the module
+    address: address of its core (from Linux 6.4 on, of its text)
+    size: bytes it occupies
+    state: state in /proc/modules
+    taint: taint letters
+    seconds: time that finit_module took
+    """
 
     name: str
     address: int
@@ -22,10 +30,10 @@ class LoadResult:
 
 
 def check_loaded(guest: Guest, module: LoadedModule) -> LoadResult:
-    """The module is Live in /proc/modules and live in sysfs, at an address and of a size above 0.
+    """Checks that the module is live in /proc/modules and in sysfs, with an address and a size above 0.
 
-    Raises CheckFailed. An address of 0 means that the reader may not see addresses
-    (kallsyms_show_value, kernel/ksyms_common.c).
+    Raises CheckFailed. An address of 0 means that the reader may not see addresses (kallsyms_show_value,
+    kernel/ksyms_common.c).
     """
     state = module.state
     require(

@@ -1,4 +1,4 @@
-"""The kernel log holds what a module had to say, at the right levels, and no report of trouble."""
+"""Checks that the kernel log holds a module's messages, at their levels, and no splat."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 
 @dataclass(frozen=True)
 class ExpectedMessage:
-    """An expected log line: `pattern` is searched in the text, `level` 0 (emergency) to 7 (debug)."""
+    """A log line that has to appear.
+
+    level: 0 (emergency) to 7 (debug)
+    pattern: regular expression that is searched in the line's text
+    """
 
     level: int
     pattern: str
 
 
 def check_messages(guest: Guest, since: int, expected: Sequence[ExpectedMessage]) -> tuple[KernelRecord, ...]:
-    """Each message stands in the kernel log behind `since`, in this order, at its level; returns the records.
+    """Checks that the expected messages follow the mark `since` in this order; returns their records.
 
-    Completes the log first. Raises CheckFailed and shows what the log holds instead.
+    Completes the log first. Raises CheckFailed with what the log holds instead.
     """
     guest.kernel_log.sync(guest.syscaller)
     records = guest.kernel_log.since(since)
@@ -52,9 +56,9 @@ def check_messages(guest: Guest, since: int, expected: Sequence[ExpectedMessage]
 
 
 def check_no_splat(guest: Guest, since: int) -> int:
-    """The kernel reported nothing about itself behind `since`; returns how many records were looked at.
+    """Checks that the kernel log holds no splat behind the mark `since`; returns the number of its records.
 
-    Completes the log first. Raises CheckFailed with the first report.
+    Completes the log first. Raises CheckFailed with the first splat.
     """
     splats = guest.judge(since)
     records = len(guest.kernel_log.since(since))

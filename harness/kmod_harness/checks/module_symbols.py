@@ -1,4 +1,4 @@
-"""What /proc/kallsyms shows of a module is its ELF symbols plus the addresses of its sections."""
+"""Checks that /proc/kallsyms shows a module's ELF symbols at the addresses of its sections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from kmod_harness.kmod.symbols.symbol_files import Kallsyms
 
 @dataclass(frozen=True)
 class ModuleSymbolMatch:
-    """How many symbols agree, the lowest and highest address of them, and the range they had to lie in."""
+    """The symbols of a module that agree in kallsyms and in the .ko.
+
+    module: name of the module
+    count: how many symbols agree
+    lowest: the lowest address among them
+    highest: the highest address among them
+    module_range: first address and end of the range they have to lie in
+    """
 
     module: str
     count: int
@@ -26,10 +33,10 @@ class ModuleSymbolMatch:
 
 
 def module_range(kernel: Kernel) -> tuple[int, int]:
-    """Returns the first address of the kernel's module range and its end.
+    """Returns the first address of the kernel's module range, and its end.
 
-    MODULES_VADDR depends on RANDOMIZE_BASE, booted `nokaslr` or not (6.1,
-    page_64_types.h:95-98); a kernel whose configuration is unknown gets the wider range.
+    MODULES_VADDR depends on RANDOMIZE_BASE, whether booted with `nokaslr` or not (6.1,
+    page_64_types.h:95-98). A kernel whose configuration is unknown gets the wider range.
     """
     if kernel.config is not None and parse_config(kernel.config.read_text()).get("RANDOMIZE_BASE") == "y":
         return MODULES_BASE_RANDOMIZED, MODULES_END
@@ -39,10 +46,10 @@ def module_range(kernel: Kernel) -> tuple[int, int]:
 def check_module_symbols(
     guest: Guest, module: LoadedModule, kernel: Kernel, *, kallsyms: Kallsyms | None = None
 ) -> ModuleSymbolMatch:
-    """All symbols of the module in /proc/kallsyms are where the .ko and its sections put them, in range.
+    """Checks that each kallsyms symbol of the module is at its section's address plus its ELF value.
 
-    `kallsyms` is one that was read after the load (reading it takes 0.3 s). Raises
-    CheckFailed with every difference; AddressesHidden when kallsyms shows zeros.
+    `kallsyms` is a copy read after the load (reading it takes 0.3 s). Raises CheckFailed with every
+    difference; AddressesHidden when kallsyms shows zeros.
     """
     kallsyms = kallsyms or guest.kallsyms()
     kallsyms.require_addresses()

@@ -1,4 +1,4 @@
-"""A claim that holds, or CheckFailed with the evidence."""
+"""Raising CheckFailed, with its evidence, where a condition does not hold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from kmod_harness.errors import CheckFailed
 
 
 def require(holds: bool, message: str, evidence: str = "", advice: str = "") -> None:
-    """Returns when the claim holds. Raises CheckFailed with `message` when it does not."""
+    """Raises CheckFailed with `message`, unless the condition holds."""
     if not holds:
         raise CheckFailed(message, evidence=evidence, advice=advice)

@@ -1,4 +1,4 @@
-"""Bytes written to a device are the bytes read from it, through open, write, lseek, read and close."""
+"""Checks that a device gives back the bytes that were written to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from kmod_harness.guest.guest import Guest
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What went in and came out again; what a read behind the data gave (b"" at the end)."""
+    """The bytes written to a device and read from it.
+
+    path: path of the device node
+    written: bytes written
+    read: bytes read back by the same opener
+    behind: bytes that one more read gave, b"" at the end of the data
+    """
 
     path: str
     written: bytes
@@ -20,7 +26,7 @@ class RoundTrip:
 
 
 def check_round_trip(guest: Guest, path: str, data: bytes) -> RoundTrip:
-    """Every byte written is read back, by the same and by a second opener; behind them the data end.
+    """Checks that the writer and a second opener read back every byte written, and that the data end there.
 
     Raises CheckFailed; OSError with the guest's errno when a call fails.
     """

@@ -1,4 +1,4 @@
-"""The kernel's own symbols are those of its System.map, all moved by one KASLR slide."""
+"""Checks that the kernel's symbols are those of its System.map, all moved by one KASLR slide."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.symbols.compare import compare_kernel_symbols
 from kmod_harness.kmod.symbols.symbol_files import Kallsyms, parse_kallsyms, parse_system_map
 
-#: Debian installs a System.map that says where the real one is, in a package of its own.
+#: Debian installs a System.map that only names the package with the real one.
 _STUB_BYTES = 4096
 #: CONFIG_PHYSICAL_ALIGN of x86-64 is 2 MiB at least: KASLR moves by multiples of it (arch/x86/Kconfig, 6.1).
 SLIDE_ALIGNMENT = 2 << 20
@@ -20,10 +20,12 @@ _TEXT = re.compile(r"^([0-9a-f]+) [tT] _text$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class KernelSymbolMatch:
-    """System.map against /proc/kallsyms: the slide in bytes, and how many symbols were equal.
+    """The result of comparing System.map with /proc/kallsyms.
 
-    not_compared: why nothing was compared, "" when it was; slide is None then.
-    absent: symbols of System.map that kallsyms leaves out (scripts/kallsyms.c).
+    slide: KASLR's slide in bytes, None where nothing was compared
+    equal: how many symbols agree
+    absent: symbols of System.map that kallsyms leaves out (scripts/kallsyms.c)
+    not_compared: why nothing was compared, "" where it was
     """
 
     slide: int | None
@@ -35,10 +37,10 @@ class KernelSymbolMatch:
 def check_kernel_symbols(
     guest: Guest, kernel: Kernel, *, kallsyms: Kallsyms | None = None
 ) -> KernelSymbolMatch:
-    """Every kernel symbol is at its System.map address plus one slide, which is 0 under `nokaslr`.
+    """Checks that each kernel symbol is at its System.map address plus one slide, 0 under `nokaslr`.
 
-    A kernel that comes without System.map gives `not_compared`: no failure, and no
-    claim either. `kallsyms` is one that was read earlier. Raises CheckFailed with the first differences.
+    For a kernel without System.map the result has `not_compared`: that is no failure. `kallsyms` is a copy
+        that was read earlier. Raises CheckFailed with the first differences.
     """
     if not has_system_map(kernel):
         return KernelSymbolMatch(None, not_compared=f"the kernel {kernel.name} comes without a System.map")
@@ -66,14 +68,14 @@ def check_kernel_symbols(
 
 
 def has_system_map(kernel: Kernel) -> bool:
-    """True when the kernel comes with a System.map that holds symbols."""
+    """Returns whether the kernel comes with a System.map that holds symbols."""
     return kernel.system_map is not None and kernel.system_map.stat().st_size > _STUB_BYTES
 
 
 def read_slide(guest: Guest, kernel: Kernel) -> int | None:
     """Returns the KASLR slide in bytes, None without a System.map, kallsyms or visible addresses.
 
-    Reads only the beginning of /proc/kallsyms, where `_text` stands: milliseconds.
+    Takes milliseconds: it reads only the beginning of /proc/kallsyms, where `_text` is.
     """
     if not has_system_map(kernel):
         return None

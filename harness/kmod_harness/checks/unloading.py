@@ -1,4 +1,4 @@
-"""After unload nothing of a module is left: symbols, /proc/modules, sysfs, device nodes."""
+"""Checks that unload left nothing behind: symbols, /proc/modules, sysfs, device nodes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.proc_files import calls_that_read, content
 
 _PROC_MODULES = "/proc/modules"
-#: Room for 1,000 entries and more a read.
+#: Each read has room for more than 1,000 entries.
 _DIRECTORY_BYTES, _DIRECTORY_READS = 32768, 4
 
 
 @dataclass(frozen=True)
 class UnloadResult:
-    """What was looked for and not found."""
+    """The module that was unloaded, and the device nodes that went with it."""
 
     module: str
     nodes: tuple[str, ...]
 
 
 def device_nodes(guest: Guest) -> frozenset[str]:
-    """Returns the device nodes in /dev: what appears and goes with a module.
+    """Returns the paths of the device nodes in /dev; a module's nodes appear and vanish there.
 
-    Not its directories: the image's init makes some of its own (/dev/pts) when it comes to it.
+    Directories in /dev are left out: the image's init creates some of its own, such as /dev/pts.
     """
     opened = ResultOf(0)
     entries = Call(NUMBERS["getdents64"], (opened, OutUpToResult(_DIRECTORY_BYTES), _DIRECTORY_BYTES))
@@ -45,7 +45,7 @@ def device_nodes(guest: Guest) -> frozenset[str]:
 
 
 def check_unloaded(guest: Guest, module: str, nodes: Sequence[str] = ()) -> UnloadResult:
-    """No symbol in kallsyms, no line in /proc/modules, no /sys/module entry, none of the nodes.
+    """Checks kallsyms, /proc/modules, /sys/module and the device nodes for remains of the module.
 
     Raises CheckFailed that names everything that is left.
     """
@@ -58,13 +58,13 @@ def check_unloaded(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Unlo
 
 
 def check_nothing_left(guest: Guest, modules: Sequence[str], nodes: Sequence[str]) -> None:
-    """The same for several modules, without kallsyms, which takes 0.2 s to read. Raises CheckFailed."""
+    """As `check_unloaded` for several modules, without kallsyms, which takes 0.2 s. Raises CheckFailed."""
     left = _left(guest, modules, nodes)
     require(not left, f"{', '.join(modules)} left something behind after the unload", "\n".join(left))
 
 
 def _left(guest: Guest, modules: Sequence[str], nodes: Sequence[str]) -> list[str]:
-    """Returns a line for each thing left in /dev, /sys/module and /proc/modules; asks in one round trip."""
+    """Returns a line for each leftover in /dev, /sys/module and /proc/modules; takes one round trip."""
     calls = calls_that_read(_PROC_MODULES)
     ends = len(calls)
     paths = [*nodes, *(f"/sys/module/{module}" for module in modules)]

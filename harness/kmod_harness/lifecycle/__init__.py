@@ -1,1 +1,1 @@
-"""The life of a guest: prepared, booted, saved as a template, restored, branched, kept as it failed."""
+"""The life of a guest: prepared, booted, saved as a template or checkpoint, restored, kept as it failed."""

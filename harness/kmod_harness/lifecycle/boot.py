@@ -1,4 +1,4 @@
-"""One guest: restored from its machine's template, or booted; with checkpoints of its own."""
+"""A guest as a context manager: restored from its machine's template, or booted."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ def boot(
     boot_timeout: float | None = None,
     clock: Clock | None = None,
 ) -> Iterator[Guest]:
-    """Gives a guest and ends it: no QEMU, socket or directory is left.
+    """Gives a guest and ends it; no QEMU, socket or directory is left behind.
 
-    cold: boot it; else restore it from the machine's template, made first where there is none.
-    boot_timeout: seconds, exact; None for the harness's own limit.
-
-    What `guest.checkpoint()` saves ends with the block. Raises BootFailed, QemuDied, Misuse (QEMU refuses an
-    argument).
+    Unless `cold`, the guest is restored from the machine's template, which is booted and saved first where
+    there is none. `boot_timeout` is in seconds, and not stretched under emulation. Raises BootFailed,
+    QemuDied, Misuse (QEMU refuses an argument).
     """
     with contextlib.ExitStack() as life:
         if cold:

@@ -1,4 +1,4 @@
-"""Boot once: the template of a freshly booted machine, kept in the cache by what went into it."""
+"""The template of a freshly booted machine, kept in the cache under a key of everything it depends on."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _KIND = "template"
 _RECIPE = "7"
 #: Seconds the kernel may take until its clock has settled (times 4 under emulation).
 _SETTLE_SECONDS = 5.0
-#: Processes that a test may take without a fork: insmod's, and a second opener's.
+#: Processes that are forked before the guest is saved: one for insmod, one for a second opener.
 _SPARES = 2
-#: Where modules and files of the host go.
+#: Directories of the guest that receive modules and files of the host.
 _DIRECTORIES = ("/kmod-harness/loaded", "/kmod-harness/pushed")
 _FIRST_FILE = "/kmod-harness/loaded/first"
 _SETTLED = "clocksource: Switched to clocksource tsc"
 
 
 class NeverSaved(SavedGuestUnusable):
-    """The same machine would meet the same obstacle each time: remembered with its key."""
+    """The machine can never be saved. The reason is kept under its key, so that it is not tried again."""
 
 
 def template_of(prepared: Prepared, boot_timeout: float | None = None) -> SavedGuest:
-    """Returns the machine's template, booted and saved if it is new. Raises SavedGuestUnusable."""
+    """Returns the machine's template; boots and saves it where there is none. Raises SavedGuestUnusable."""
     if reason := obstacle(prepared.spec):
         raise SavedGuestUnusable(reason)
     cache = default_cache()
@@ -61,7 +61,7 @@ def template_of(prepared: Prepared, boot_timeout: float | None = None) -> SavedG
     except CacheUnusable as error:
         raise SavedGuestUnusable(f"it could not be saved: {error.message}") from error
     except (OSError, QemuDied) as error:
-        # a full disk kills QEMU by SIGBUS in its RAM file; a cold boot needs no such file
+        # on a full disk QEMU dies of SIGBUS in its RAM file; a cold boot needs no such file
         raise SavedGuestUnusable(f"it could not be saved: {error}") from error
     except NeverSaved as reason:
         cache.note(f"no-template-{key}", str(reason))
@@ -70,12 +70,12 @@ def template_of(prepared: Prepared, boot_timeout: float | None = None) -> SavedG
 
 
 def discard(template: SavedGuest) -> None:
-    """Removes a template that did not load from the cache; the next one is made anew."""
+    """Removes a template that does not load from the cache; the next restore makes another."""
     _drop(default_cache(), template.directory.name)
 
 
 def _drop(cache: Cache, key: str) -> bool:
-    """Removes a template; False where that cannot be, in a read-only cache: the boot is cold each time."""
+    """Removes a template; returns False where the cache is read-only, so that each boot is cold."""
     try:
         return cache.remove(_KIND, key)
     except CacheUnusable:
@@ -96,7 +96,7 @@ def _make(
         process = guest.syscaller
         spares = [Process(machine, guest._channel) for _ in range(_SPARES)]
         for spare in spares:
-            # its memory is its own from its first call on: 0.01 s that a test need not spend
+            # its first call makes its pages private, which takes 0.01 s: not during a test
             spare.call("getpid")
         from kmod_harness.checks.system_map import read_slide
 
@@ -111,7 +111,7 @@ def _make(
         from kmod_harness.klog.records import parse_console
         from kmod_harness.klog.splats import find_splats
 
-        # read when nothing can be added any more
+        # read after the state was saved: nothing is added to it any more
         log = machine.console.path.read_bytes()
         if find_splats(parse_console(log)):
             raise SavedGuestUnusable("the boot's kernel log holds a splat: such a boot is not kept")
@@ -131,28 +131,28 @@ def _make(
 
 
 def _settle(guest: Guest) -> None:
-    """Waits for what every boot still does after init: the clock's change, the shell's first prompt."""
+    """Waits for the last activities of a boot: the change of the clock source, the shell's first prompt."""
     clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     with contextlib.suppress(OSError, MachineFailure):
-        # marked before it is looked at: an earlier line tells of the change to tsc-early
+        # the mark is taken first: an earlier line reports the change to tsc-early
         mark = guest.kernel_log.mark()
         if guest.read_text(clock).strip() == "tsc-early":
             guest.kernel_log.await_text(_SETTLED, since=mark, timeout=_SETTLE_SECONDS)
     with contextlib.suppress(MachineFailure):
         guest.shell.synchronise()
-    # what the first program needs lies in the page cache from then on
+    # brings what the first program needs into the guest's page cache
     with contextlib.suppress(OSError):
         guest.run(["true"])
     for path in _DIRECTORIES:
         guest.make_directories(path)
-    # the memory that a module comes through is there from then on
+    # makes the agent allocate the memory through which modules are sent
     guest.write_file(_FIRST_FILE, bytes(CHUNK))
     guest.syscaller.unlink(_FIRST_FILE)
     guest.kernel_log.sync(guest.syscaller)
 
 
 def _open(prepared: Prepared, disk_digest: str, cache: Cache, key: str, entry: Path) -> SavedGuest:
-    """Returns the entry's template if its files are what the manifest says. Raises SavedGuestUnusable."""
+    """Returns the entry's template if its files match the manifest. Raises SavedGuestUnusable."""
     manifest: dict[str, Any] = dict(cache.manifest(_KIND, key) or {})
     try:
         sound = (
@@ -181,13 +181,13 @@ def _process(pair: list[int]) -> tuple[int, int]:
 
 
 def _fingerprint(ram: Path) -> list[int]:
-    """Size and time of the last change: hashing the RAM would cost each restore more than all else."""
+    """Returns size and time of last change; a hash of the RAM would take longer than the whole restore."""
     status = ram.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
 def _key(prepared: Prepared, disk_digest: str) -> str:
-    """Returns the digest of everything that goes into the saved machine."""
+    """Returns the digest of everything that the saved machine depends on."""
     argv = qemu_argv(
         prepared.qemu,
         prepared.spec,
@@ -209,7 +209,7 @@ def _identity(path: str) -> str:
 
 
 def _host_cpu(prepared: Prepared) -> str:
-    """Returns what tells host CPUs apart, where the guest sees the host's (KVM)."""
+    """Returns what identifies the host's CPU model, where the guest sees it (KVM); "" elsewhere."""
     if prepared.accelerator.name != "kvm":
         return ""
     lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()

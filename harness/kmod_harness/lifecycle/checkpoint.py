@@ -1,8 +1,8 @@
-"""Prepare once, branch many times: a running guest saved as a template of its own.
+"""A checkpoint: a running guest saved under a directory, from which other guests are restored.
 
-The guest goes on after it. Its private RAM cannot be shared, so all of it goes
-through a migration stream into a second QEMU, halted, whose RAM is the template's
-file; from there a restore costs what it costs from any template.
+The guest runs on afterwards. Its RAM is private to its QEMU and cannot be shared, so a migration stream
+carries all of it into a second, halted QEMU whose RAM is a file. A restore from that file costs as much as
+one from a template.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from kmod_harness.lifecycle.saved_guest import SavedGuest, digest_of_disks, obst
 from kmod_harness.machine.argv import RamFile
 from kmod_harness.machine.migration import StateNotSaved
 
-#: Seconds until the guest stands between two frames (times 4 under emulation); it does at once.
+#: Seconds to wait for a moment between two frames (times 4 under emulation); usually none.
 _QUIET_SECONDS = 15.0
 
 
 def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> SavedGuest:
     """Saves a running guest under `directory`, which must be empty; the guest runs on.
 
-    Open files and processes of the guest are part of it. Raises StateNotSaved, and
-    what Watch.wait raises. Takes about a second.
+    Open files and processes of the guest are part of it. Takes about a second. Raises StateNotSaved, and what
+    Watch.wait raises.
     """
     if reason := obstacle(prepared.spec):
         raise StateNotSaved(f"a guest of this machine has no checkpoints: {reason}")
     process = guest.syscaller
     _stop_between_frames(guest)
-    # the log up to the very moment: the guest stands still until it is saved
+    # the log is complete: the guest is stopped until it is saved
     files = (*guest._inherited, *(module.file for module in guest.modules))
     facts = SavedFacts((process.number, process.pid), guest.kernel_log.raw, files, tuple(guest._spares))
-    # unlinked at once: whatever happens, nothing of this size is left behind
+    # the file has no name, so that it is gone however this ends
     with tempfile.TemporaryFile(dir=directory) as stream:
         try:
             guest.machine.migration.save_all(stream.fileno())
             save_disks(guest.machine, directory)
         finally:
             guest.machine.qmp("cont")
-        # its clock stood still
+        # its clock stopped with it
         freshen(process)
         os.lseek(stream.fileno(), 0, os.SEEK_SET)
         disks = saved_disks(guest.machine.disks, directory)
@@ -52,7 +52,7 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> SavedG
         try:
             _lay_out(prepared, saved, stream.fileno())
         except QemuDied as death:
-            # not the guest's QEMU but the halted one: a full disk kills it by SIGBUS in its RAM file
+            # this is the halted QEMU: on a full disk it dies of SIGBUS in its RAM file
             raise StateNotSaved(
                 "the checkpoint could not be written",
                 evidence=death.evidence,
@@ -62,10 +62,10 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> SavedG
 
 
 def _stop_between_frames(guest: Guest) -> None:
-    """Stops the guest when no frame is cut: a branch would read the rest of one as a beginning."""
+    """Stops the guest between two frames: a restored one would take the rest of a cut frame for a new one."""
     deadline = guest.machine.deadline("a moment for a checkpoint", _QUIET_SECONDS)
     while True:
-        # answered behind whatever a deadline had cut off
+        # the answer comes after the rest of a frame that a deadline had cut off
         guest._channel.ask(Kind.HELLO, deadline=deadline)
         guest.machine.qmp("stop")
         if guest._channel.is_between_frames():
@@ -74,7 +74,7 @@ def _stop_between_frames(guest: Guest) -> None:
 
 
 def _lay_out(prepared: Prepared, saved: SavedGuest, stream: int) -> None:
-    """Makes of a migration stream a RAM file and a device state, by way of a QEMU that never runs."""
+    """Converts a migration stream to a RAM file and a device state, by a QEMU that never runs."""
     ram = RamFile(saved.ram, shared=True)
     with start_machine(prepared, disks=saved.disks, ram=ram, incoming=True, stopped=True) as halted:
         halted.migration.load_all(stream)

@@ -1,8 +1,8 @@
-"""A failing guest's state: kept while it stands still, and loaded again, stopped, for a debugger.
+"""The state of a failing guest: kept while the guest is stopped, and loaded again for a debugger.
 
-state.json          the machine it was of, and where its kernel lies; or why there is no state
-state.zst           RAM and devices, as QEMU saves them, packed
-disk-NUMBER-DEPTH.qcow2   what it wrote to its disks
+state.json          machine and kernel it is of, where that kernel lies; or why there is no state
+state.zst           RAM and devices as QEMU saves them, compressed
+disk-NUMBER-DEPTH.qcow2   what the guest wrote to its disks
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ STATE, ABOUT = "state.zst", "state.json"
 
 
 def keep_guest(machine: Machine, kernel: Kernel, *, memory: bool = True) -> Path | None:
-    """Keeps a guest's memory and state, whatever of both can be had; returns the directory, None for nothing.
+    """Keeps what it can of a guest's memory and state; returns the directory, None where it kept nothing.
 
-    The guest stands still meanwhile, and runs on if it ran. Raises nothing: a verdict is waiting.
+    The guest is stopped meanwhile, and runs on if it ran. Raises nothing, so that the verdict is not lost.
     """
     with contextlib.suppress(OSError):
         directory = kept_guest_directory()
-        # a panicked guest is still there, a QEMU that died is not
+        # the QEMU of a panicked guest still runs
         if machine.watch.qemu_is_alive():
             with contextlib.suppress(KmodHarnessError, OSError):
                 if memory:
@@ -57,13 +57,13 @@ def keep_guest(machine: Machine, kernel: Kernel, *, memory: bool = True) -> Path
 
 
 def discard(directory: Path | None) -> None:
-    """Removes what `keep_guest` kept where no bundle took it."""
+    """Removes the directory of `keep_guest` where no bundle took it."""
     if directory is not None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def keep_state(machine: Machine, kernel: Kernel, directory: Path) -> None:
-    """Writes a guest's state into a directory; where that cannot be, the reason in its place."""
+    """Writes a guest's state into a directory; where that fails, the reason."""
     about: dict[str, Any] = {"obstacle": obstacle(machine.spec)}
     try:
         if not about["obstacle"]:
@@ -103,7 +103,13 @@ def _qemu_version(machine: Machine) -> str:
 
 @dataclass(frozen=True)
 class FailingState:
-    """A state in a bundle, all that it needs being there."""
+    """The state in a bundle, with everything needed to load it.
+
+    directory: the bundle
+    about: content of state.json
+    kernel: kernel of the guest
+    modules: modules that were loaded
+    """
 
     directory: Path
     about: Mapping[str, Any]
@@ -112,7 +118,7 @@ class FailingState:
 
 
 def failing_state_in(bundle: Path) -> FailingState:
-    """Returns the state in a bundle. Raises Misuse: not a bundle, none in it, its kernel gone."""
+    """Returns the state in a bundle. Raises Misuse: not a bundle, no state in it, its kernel gone."""
     if not (bundle / "verdict.json").is_file():
         raise Misuse(
             f"{bundle} is not a bundle: it has no verdict.json",
@@ -143,9 +149,9 @@ def failing_state_in(bundle: Path) -> FailingState:
 
 
 def load_failing_state(failing: FailingState) -> Machine:
-    """Returns a machine in a kept state, standing still; whoever takes it closes it.
+    """Returns a stopped machine in the kept state; the caller closes it.
 
-    Raises Misuse with the reason when it cannot be had here: another QEMU, a disk that was changed.
+    Raises Misuse with the reason when it cannot be loaded here: another QEMU, a disk that was changed.
     """
     about = failing.about
     cache = default_cache()
@@ -164,7 +170,7 @@ def load_failing_state(failing: FailingState) -> Machine:
         machine = undo.enter_context(
             Machine(
                 _spec(about),
-                # a kept guest has both in its RAM
+                # kernel and initramfs are in the kept RAM
                 failing.kernel.bzimage,
                 Path(),
                 Accelerator(**about["accelerator"]),
@@ -195,7 +201,7 @@ def _load(machine: Machine, failing: FailingState) -> None:
 
 
 def _check(machine: Machine, kernel: Kernel) -> None:
-    """Raises VmlinuxMismatch when the vmlinux is not the one of the state."""
+    """Raises VmlinuxMismatch when the vmlinux is not that of the state's kernel."""
     assert kernel.vmlinux is not None
     with GuestMemory(machine) as memory:
         check_vmlinux(memory.read_virtual, kernel.vmlinux, slide_from_outside(machine, kernel))

@@ -1,6 +1,6 @@
-"""A guest's state kept at the very place where its kernel oopses: later the task and its stack are gone.
+"""The oops trap: the failing state is kept where the kernel oopses, before the task and its stack are gone.
 
-Imports little: it stands before every run.
+Imports little, since every run imports it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from kmod_harness.build.kernel.known import Kernel
     from kmod_harness.machine.machine import Machine
 
-#: Kinds of reports that come with an oops, as the tests of users name them: it would be theirs to expect.
+#: Kinds of splats that come with an oops. A test that expects one of them expects the oops.
 KINDS_OF_OOPS = frozenset(("OOPS", "BUG", "PANIC", "KASAN", "SLAB_CORRUPTION"))
 
 
 def set_oops_trap(
     machine: Machine, kernel: Kernel, slide: int | None, keep: Callable[[Path], None]
 ) -> Trap | None:
-    """Has a guest's state kept when its kernel oopses next; `keep` is given the directory then.
+    """Has the guest's state kept at its kernel's next oops; `keep` is then given the directory.
 
-    slide: the kernel's, in bytes, None to find it from outside. Returns the trap, None for a kernel that
-    comes without vmlinux. Raises QemuDied, UnmappedAddress, KernelNotFound.
+    `slide` is the kernel's in bytes, None to read it from outside. Returns the trap, None for a kernel
+    without vmlinux. Raises QemuDied, UnmappedAddress, KernelNotFound.
     """
     address = linked_address(kernel, OOPS_EXIT) if kernel.vmlinux is not None else None
     if address is None:

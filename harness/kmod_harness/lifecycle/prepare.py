@@ -1,4 +1,4 @@
-"""From a Spec to a started machine: the one place where build products meet machine and guest."""
+"""From a Spec to a started machine: the place where build products meet machine and guest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,16 @@ from kmod_harness.spec.spec import Disk, Spec, parse_disk
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything a boot needs, found or built: no more compiling, no more searching."""
+    """The files that a spec resolves to: everything a boot needs, found or built.
+
+    spec: the spec, with its kernel named
+    kernel: the kernel's files
+    rootfs: root file system, an archive or a disk image
+    initrd: initramfs that is booted
+    accelerator: KVM or software emulation
+    qemu: path of the QEMU program
+    disks: disks to attach
+    """
 
     spec: Spec
     kernel: Kernel
@@ -39,11 +48,14 @@ class Prepared:
     disks: tuple[DiskFile, ...] = ()
 
     def guest_paths(self) -> dict[str, str]:
-        """Returns the image's absolute paths, each with its symlink's target or ""; {} if unknown."""
+        """Returns the image's absolute paths, each with the target of a symlink or ""; {} where unknown."""
         return disk_paths(self.rootfs) if is_root_disk(self.rootfs) else rootfs_paths(self.rootfs)
 
     def kernel_facts(self) -> KernelFacts:
-        """Returns what is known of the kernel, with the modules that the channels load."""
+        """Returns the facts about the kernel that decide whether it takes a module.
+
+        The modules of the harness's channels count as loaded.
+        """
         return self._facts
 
     @cached_property
@@ -57,11 +69,14 @@ class Prepared:
 def prepare(
     spec: Spec, *, module_release: str = "", build: bool = False, kernel_source: str | None = None
 ) -> Prepared:
-    """Returns what `boot` needs.
+    """Returns everything `boot` needs.
 
-    `module_release` chooses the kernel when the spec names none. `build` makes what
-    is missing; without it, Misuse names the command that does. A spec that cannot
-    be found raises Misuse with the path and what was expected.
+    spec: what to boot
+    module_release: release that chooses the kernel where the spec names none
+    build: True builds what is missing; otherwise Misuse names the command that does
+    kernel_source: source to build the kernel from, None for any
+
+    Raises Misuse with the path and what was expected, where something named in the spec cannot be found.
     """
     cache = default_cache()
     qemu = find_qemu()
@@ -92,7 +107,7 @@ def prepare(
 def start_guest(
     prepared: Prepared, boot_timeout: float | None = None, clock: Clock | None = None
 ) -> Iterator[Guest]:
-    """Boots a guest from its kernel's first instruction on."""
+    """Gives a guest that is booted cold; `boot_timeout` is in seconds."""
     with start_machine(prepared, clock=clock) as machine:
         yield Guest(machine, kernel_facts=prepared.kernel_facts, boot_timeout=boot_timeout)
 
@@ -107,15 +122,18 @@ def start_machine(
     stopped: bool = False,
     clock: Clock | None = None,
 ) -> Machine:
-    """Returns a started machine, the guest not yet awaited.
+    """Returns a started machine without waiting for its guest.
 
-    `disks` are those a saved guest had, in place of the machine's own. `ram` puts its RAM in a file;
-    `incoming`: it waits for a device state; `state`: it runs on from that one; `stopped`: its CPUs are
-    halted.
+    disks: the disks of a saved guest, in place of the machine's own
+    ram: file for the guest's RAM
+    incoming: True waits for a saved device state
+    state: saved device state to run on from
+    stopped: True leaves the CPUs halted
+    clock: clock of the machine's deadlines
     """
     disks = prepared.disks if disks is None else disks
     cache = default_cache()
-    # a session may last for hours, and what QEMU is started from must not be pruned meanwhile
+    # a session may last for hours; its files must not be pruned meanwhile
     of_disks = (path for disk in disks for path in (disk.file, disk.blank) if path is not None)
     for path in (prepared.kernel.bzimage, prepared.initrd, *of_disks):
         cache.mark_used(path)

@@ -1,7 +1,7 @@
-"""A saved guest: a RAM file, the device state beside it, and what its guest left.
+"""A saved guest: RAM file, device state, disk layers, and what the harness knows of it.
 
-The QEMU it was saved from is killed, or goes on elsewhere, and never writes to that file again;
-every guest is a new process on a copy-on-write mapping of it, so a restore and a clone are one thing.
+The QEMU it was saved from never writes to the RAM file again: it was killed, or goes on with other memory.
+    Each restore is a new QEMU process on a copy-on-write mapping of the file.
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ from kmod_harness.spec.spec import Spec
 
 
 class SavedGuestUnusable(Exception):
-    """Why a machine has no template that loads; a cold boot follows."""
+    """The machine has no saved guest that can be restored; the text says why. A cold boot follows."""
 
 
 class SavedGuestDamaged(SavedGuestUnusable):
-    """A template was there and did not load: it is discarded, and made anew when next asked for."""
+    """A saved guest does not load: it is discarded, and made again when next asked for."""
 
 
 @dataclass(frozen=True)
 class SavedGuest:
-    """A saved guest on disk, and the life it had until then.
+    """A saved guest on disk: a template or a checkpoint.
 
-    disks: its own, with what it had written to them. disk_digest: of what the user's files held then.
+    directory: directory of its files
+    facts: what the harness knows of the guest
+    disks: its disks, with what the guest had written to them
+    disk_digest: digest of the user's disk files when it was saved
     """
 
     directory: Path
@@ -57,10 +60,10 @@ class SavedGuest:
 
 
 def obstacle(spec: Spec) -> str:
-    """Returns why guests of this machine cannot be saved, "" when they can.
+    """Returns the reason why guests of this machine cannot be saved, "" where they can.
 
-    QEMU refuses to save some devices; others, such as edu, it restores in the state of a reset, without
-    a word. Of virtio devices it saves all they are, but not the file that one names (romfile=, evdev=).
+    QEMU refuses to save some devices; others, such as edu, it silently restores as if they had been reset. It
+    saves virtio devices completely, except for a file that one refers to (romfile=, evdev=).
     """
     if spec.qemu_args:
         return "--qemu-arg may add what QEMU does not save, or what two guests cannot share"
@@ -73,7 +76,7 @@ def obstacle(spec: Spec) -> str:
 
 
 def digest_of_disks(disks: Sequence[DiskFile]) -> str:
-    """Returns what stands for the content of the user's files now, "" without disks. Raises Misuse."""
+    """Returns a digest of the user's disk files as they are now, "" without disks. Raises Misuse."""
     from kmod_harness.build.image.disk_image import image_digest
 
     cache = default_cache()
@@ -81,10 +84,10 @@ def digest_of_disks(disks: Sequence[DiskFile]) -> str:
 
 
 def save_disks(machine: Machine, directory: Path) -> None:
-    """Keeps what a guest and those before it wrote to its disks: `disk-NUMBER-DEPTH.qcow2`, a layer each.
+    """Keeps what this guest, and those it descends from, wrote: `disk-NUMBER-DEPTH.qcow2`, one file a layer.
 
-    QEMU has flushed it when it has saved the guest's state. Nothing elsewhere but the user's files is
-    needed by what is saved here.
+    Called after QEMU has saved the guest's state, and so has flushed its disks. A restore then needs only
+    these files and the user's own.
     """
     for number, disk in enumerate(machine.disks):
         for depth, layer in enumerate(disk.layers):
@@ -95,7 +98,7 @@ def save_disks(machine: Machine, directory: Path) -> None:
 
 
 def saved_disks(disks: Sequence[DiskFile], directory: Path) -> tuple[DiskFile, ...]:
-    """Returns these disks with the layers that `save_disks` put there, in place of their own."""
+    """Returns the disks with the layers that `save_disks` wrote, in place of their own."""
     saved = []
     for number, disk in enumerate(disks):
         count = len(list(directory.glob(f"disk-{number}-*.qcow2")))
@@ -105,7 +108,7 @@ def saved_disks(disks: Sequence[DiskFile], directory: Path) -> tuple[DiskFile, .
 
 
 def _link_or_copy(layer: Path, path: Path) -> None:
-    """Makes `path` hold what a layer, which nobody writes to any more, holds."""
+    """Makes `path` a file with the content of a layer that nobody writes to any more."""
     try:
         os.link(layer, path)
     except OSError:
@@ -115,12 +118,13 @@ def _link_or_copy(layer: Path, path: Path) -> None:
 def restore(
     prepared: Prepared, saved: SavedGuest, clock: Clock | None = None, *, boot_timeout: float | None = None
 ) -> Guest:
-    """Returns a new guest in the state of its template; whoever takes it closes its machine.
+    """Returns a new guest in the state of a saved one; the caller closes its machine.
 
-    Raises SavedGuestUnusable when the template does not load, BootFailed when that takes longer than
-    `boot_timeout`, in seconds and exact, OSError for what this machine refuses.
+    `boot_timeout` is in seconds, and not stretched under emulation. Raises SavedGuestUnusable when the saved
+    guest does not load, BootFailed when it takes longer than `boot_timeout`, OSError for what this machine
+    refuses.
     """
-    # what it remembers of its disks, in its page cache for one, must still be so
+    # what the saved kernel has cached of the disks must still be true
     if digest_of_disks(saved.disks) != saved.disk_digest:
         raise SavedGuestUnusable("the file of a disk was changed after the guest was saved")
     if not os.access(saved.ram, os.W_OK):
@@ -140,10 +144,10 @@ def restore(
             )
         except NoRunDirectory:
             raise
-        # what else this machine refuses (a descriptor, a process) is no damage of the template either
+        # a descriptor or process that this machine refuses (another OSError) is no damage either
         except (KmodHarnessError, FileNotFoundError, ConnectionError) as error:
             if boot_timeout is not None and isinstance(error, GuestHang):
-                # the limit was the user's: the template may be sound
+                # the limit is the user's: the saved guest may be sound
                 raise BootFailed(
                     f"the saved guest was not ready within {boot_timeout:g} s", evidence=error.evidence
                 ) from error

@@ -1,6 +1,6 @@
-"""KASLR's slide of a running guest, and where its kernel's symbols were linked: read from outside.
+"""KASLR's slide of a running guest, and the linked addresses of its kernel's symbols, read from outside.
 
-Imports little: it stands before every run.
+Imports little, since every run imports it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def slide_from_outside(machine: Machine, kernel: Kernel) -> int:
-    """Returns KASLR's slide in bytes, from the page tables. Raises UnmappedAddress, KernelNotFound."""
+    """Returns KASLR's slide in bytes, by the page tables. Raises UnmappedAddress, KernelNotFound."""
     from kmod_harness.machine.memory.guest_memory import GuestMemory
 
     linked = linked_address(kernel, "_text")
@@ -25,13 +25,13 @@ def slide_from_outside(machine: Machine, kernel: Kernel) -> int:
 
 
 def linked_address(kernel: Kernel, symbol: str) -> int | None:
-    """Returns where a function of the kernel was linked, None for a kernel without System.map."""
+    """Returns the address at which a kernel function was linked, None for a kernel without System.map."""
     return None if kernel.system_map is None else _address_in(kernel.system_map, symbol)
 
 
 @functools.lru_cache
 def _address_in(system_map: Path, symbol: str) -> int | None:
-    # by a search that reads no more than it needs: to parse it takes a hundred times as long
+    # searched, not parsed, which would take a hundred times as long
     with system_map.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         at = text.find(f" T {symbol}\n".encode())
         return int(text[at - 16 : at], 16) if at >= 16 else None

@@ -1,7 +1,7 @@
-"""Pristine guests one after the other, the next one made ready while the last is in use.
+"""Pristine guests one after the other; the next one is made ready while the last is in use.
 
-A guest that waits has been restored and is stopped: the guest's clock does not move. Where there is time for
-it, it has run its first program: what software emulation translated for that stays.
+A guest on standby has been restored and is stopped, so that its clock does not advance. Where there is time,
+    it has run one program: emulation has then translated the code for that.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from kmod_harness.machine.deadline import Clock
 def restored_guest(
     prepared: Prepared, boot_timeout: float | None = None, clock: Clock | None = None
 ) -> Guest:
-    """Returns a guest from its machine's template, made first if there is none; its machine is the caller's.
+    """Returns a guest of its machine's template, which is made first where there is none.
 
-    Raises SavedGuestUnusable, a template that does not load being discarded, and what a boot raises.
+    The caller closes its machine. Raises SavedGuestUnusable (a template that does not load is discarded), and
+    what a boot raises.
     """
     template = template_of(prepared, boot_timeout)
     try:
@@ -44,9 +45,9 @@ def restored_guest(
 
 
 class GuestSource:
-    """Gives guests in the state of one machine's template, or of `checkpoint`; a context manager.
+    """Gives guests in the state of a machine's template, or of `checkpoint`; a context manager.
 
-    `standby=False` restores each guest when it is asked for.
+    `standby=False` restores each guest only when it is asked for.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class GuestSource:
         self._executor = ThreadPoolExecutor(1, "standby") if standby else None
         self._next: Future[Guest] | None = None
         self._disks_then = ""
-        #: when a guest was last taken (monotonic), and the seconds in which one was last warmed
+        #: monotonic time when a guest was last taken, and seconds that warming one last took
         self._taken = 0.0
         self._warmed_in = 0.0
         self._boots_cold = False
@@ -84,7 +85,7 @@ class GuestSource:
 
     @contextlib.contextmanager
     def guest(self) -> Iterator[Guest]:
-        """Gives a pristine guest: the one that waits, a restored one, or a booted one where none loads."""
+        """Gives a pristine guest: the one on standby, else a restored one, else a booted one."""
         guest = None
         try:
             guest = None if self._boots_cold else self._take()
@@ -92,7 +93,7 @@ class GuestSource:
             if self._checkpoint is not None:
                 raise BootFailed(f"a checkpoint is lost: {reason}") from reason
             print(f"kmod-harness: booting cold, since {reason}", file=sys.stderr)
-            # a template that is only damaged is made anew; one that cannot be had is not asked for again
+            # a damaged template is made again; one that cannot be made is not asked for again
             self._boots_cold = not isinstance(reason, SavedGuestDamaged)
         if guest is None:
             with start_guest(self.prepared, self._boot_timeout, self.clock) as guest:
@@ -105,22 +106,22 @@ class GuestSource:
         if self._executor is None:
             return self._restored()
         if self._next is not None:
-            # it ended while it was made ready or waited, which no test has done
+            # a guest that ended on standby is no fault of a test: another one is restored
             with contextlib.suppress(MachineFailure):
                 return self._waiting_guest(self._executor, self._next)
-        # the first one, which may have to be booted, in this thread: a Ctrl-C ends it
+        # the first guest may have to be booted: in this thread, so that Ctrl-C ends it
         guest = self._restored()
         self._next = self._next or self._executor.submit(self._ready, warm=True)
         self._taken = time.monotonic()
         return guest
 
     def _waiting_guest(self, executor: ThreadPoolExecutor, waiting: Future[Guest]) -> Guest:
-        """Returns the guest that waits, running again, and has the next one made ready."""
-        # What emulation translates for a first program saves a test that runs programs 0.05 s and costs
-        # 0.08 s: it pays where the last guest's user, not waiting for it, took longer than it takes
+        """Returns the guest on standby, running again, and starts to make the next one ready."""
+        # Warming takes 0.08 s and saves 0.05 s of a test that runs programs. It pays only where the last
+        # guest was in use for longer than making this one ready took.
         warm = time.monotonic() - self._taken > self._warmed_in
         try:
-            # kept in _next until it is here: a Ctrl-C meanwhile leaves it to __exit__
+            # it stays in _next until it has arrived: after a Ctrl-C, __exit__ ends it
             guest = waiting.result()
         except Exception:
             self._next = None
@@ -143,7 +144,7 @@ class GuestSource:
         return restored_guest(self.prepared, self._boot_timeout, self.clock)
 
     def _ready(self, *, warm: bool) -> Guest:
-        """Returns a guest that waits; called in the standby thread."""
+        """Returns a stopped guest for standby; called in the standby thread."""
         started = time.monotonic()
         self._disks_then = digest_of_disks(self.prepared.disks)
         guest = self._restored()

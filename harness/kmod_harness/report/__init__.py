@@ -1,1 +1,1 @@
-"""What a person reads of a kernel's report: source lines, the faulting instruction, evidence."""
+"""What a failure leaves for a person: bundles, source lines in kernel logs, crash dumps."""

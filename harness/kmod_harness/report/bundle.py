@@ -1,15 +1,15 @@
-"""Everything of one failure in one directory, and a script that makes it happen again.
+"""A bundle: everything about one failure in one directory, with a script that reproduces it.
 
 verdict.json            outcome, reason, what was run: for programs
-kernel.log              ttyS0 from the boot on, as it came
-kernel.symbolized.log   the same to be read: with source lines, without priorities
+kernel.log              output of ttyS0 since the boot, unchanged
+kernel.symbolized.log   the same to read: with source lines, without priorities
 NAME.txt                transcripts: shell, agent, interrogation
-machine.json            QEMU's argument list, versions, hashes of what was booted
-kernel.config           the kernel's configuration, where it is known
+machine.json            QEMU's argument list, versions, hashes of the files booted
+kernel.config           configuration of the kernel, where it is known
 modules/*.ko            the modules, with their debug information
-memory.elf.zst          its memory, for `kmod-harness crash`, with vmcoreinfo
-state.zst, state.json   its state, for `kmod-harness debug --from`, with what it wrote to its disks
-reproduce.sh            the same again; its exit status is the verdict's, its evidence in `again`
+memory.elf.zst          memory of the guest, for `kmod-harness crash`, with vmcoreinfo
+state.zst, state.json   failing state, for `kmod-harness debug --from`, with its disks
+reproduce.sh            runs it again; exits with the verdict's status, leaves evidence in `again`
 """
 
 from __future__ import annotations
@@ -33,20 +33,22 @@ from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.symbols.symbolizer import Symbolizer
 from kmod_harness.report.symbolized import symbolized
 
-#: A longer transcript is cut at its beginning: bytes.
+#: Bytes of a transcript; the beginning of a longer one is cut off.
 _MOST_BYTES = 1 << 22
 
 
-#: A word of a reproduction; no word that is given can hold a NUL.
+#: A word of a Reproduction; it cannot be a word of a real command, which holds no NUL.
 AGAIN = "\0again"
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The command that was given: its words, the directory it was given in, files it needs kept copies of.
+    """The command that failed.
 
-    copies: word -> the file to be copied and used in the word's place. The word AGAIN stands for the place of
-    its own evidence: what was kept of the failure stays.
+    words: its words. The word AGAIN stands for the place of its own evidence, so that the evidence of the
+        first failure stays
+    directory: directory it was given in
+    copies: word -> file that is copied into the bundle and used in place of the word
     """
 
     words: tuple[str, ...]
@@ -56,9 +58,17 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class Failure:
-    """What is known of a failure; `verdict` must be JSON's types.
+    """What is known about a failure.
 
-    kept_guest: a directory of what was kept of the guest, whose files the bundle takes.
+    verdict: outcome and reason, of JSON's types
+    kernel_log: output of ttyS0
+    reproduction: the command that failed
+    transcripts: name -> text
+    qemu_argv: QEMU's argument list
+    versions: program -> version
+    kernel: the kernel that was booted, None where it is not known
+    modules: modules of the run
+    kept_guest: directory of the guest's memory and state, whose files move into the bundle; None without
     """
 
     verdict: Mapping[str, Any]
@@ -73,9 +83,9 @@ class Failure:
 
 
 def write_bundle(directory: Path, failure: Failure) -> Path:
-    """Writes the bundle, 0700, all of it or nothing; returns `directory`. One of before is replaced.
+    """Writes the whole bundle with mode 0700, or nothing; replaces an older one. Returns `directory`.
 
-    Raises OSError: a full disk, a place that may not be written.
+    Raises OSError: a full disk, a directory that may not be written.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{directory.name[:40]}-", dir=directory.parent))
@@ -91,7 +101,7 @@ def write_bundle(directory: Path, failure: Failure) -> Path:
 
 
 def bundle_name(text: str) -> str:
-    """Returns a directory name that says which test it was: `a.py::test_b[x]` gives `a.py-test_b-x`."""
+    """Returns a directory name that tells the test: `a.py::test_b[x]` gives `a.py-test_b-x`."""
     return re.sub(r"[^\w.]+", "-", text).strip("-.")[:120] or "failure"
 
 
@@ -120,7 +130,7 @@ def _fill(made: Path, failure: Failure) -> None:
 
 
 def reproduce_script(failure: Failure, kept: Mapping[str, str]) -> str:
-    """Returns the script; `kept`: word -> path in the bundle, which stands for it."""
+    """Returns the text of the script; `kept`: word -> path in the bundle that replaces it."""
     wanted = failure.reproduction
     places = {**kept, AGAIN: "again"}
     words = " ".join(

@@ -1,4 +1,4 @@
-"""The `Code:` line of a report, disassembled (show_opcodes, arch/x86/kernel/dumpstack.c)."""
+"""The `Code:` line of a splat, disassembled (show_opcodes, arch/x86/kernel/dumpstack.c)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from kmod_harness.kmod.elf.disassembly import Instruction, instructions
 
 _BYTE = re.compile(r"<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}")
 _BYTES = re.compile(r"(?:(?:<[0-9a-f]{2}>|\([0-9a-f]{2}\)|[0-9a-f]{2}) ?){2,80}")
-#: The longest x86 instruction, in bytes: as far as the start of the first may be from the first byte.
+#: Bytes of the longest x86 instruction: the first one starts within so many bytes.
 _LONGEST = 15
-#: Instructions shown before the fault, and from it on.
+#: Instructions shown before the fault, and starting at it.
 _SHOWN = 4
 
 
 def disassembled(data: bytes, fault: int) -> list[str]:
-    """Returns the instructions around index `fault`, the one there marked; [] without bytes.
+    """Returns the instructions around index `fault`, with a mark at the one there; [] without bytes.
 
-    The bytes of a `Code:` line begin 42 before the fault, within some instruction: the first start
-    from which decoding arrives at the fault is taken.
+    The bytes of a `Code:` line start 42 before the fault, within some instruction. The first start from which
+    decoding arrives at the fault is taken.
     """
     if not 0 <= fault < len(data):
         return []
@@ -36,7 +36,7 @@ def disassembled(data: bytes, fault: int) -> list[str]:
 
 
 def parse_code(code: str) -> tuple[bytes, int]:
-    """Returns the bytes and the index of the one at fault, `<0f>`; (b"", 0) where the line has none.
+    """Returns the bytes and the index of the faulting one, which is `<0f>`; (b"", 0) where the line has none.
 
     >>> parse_code("48 89 <0f> 0b c3")
     (b'H\\x89\\x0f\\x0b\\xc3', 2)

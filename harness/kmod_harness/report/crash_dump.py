@@ -15,16 +15,22 @@ from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.kmod.symbols.symbolizer import load_drgn, source_root
 from kmod_harness.machine.memory.packed import unpacked
 
-#: What a bundle calls them; see bundle.py.
+#: File names in a bundle; see bundle.py.
 MEMORY, VMCOREINFO = "memory.elf.zst", "vmcoreinfo"
-#: Shown of one value; an object of the kernel's can have thousands of lines.
+#: Characters shown of one value; a kernel object can have thousands of lines.
 _MOST_CHARACTERS = 160
 _MOST_FRAMES = 40
 
 
 @dataclass(frozen=True)
 class CrashDump:
-    """The files of a dump: packed RAM, its notes, the vmlinux it is of, modules with debug information."""
+    """The files of a memory dump.
+
+    memory: compressed core file
+    vmcoreinfo: notes about the kernel
+    vmlinux: vmlinux of the dumped kernel
+    modules: modules, with debug information
+    """
 
     memory: Path
     vmcoreinfo: Path
@@ -33,9 +39,9 @@ class CrashDump:
 
 
 def crash_dump_in(bundle: Path, kept: Path | None = None) -> CrashDump:
-    """Returns the dump in a bundle, or that of the same guest in the directory `kept`.
+    """Returns the dump in a bundle, or the dump of the same guest in the directory `kept`.
 
-    Raises Misuse: not a bundle, one without a dump, its vmlinux gone.
+    Raises Misuse: not a bundle, no dump in it, its vmlinux gone.
     """
     if not (bundle / "verdict.json").is_file():
         raise Misuse(
@@ -60,11 +66,11 @@ def crash_dump_in(bundle: Path, kept: Path | None = None) -> CrashDump:
 
 @contextlib.contextmanager
 def open_crash_dump(dump: CrashDump) -> Iterator[Any]:
-    """Gives a drgn.Program of the dump, with the symbols of vmlinux and of every module at its place.
+    """Gives a drgn.Program of the dump, with the symbols of vmlinux and of each module at its address.
 
-    A module's init section is among them while the kernel has it. The dump is unpacked for as long, with
-    its holes. Raises MissingTool, PackedFileDamaged, Misuse (drgn cannot read it, or the vmlinux is of
-    another build).
+    The symbols of a module's init section are among them while the kernel has it. The dump is decompressed
+    into a temporary sparse file. Raises MissingTool, PackedFileDamaged, Misuse (drgn cannot read the dump, or
+    the vmlinux is of another build).
     """
     drgn = load_drgn()
     with unpacked(dump.memory, Path(tempfile.gettempdir())) as memory:
@@ -94,7 +100,7 @@ def _load_modules(program: Any, files: dict[str, Path]) -> None:
     for module in for_each_module(program):
         name = module.name.string_().decode(errors="replace")
         loaded = program.linux_kernel_loadable_module(module)
-        # drgn knows a module's core alone: a stack that goes through its init would end there
+        # drgn knows only the core of a module: without its init, a stack would end at an init function
         init = getattr(module, "init_layout", None)
         if init is not None and init.base.value_():
             start = init.base.value_()
@@ -104,7 +110,7 @@ def _load_modules(program: Any, files: dict[str, Path]) -> None:
 
 
 def crash_report(program: Any, modules: Sequence[str], pid: int | None) -> Iterator[str]:
-    """Yields the lines of the report; `pid`: the task at fault, where the verdict names one."""
+    """Yields the lines of the report; `pid` is the task at fault, where the verdict names one."""
     yield "Tasks"
     yield from _tasks(program)
     thread = _thread(program, pid)
@@ -128,7 +134,7 @@ def _tasks(program: Any) -> Iterator[str]:
 
 
 def _thread(program: Any, pid: int | None) -> Any:
-    """Returns the task_struct at fault: the panicking CPU's, else the one named, else the first CPU's."""
+    """Returns the task_struct at fault: of the panicking CPU, else of `pid`, else of CPU 0."""
     from drgn.helpers.linux.pid import find_task
     from drgn.helpers.linux.sched import cpu_curr
 
@@ -164,7 +170,7 @@ def _in_kernel(frame: Any) -> bool:
 
 
 def _globals(program: Any, module: str) -> Iterator[str]:
-    """Yields the variables of a module, by its own symbol table."""
+    """Yields the variables of a module, found by its symbol table."""
     loaded = next((found for found in program.modules() if found.name == module), None)
     ranges = loaded.address_ranges if loaded is not None else ()
     if not ranges:
@@ -189,7 +195,7 @@ def _short(value: Any) -> str:
             columns=1_000_000,
             members_same_line=True,
         )
-    except Exception as error:  # drgn reads a broken kernel's memory: whatever it meets is the value
+    except Exception as error:  # the memory is a broken kernel's: any failure is shown as the value
         return f"({type(error).__name__}: {error})"
     return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
 

@@ -1,4 +1,4 @@
-"""A guest's memory kept for `crash`: the dump and its notes, in a directory whose files a bundle takes."""
+"""The memory of a guest kept for `crash`: dump and notes, in a directory whose files a bundle takes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from kmod_harness.report.crash_dump import MEMORY, VMCOREINFO
 
 
 def kept_guest_directory() -> Path:
-    """Returns a new directory for what is kept of a guest; a bundle takes its files, or it is removed."""
-    # beside the bundles, so that one of them takes it by a rename
+    """Returns a new directory for a guest's memory and state; a bundle takes its files, or it is removed."""
+    # on the bundles' file system, so that files are moved by a rename
     parent = bundle_root()
     parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=".guest-", dir=parent))
 
 
 def keep_memory(machine: Machine, kernel: Kernel, directory: Path) -> None:
-    """Dumps the memory of a machine that still has its QEMU; nothing for a kernel without vmlinux.
+    """Dumps the memory of a machine whose QEMU still runs; does nothing for a kernel without vmlinux.
 
     Raises DumpFailed, UnmappedAddress, KernelNotFound, VmlinuxMismatch, OSError.
     """

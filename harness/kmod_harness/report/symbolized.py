@@ -1,4 +1,4 @@
-"""A kernel log with the source lines of its frames, and of each report the line and instruction at fault."""
+"""A kernel log with the source lines of its frames, and for each splat the source and code at fault."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONTEXT = 3
 
 
 class FrameLines:
-    """Source lines of frames; paths are relative to the kernel's tree or to the working directory."""
+    """The source lines of frames; paths are relative to the kernel's tree or to the working directory."""
 
     def __init__(self, symbolizer: Symbolizer) -> None:
         self._symbolizer = symbolizer
@@ -32,21 +32,21 @@ class FrameLines:
         return self._symbolizer.lines(frame.function, frame.offset, frame.size, frame.module, returns=returns)
 
     def code(self, frame: Frame) -> bytes:
-        """Returns the function's bytes as in its module's file, b"" when they are not known."""
+        """Returns the function's bytes as its module's file holds them, b"" where they are not known."""
         return self._symbolizer.code(frame.function, frame.module)
 
     def shown(self, place: SourceLine) -> str:
-        """Returns `path:line`, the path as short as it is clear."""
+        """Returns `path:line`, with the shortest clear path."""
         path = os.path.normpath(place.path)
         root = next((root for root in self._roots if path.startswith(root)), "")
         return f"{path.removeprefix(root)}:{place.line}"
 
 
 def symbolized(log: str | bytes, symbolizer: Symbolizer) -> str:
-    """Returns the log with the place of each frame at its line's end, inlined frames on lines above it.
+    """Returns the log with a source line at the end of each frame's line, inlined frames on lines above it.
 
-    Behind the first position of each report stand the source around it and the
-    instructions of its `Code:` line. Lines without a frame are as they were.
+    The first position of each splat is followed by the source around it and the instructions of its `Code:`
+    line. Other lines are unchanged.
     """
     lines = FrameLines(symbolizer)
     records = parse_console(log)
@@ -72,7 +72,7 @@ def source_at_fault(splat: Splat, lines: FrameLines) -> list[str]:
 
 
 def _instructions(splat: Splat, lines: FrameLines) -> list[str]:
-    """Returns those of the kernel-mode `Code:` line, where the kernel could read them; else the .ko's."""
+    """Returns the instructions of the `Code:` line; of the .ko where the kernel could not read them."""
     text = splat.text.partition("RIP: 0033:")[0]
     code, fault = parse_code(text.partition("Code: ")[2])
     position = splat.position

@@ -1,4 +1,4 @@
-"""The one description of a machine that the command line, the fixtures and the caches share."""
+"""The description of a machine that the command line, the fixtures and the caches share."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ DISK_FORMATS = ("raw", "qcow2")
 
 
 class SpecError(ValueError):
-    """A field of a Spec is out of range; the text names the field and what is allowed."""
+    """A field of a Spec is out of range; the text names the field and the allowed values."""
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk as the user wrote it: `file`, its format, and whether the guest may write to it at all."""
+    """A disk as the user wrote it.
+
+    file: path of the image
+    format: `raw` or `qcow2`
+    read_only: True where the guest may not write to it
+    """
 
     file: str
     format: str
@@ -30,21 +35,25 @@ class Disk:
 class Spec:
     """A machine to boot.
 
-    kernel: `minimal`, `debian`, `host`, a path to a bzImage or to a kernel build
-    directory, or "" for the one whose release matches the first module.
-    rootfs: `embedded`, `buildroot`, `buildroot-ext4`, or a path to a cpio archive (plain or
-    compressed) or to a file system image (ext2, ext3 or ext4, without partitions). An image is the first
-    disk, /dev/vda: the harness's init, alone in the initramfs then, mounts it and goes there before it
-    starts agent and init.
-    kconfig: fragments laid over minimal.config, in order, each by name or path (makes another kernel).
-    append: words added to the kernel's command line.
-    disks: `FILE[,format=raw|qcow2][,ro]` (see `parse_disk`), in order /dev/vda, vdb, ... by virtio-blk,
-    behind an image that is the root file system. Each guest writes to a copy-on-write layer of its own;
-    FILE itself is never written.
-    devices: `-device` arguments; qemu_args: raw arguments, last on the command line.
-    memory_mib: guest RAM in MiB. firmware: a BIOS image for QEMU's `-bios`.
-    ssh: False leaves out the network card, whose port 22 is forwarded from loopback.
-    network: True lets the guest reach outside through that card; default is never.
+    kernel: `minimal`, `debian`, `host`, the path of a bzImage or of a kernel build directory, or "" for the
+        kernel whose release the first module was built for
+    rootfs: `embedded`, `buildroot`, `buildroot-ext4`, or the path of a cpio archive (plain or compressed) or
+        of a file system image (ext2, ext3 or ext4, without partitions). An image is the first disk, /dev/vda:
+        the initramfs then holds only the harness's own init, which mounts the image and changes to it before
+        it starts the agent and the image's init
+    kconfig: fragments laid over minimal.config, in order, each by name or path; they make another kernel
+    append: words added to the kernel's command line
+    cpus: number of CPUs, 1 to 64
+    memory_mib: guest RAM in MiB
+    disks: `FILE[,format=raw|qcow2][,ro]` (see `parse_disk`), attached by virtio-blk in this order as
+        /dev/vda, vdb, ..., after an image that is the root file system. Each guest writes to a copy-on-write
+        layer of its own; FILE itself is never written
+    devices: arguments of QEMU's `-device`
+    qemu_args: raw arguments, last on QEMU's command line
+    firmware: a BIOS image for QEMU's `-bios`, "" for QEMU's own
+    ssh: False leaves out the network card, whose port 22 is forwarded from the host's loopback
+    network: True lets the guest reach the outside through that card
+    accelerator: `auto`, `tcg` or `kvm`
     """
 
     kernel: str = ""

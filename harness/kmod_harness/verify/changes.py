@@ -1,4 +1,4 @@
-"""Code the kernel changed and why: each change with the whole instructions of before and after."""
+"""The code that the kernel changed and why, with whole instructions before and after each change."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from kmod_harness.verify.source_location import disassembly, function_start, sym
 
 @dataclass(frozen=True)
 class CodeChange:
-    """One explained change, from the first byte of an instruction: bytes and instructions before and after.
+    """One explained change of code, extended to whole instructions.
 
-    bound_to: the symbol the old code was relocated against, "" for none.
+    address: address of the first instruction
+    symbol: function and offset, `name+offset/size`
+    section: name of the section
+    mechanism: the mechanism that wrote it
+    bound_to: symbol that the old code was relocated against, "" for none
+    old: bytes as relocation left them
+    new: bytes in memory
+    old_code: instructions of `old`
+    new_code: instructions of `new`
     """
 
     address: int
@@ -30,7 +38,7 @@ class CodeChange:
 
 
 def code_changes(module: ModuleReport) -> Iterator[CodeChange]:
-    """Yields what was changed in the module's text, ascending in each section."""
+    """Yields the changes of the module's text, ascending in each section."""
     for section in module.sections:
         if section.region != "text":
             continue
@@ -66,14 +74,14 @@ def _code(text: bytes, address: int, start: int, stop: int) -> tuple[str, ...]:
 
 
 class _Boundaries:
-    """Where the instructions of a section start, decoded function by function as places are asked for."""
+    """The starts of the instructions of a section, decoded function by function as they are asked for."""
 
     def __init__(self, module: ModuleReport, section: SectionReport) -> None:
         self._module, self._section = module, section
         self._function = self._at = -1
 
     def at_or_before(self, offset: int) -> int:
-        """The start of the instruction that holds an offset; offsets are asked for in ascending order."""
+        """Returns the start of the instruction at an offset; offsets have to be asked for in order."""
         function = function_start(self._module.file, self._section.section, offset)
         if function != self._function:
             self._function = self._at = function

@@ -1,4 +1,4 @@
-"""Memory against what it must hold: each differing byte gets the name of what wrote it, or none."""
+"""Memory compared with its prediction: each byte that differs gets the mechanism that wrote it, or none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kmod_harness.verify.mechanism import Mechanism, code_of, mechanism_of
 _DIFFERENT = re.compile(rb"[^\0]+")
 _LABEL = re.compile(rb"([^\0])\1*", re.DOTALL)
 _UNEXPLAINED = 0xFF
-#: Within a field that may be anything: what nobody wrote, or what is not as written, is the mechanism's.
+#: For a field that may hold anything: bytes that nobody wrote, or that differ, count for the mechanism.
 _FREED = {
     mechanism: bytes((code_of(mechanism), *range(1, _UNEXPLAINED), code_of(mechanism)))
     for mechanism in Mechanism
@@ -24,8 +24,11 @@ _FREED = {
 class Difference:
     """Bytes written by one mechanism, from the first that changed to the last.
 
-    linked: as relocation left them. now: in memory. mechanism: None for bytes that
-    nothing explains, and then `expected` is what memory should hold there.
+    address: address of the first byte
+    linked: bytes as relocation left them
+    expected: bytes that memory should hold
+    now: bytes in memory
+    mechanism: the mechanism that wrote them, None for bytes that nothing explains
     """
 
     address: int
@@ -41,7 +44,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One section. equal: bytes as relocation left them. explained: mechanism -> bytes that differ by it."""
+    """The result for one section.
+
+    equal: number of bytes that are as relocation left them
+    explained: mechanism -> number of bytes that differ by it
+    differences: runs of bytes that differ
+    """
 
     equal: int
     explained: Counter[Mechanism]
@@ -53,7 +61,7 @@ class Comparison:
 
 
 def compare(part: SectionImage, memory: bytes) -> Comparison:
-    """Returns every difference between `memory` and the linked bytes of the section, named."""
+    """Returns every difference between `memory` and the linked bytes of the section, with its mechanism."""
     right = bytes(part.data)
     labels = bytearray(part.owner)
     for start, stop in _runs(_xor(right, memory)):
@@ -72,7 +80,7 @@ def compare(part: SectionImage, memory: bytes) -> Comparison:
         if mechanism is not None:
             start, stop = _trimmed(changed, start, stop)
             if start == stop:
-                continue  # what was written was there before
+                continue  # the same bytes were there before
             explained[mechanism] += stop - start - changed.count(0, start, stop)
         found.append(
             Difference(
@@ -87,16 +95,16 @@ def compare(part: SectionImage, memory: bytes) -> Comparison:
 
 
 def _xor(one: bytes, other: bytes) -> bytes:
-    """Zero where they are equal."""
+    """Returns the exclusive or of two byte strings of one length: zero where they are equal."""
     return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")
 
 
 def _runs(different: bytes) -> Iterator[tuple[int, int]]:
-    """Start and end of each run that is not zero."""
+    """Yields start and end of each run that is not zero."""
     return (run.span() for run in _DIFFERENT.finditer(different))
 
 
 def _trimmed(different: bytes, start: int, stop: int) -> tuple[int, int]:
-    """The range without equal bytes at its ends; empty when all are equal."""
+    """Returns the range without equal bytes at its ends; an empty one when all are equal."""
     seen = different[start:stop]
     return stop - len(seen.lstrip(b"\0")), start + len(seen.rstrip(b"\0")) if any(seen) else stop

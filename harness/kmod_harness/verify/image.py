@@ -1,7 +1,7 @@
 """A module's sections as the kernel has them while it loads: linked, then patched step by step.
 
-Replaying what the kernel writes, in its order, gives the bytes that memory must hold;
-who wrote a byte last is kept, so that every difference has a name.
+A replay of the kernel's writes, in their order, gives the bytes that memory has to hold. The mechanism that
+wrote a byte last is kept, so that each difference has a name.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from kmod_harness.verify.mechanism import Mechanism, code_of
 
 @dataclass(frozen=True)
 class AllowedChange:
-    """A field whose bytes are not reproduced but may change: address, size in bytes, by what.
+    """A field whose bytes are not predicted and may change.
 
-    accepts(now): whether the bytes in memory are such that the mechanism can have written them.
+    start: address of the field
+    size: bytes
+    mechanism: the mechanism that may write it
+    accepts: function that returns whether the mechanism can have written the bytes in memory
     """
 
     start: int
@@ -31,9 +34,15 @@ class AllowedChange:
 
 @dataclass
 class SectionImage:
-    """One section: its block, its address, what relocation left, and what memory must hold now (data).
+    """One section as memory has to hold it.
 
-    owner: for each byte the code of the mechanism that wrote it last (mechanism.code_of), 0 for none.
+    section: the section in the file
+    block: block it lies in
+    address: address of its first byte
+    linked: bytes as relocation left them
+    data: bytes that memory has to hold
+    owner: for each byte the code of the mechanism that wrote it last (mechanism.code_of), 0 for none
+    allowed: fields that may change
     """
 
     section: Section
@@ -50,11 +59,11 @@ class SectionImage:
 
 
 class ModuleImage:
-    """All sections that have an address, the init block's too; addresses are the guest's."""
+    """The sections of a module that have an address, the init block's too; addresses are the guest's."""
 
     def __init__(self, linked: LinkedModule) -> None:
         self.module = linked.module
-        #: what a replay found to be wrong outside of the module's own sections
+        #: findings of the replay outside of the module's own sections
         self.problems: list[str] = []
         self.sections = tuple(
             SectionImage(
@@ -74,16 +83,16 @@ class ModuleImage:
         return [section.address for section in self.sections]
 
     def section(self, name: str) -> SectionImage | None:
-        """The first section of that name, None when it is not kept."""
+        """Returns the first section of that name, None when it is not kept."""
         return next((part for part in self.sections if part.section.name == name), None)
 
     def at(self, address: int) -> SectionImage | None:
-        """The section that holds an address, None outside of all."""
+        """Returns the section that holds an address, None outside of all."""
         index = bisect_right(self._starts, address) - 1
         return self.sections[index] if index >= 0 and address < self.sections[index].end else None
 
     def read(self, address: int, size: int) -> bytes:
-        """Bytes as replayed so far; fewer at a section's end, none outside of all sections."""
+        """Returns bytes as replayed so far; fewer at a section's end, none outside of all sections."""
         part = self.at(address)
         if part is None:
             return b""
@@ -91,7 +100,7 @@ class ModuleImage:
         return bytes(part.data[offset : offset + size])
 
     def write(self, address: int, data: bytes, mechanism: Mechanism) -> None:
-        """Notes what the kernel writes there; outside of all sections (a freed one) it does nothing."""
+        """Writes what the kernel writes there; does nothing outside of all sections (in a freed one)."""
         part = self.at(address)
         if part is None or not data:
             return
@@ -106,7 +115,7 @@ class ModuleImage:
             part.allowed.append(allowed)
 
     def words(self, name: str, size: int) -> Iterable[tuple[int, bytes]]:
-        """Address and bytes of each whole entry of a table section; nothing when there is no such section."""
+        """Returns address and bytes of each whole entry of a table; nothing without such a section."""
         part = self.section(name)
         if part is None:
             return ()

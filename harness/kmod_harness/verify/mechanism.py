@@ -1,4 +1,4 @@
-"""By what a byte of a loaded module may differ from what relocation left there."""
+"""The mechanisms by which bytes of a loaded module may differ from what relocation left there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Mechanism(StrEnum):
-    """What wrote it; the values appear in reports and JSON."""
+    """The writer of a byte; the values appear in reports and JSON."""
 
     EXCEPTION_TABLE = "exception table sorted"
     PARAVIRT = "paravirt"
@@ -32,7 +32,7 @@ class Mechanism(StrEnum):
     NOT_REPLAYED = "patching code that is not replayed"
 
 
-#: Those whose bytes are not reproduced: for each what is checked instead.
+#: Mechanisms whose bytes are not predicted, and what is checked instead.
 NOT_DETERMINED = {
     Mechanism.TRACER: "not reproduced; it calls ftrace's entry, or a trampoline that begins as that does",
     Mechanism.BUG_FLAG: "not reproduced; BUGFLAG_DONE is set and nothing else",
@@ -50,10 +50,10 @@ _NUMBERED = tuple(Mechanism)
 
 
 def code_of(mechanism: Mechanism) -> int:
-    """A number from 1 on that stands for it, in arrays of a byte for each byte of a section."""
+    """Returns a mechanism's number, from 1 on; it fits a byte."""
     return _NUMBERED.index(mechanism) + 1
 
 
 def mechanism_of(code: int) -> Mechanism:
-    """The mechanism of a number."""
+    """Returns the mechanism of a number."""
     return _NUMBERED[code - 1]

@@ -1,4 +1,4 @@
-"""One module of a stopped guest: linked at its place, replayed, and compared with memory, pages and sysfs."""
+"""Verification of one module of a stopped guest: linked, replayed, compared with memory, pages and sysfs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KINDS = {"text": FindingKind.TEXT, "data": FindingKind.WRITABLE}
 
 
 class PatchingUnknown(Misuse):
-    """What the kernel wrote at some places cannot be reproduced."""
+    """The kernel's writes at some places cannot be predicted."""
 
 
 def verify_module(
@@ -37,9 +37,13 @@ def verify_module(
 ) -> ModuleReport:
     """Returns the report of a loaded module.
 
-    shown: section -> address as sysfs has it, {} where `hidden` says why. Raises
-    UnmappedAddress when part of the module is not mapped, LinkError for a file
-    that cannot be what was loaded.
+    stopped: the stopped guest
+    name: name of the module
+    shown: section -> address in sysfs, {} where it is hidden
+    hidden: why sysfs shows no addresses, None where it does
+
+    Raises UnmappedAddress when part of the module is not mapped, LinkError for a file that cannot be the one
+    loaded.
     """
     started = time.monotonic()
     place = stopped.places[name].with_sysfs_anchors(shown)
@@ -119,7 +123,7 @@ def _section_report(
 def _unexplained(
     module: KernelModule, part: SectionImage, report: SectionReport, detailed: int
 ) -> Iterator[Finding]:
-    """The differences that nothing explains; the first ones `detailed`."""
+    """Yields the differences that nothing explains, the first ones with source line and instructions."""
     symbolizer = Symbolizer(None, [module]) if report.unexplained else None
     for number, difference in enumerate(report.unexplained):
         finding = _finding(module, part, report.region, difference)
@@ -144,7 +148,7 @@ def _finding(module: KernelModule, part: SectionImage, region: str, difference: 
 def _detailed(
     finding: Finding, symbolizer: Symbolizer, module: KernelModule, part: SectionImage, report: SectionReport
 ) -> Finding:
-    """The finding with its source line and, in code, both disassemblies."""
+    """Returns the finding with its source line and, in code, with both disassemblies."""
     offset = finding.address - part.address
     finding = replace(finding, source=source_line(symbolizer, module, part.section, offset))
     if finding.kind is not FindingKind.TEXT:

@@ -1,4 +1,4 @@
-"""What verifying found: per section, per module, and over all."""
+"""The result of verification: by section, by module, and in total."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kmod_harness.verify.mechanism import Mechanism
 
 
 class FindingKind(StrEnum):
-    """What is wrong; the values appear in JSON."""
+    """The kind of a finding; the values appear in JSON."""
 
     TEXT = "text"
     READ_ONLY = "read-only data"
@@ -27,10 +27,18 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that nothing explains: where, in words, and for bytes what they should be and what they are.
+    """Something that nothing explains.
 
-    symbol: `name+offset/size`. source: `file:line`, "" when unknown. expected_code, found_code:
-    instructions.
+    kind: kind of the finding
+    text: what is wrong
+    address: address of its first byte
+    section: name of the section, "" where it is in none
+    symbol: `name+offset/size`, "" where no symbol covers it
+    source: `file:line`, "" when unknown
+    expected: bytes that memory should hold
+    found: bytes in memory
+    expected_code: instructions of `expected`, () for data
+    found_code: instructions of `found`, () for data
     """
 
     kind: FindingKind
@@ -47,12 +55,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class SectionReport:
-    """One kept section: address, size in bytes, its pages' physical addresses and permissions.
+    """The result for one section that stays in memory.
 
-    region: text, rodata, ro_after_init or data. relocations: applied in it. equal: bytes as these
-    left them. explained: mechanism -> bytes that differ by it. bound: address of each relocated
-    field -> the symbol. differences: all of them, the unexplained ones (mechanism None) too.
-    linked, memory: the bytes compared.
+    name: name of the section
+    address: address of its first byte
+    size: bytes
+    region: `text`, `rodata`, `ro_after_init` or `data`
+    pages: physical addresses of its pages
+    permissions: permissions of its pages, such as `r-x`
+    relocations: number of relocations in it
+    equal: number of bytes that are as relocation left them
+    explained: mechanism -> number of bytes that differ by it
+    bound: address of each relocated field -> symbol
+    differences: all differences; the unexplained ones have no mechanism
+    section: the section in the file
+    linked: bytes as relocation left them
+    memory: bytes in memory
     """
 
     name: str
@@ -86,9 +104,14 @@ class SectionReport:
 
 @dataclass(frozen=True)
 class ModuleReport:
-    """One module: its file, the address it is anchored at, its sections, and what is wrong.
+    """The result for one module.
 
-    limits: typed errors, each saying what cannot be verified and why. seconds: this module's share.
+    file: file of the module
+    address: address of its first block
+    sections: results of its sections
+    findings: what nothing explains
+    limits: errors, each with what cannot be verified and why
+    seconds: time spent on this module
     """
 
     file: KernelModule
@@ -110,7 +133,17 @@ class ModuleReport:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over sections: bytes compared, relocations, bytes by mechanism, places by mechanism."""
+    """Sums over the sections of modules.
+
+    modules: number of modules
+    bytes: bytes compared
+    relocations: relocations applied
+    equal: bytes that are as relocation left them
+    explained: mechanism -> bytes that differ by it
+    places: mechanism -> number of places it changed
+    unexplained: bytes without an explanation
+    unexplained_text: of these, bytes of code
+    """
 
     modules: int
     bytes: int
@@ -124,7 +157,14 @@ class Totals:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole run. slide: KASLR's, in bytes; symbols: where the kernel's symbols came from."""
+    """The result of a whole verification.
+
+    modules: results of the modules
+    slide: KASLR's slide in bytes
+    symbols: source of the kernel's symbols
+    limits: errors that concern all modules, each with what cannot be verified and why
+    seconds: time spent
+    """
 
     modules: tuple[ModuleReport, ...]
     slide: int
@@ -138,7 +178,7 @@ class Report:
 
     @property
     def all_limits(self) -> tuple[KmodHarnessError, ...]:
-        """What could not be verified, of the kernel and of each module."""
+        """What could not be verified, for the kernel and for each module."""
         return (*self.limits, *(limit for module in self.modules for limit in module.limits))
 
 

@@ -1,4 +1,4 @@
-"""From a report to an exception: what a test raises when a module is not what was loaded."""
+"""The exception that a test raises when a module in memory is not fully explained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ModuleNotExplained(CheckFailed):
 
 
 def require_explained(report: Report) -> None:
-    """Raises ModuleNotExplained with the findings, else the first of what could not be verified."""
+    """Raises ModuleNotExplained for findings, else the first error among the limits."""
     lines = [f"{module.name}: {_line(finding)}" for module in report.modules for finding in module.findings]
     if lines:
         more = [f"... {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []

@@ -1,4 +1,4 @@
-"""From an address in a module to symbol+offset, source line and instruction: what a finding is shown with."""
+"""From an offset in a module's section to symbol, source line and instructions, for reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NAMED_KINDS = ("FUNC", "OBJECT", "NOTYPE")
 
 
 def symbol_at(module: KernelModule, section: Section, offset: int) -> str:
-    """Returns `name+0x12/0x40` for a place in a section; the section's name where no symbol precedes it."""
+    """Returns `name+0x12/0x40` for an offset in a section; the section's name where no symbol precedes it."""
     best = None
     for symbol in module.symbols:
         if symbol.section != section.name or symbol.value > offset or symbol.kind not in _NAMED_KINDS:
@@ -26,7 +26,7 @@ def symbol_at(module: KernelModule, section: Section, offset: int) -> str:
 
 
 def function_start(module: KernelModule, section: Section, offset: int) -> int:
-    """Returns the offset of the last function that starts at or before a place, 0 when there is none."""
+    """Returns the offset of the last function that starts at or before an offset, 0 when there is none."""
     starts = [
         symbol.value
         for symbol in module.symbols
@@ -36,15 +36,18 @@ def function_start(module: KernelModule, section: Section, offset: int) -> int:
 
 
 def source_line(symbolizer: Symbolizer, module: KernelModule, section: Section, offset: int) -> str:
-    """Returns `file:line`, "" without debug information for that place."""
+    """Returns `file:line`, "" without debug information for that offset."""
     lines = symbolizer.lines_at(module.name, section.name, offset)
     return f"{lines[0].path}:{lines[0].line}" if lines else ""
 
 
 def disassembly(code: bytes, address: int, start: int, size: int) -> tuple[str, ...]:
-    """Returns the instructions of `code` that touch `size` bytes from `start` on.
+    """Returns the instructions of `code` that overlap `size` bytes from `start` on.
 
-    code: bytes from an instruction's first byte on, at `address`; start: an address.
+    code: bytes from the start of an instruction
+    address: address of the first byte
+    start: address of the first byte that matters
+    size: number of bytes that matter
     """
     return tuple(
         f"{one.address:#x}: {one.data.hex(' '):<24} {one.text}"

@@ -1,4 +1,4 @@
-"""Verifying loaded modules: the inside is read while the guest runs, the outside while it stands still."""
+"""Verification of loaded modules: sysfs is read while the guest runs, memory while it is stopped."""
 
 from __future__ import annotations
 
@@ -40,12 +40,15 @@ from kmod_harness.verify.report import Report
 def verify_modules(
     guest: Guest, kernel: Kernel, targets: Sequence[KernelModule], known: Sequence[KernelModule] = ()
 ) -> Report:
-    """Verifies loaded modules byte by byte.
+    """Verifies loaded modules byte by byte and returns the report.
 
-    known: the files of other loaded modules, whose exports the targets may use. The
-    machine stands still while memory is read and goes on afterwards. Raises
-    ModuleNotInMemory, and what ends the machine; what merely cannot be verified
-    is in the report's `limits`.
+    guest: the guest they are loaded in
+    kernel: its kernel
+    targets: files of the modules to verify
+    known: files of other loaded modules, whose exports the targets may use
+
+    The guest is stopped while its memory is read, and goes on afterwards. Raises ModuleNotInMemory, and what
+    ends the machine. What cannot be verified is in the report's `limits`.
     """
     started = time.monotonic()
     options = kernel_options(kernel)
@@ -62,7 +65,7 @@ def verify_modules(
 
 
 def kernel_options(kernel: Kernel) -> KernelOptions:
-    """Returns what a kernel's configuration says; the usual where it comes without one."""
+    """Returns the options in a kernel's configuration, usual ones for a kernel without configuration."""
     if kernel.config is None:
         return KernelOptions()
     config = parse_config(kernel.config.read_text())
@@ -75,7 +78,7 @@ def kernel_options(kernel: Kernel) -> KernelOptions:
 
 
 def _system_map(guest: Guest, kernel: Kernel) -> tuple[SystemMap | None, tuple[KmodHarnessError, ...]]:
-    """The kernel's System.map where it is the running kernel's; why not where it is another's."""
+    """Returns the System.map if it is the running kernel's; otherwise None, and why it is not."""
     system_map = read_system_map(kernel)
     if system_map is None:
         return None, ()
@@ -127,7 +130,7 @@ def _stopped_guest(
 
 
 def _writable_runs(memory: GuestMemory) -> list[tuple[int, bytes]]:
-    """Address and bytes of each run of writable pages in the module range."""
+    """Returns address and bytes of each run of writable pages in the module range."""
     runs: list[tuple[int, int]] = []
     for page in memory.tables.walk(MODULES_BASE_FIXED, MODULES_END):
         if not page.writable or page.virtual < MODULES_BASE_FIXED:

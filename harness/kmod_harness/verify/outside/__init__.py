@@ -1,1 +1,1 @@
-"""What verifying reads of the stopped guest: where a module lies, what the kernel's patching looked at."""
+"""What verification reads of the stopped guest: where modules lie, and the kernel's state."""

@@ -1,4 +1,4 @@
-"""What the kernel's patching code looked at: symbols, CPU features and variables of the stopped guest."""
+"""The state of the stopped kernel that its patching code depends on: symbols, CPU features, variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kmod_harness.errors import Misuse
 from kmod_harness.machine.memory.page_tables import UnmappedAddress
 from kmod_harness.machine.memory.physical import NotInRam
 
-#: The releases whose self-patching code is replayed in this package.
+#: The releases whose self-patching code verify/patch replays.
 REPLAYED_RELEASES = ((6, 1), (6, 12))
 #: Bits of `boot_cpu_data.x86_capability` (arch/x86/include/asm/cpufeatures.h, 6.1.192 and 6.12.118): word *
 #: 32 + bit. CALL_DEPTH is none of 6.1's.
@@ -24,8 +24,8 @@ CALLS_COUNTED_SINCE = (6, 2)
 INDIRECT_THUNK_ITS = {(6, 1): 21 * 32 + 5, (6, 12): 21 * 32 + 6}
 #: NCAPINTS + NBUGINTS, the words of x86_capability (the same files).
 CAPABILITY_WORDS = 22 + 2
-#: `x86_capability` in `struct cpuinfo_x86` (arch/x86/include/asm/processor.h, 6.1.192 and 6.12.118): behind
-#: family, vendor, model, stepping and TLB size, the VMX words where configured, and 12 more bytes.
+#: Bytes before `x86_capability` in `struct cpuinfo_x86` (arch/x86/include/asm/processor.h, 6.1.192 and
+#: 6.12.118): family, vendor, model, stepping and TLB size; the VMX words where configured; 12 more bytes.
 _BEFORE_VMX, _VMX_BYTES, _AFTER_VMX = {(6, 1): 8, (6, 12): 12}, 5 * 4, 12
 
 
@@ -38,20 +38,22 @@ class SymbolHidden(Misuse):
 
 
 class FeaturesUnreadable(Misuse):
-    """`boot_cpu_data` does not look like the features of a 64-bit CPU."""
+    """`boot_cpu_data` does not hold the features of a 64-bit CPU where they are expected."""
 
 
 class NotReplayed(Misuse):
-    """What the kernel's patching code does on this release, or on this CPU, is not known here."""
+    """The kernel's patching code for this release, or for this CPU, is not replayed by the harness."""
 
 
 @dataclass(frozen=True)
 class KernelState:
-    """The running kernel, its machine stopped.
+    """The kernel of the stopped guest.
 
-    read(address, size) gives bytes of its virtual memory and raises what machine.memory
-    raises. symbols: name -> address in the kernel image; per-CPU ones as offsets.
-    release: as (6, 12). vmx_names: CONFIG_X86_VMX_FEATURE_NAMES.
+    read: function that returns the bytes at (address, size) of the kernel's virtual memory; raises what
+        machine.memory raises
+    symbols: name -> address in the kernel image; for per-CPU symbols the offset
+    release: such as (6, 12)
+    vmx_names: whether CONFIG_X86_VMX_FEATURE_NAMES is set
     """
 
     read: Callable[[int, int], bytes] = field(repr=False)
@@ -60,21 +62,21 @@ class KernelState:
     vmx_names: bool = True
 
     def symbol(self, name: str) -> int:
-        """Raises SymbolHidden when its address is not known."""
+        """Returns the address of a symbol. Raises SymbolHidden when it is not known."""
         address = self.symbols.get(name)
         if not address:
             raise SymbolHidden(name)
         return address
 
     def peek(self, address: int, size: int) -> bytes:
-        """Bytes of its memory, b"" where nothing is mapped."""
+        """Returns bytes of the kernel's memory, b"" where nothing is mapped."""
         try:
             return self.read(address, size)
         except (UnmappedAddress, NotInRam):
             return b""
 
     def word(self, address: int) -> int:
-        """The 64-bit word at an address."""
+        """Returns the 64-bit word at an address."""
         return int.from_bytes(self.read(address, 8), "little")
 
     @cached_property
@@ -98,12 +100,12 @@ class KernelState:
         return words
 
     def has(self, feature: int) -> bool:
-        """`boot_cpu_has`: a feature or, from NCAPINTS * 32 on, a bug of the boot CPU."""
+        """Returns `boot_cpu_has`: whether the boot CPU has a feature or, from NCAPINTS * 32 on, a bug."""
         return bool(self.capabilities[feature // 32] >> feature % 32 & 1)
 
     @property
     def needs_its_thunks(self) -> bool:
-        """`cpu_feature_enabled(X86_FEATURE_INDIRECT_THUNK_ITS)`."""
+        """The value of `cpu_feature_enabled(X86_FEATURE_INDIRECT_THUNK_ITS)`."""
         return self.has(INDIRECT_THUNK_ITS[self.release])
 
     def refuse_call_depth(self) -> None:

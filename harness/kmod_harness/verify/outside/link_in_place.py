@@ -1,4 +1,4 @@
-"""A loaded module linked at its place by the running kernel's symbols, as far as these are known."""
+"""A loaded module linked at its addresses with the running kernel's symbols, as far as these are known."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.stopped_guest import ModuleLocation, StoppedGuest
 from kmod_harness.verify.outside.struct_module import raw_relocations
 
-#: Stands for the image of a symbol that nobody knows. It is bound to the start of the range KASLR moves the
-#: kernel in: nothing is mapped there (_text lies 16 MiB above), so nothing can be read through it by mistake.
+#: The image of a symbol without a known address. The symbol is bound to the start of the range in which KASLR
+#: moves the kernel: nothing is mapped there (_text lies 16 MiB above), so a mistaken read fails.
 _HIDDEN = "hidden"
 _THIS_MODULE = ".gnu.linkonce.this_module"
 _SHOWN_NAMES = 20
 
 
 class SymbolsUnknown(Misuse):
-    """Some of what a module was bound to has no known address."""
+    """A module is bound to symbols whose addresses are not known."""
 
 
 @dataclass(frozen=True)
 class LinkInPlace:
-    """The linked module, the fields that could not be bound, and why."""
+    """The result of linking a module where it lies.
+
+    module: the linked module
+    unknown: fields that could not be bound
+    limits: errors that say why
+    """
 
     module: LinkedModule = field(repr=False)
     unknown: tuple[AllowedChange, ...]
@@ -34,7 +39,7 @@ class LinkInPlace:
 
 
 def link_in_place(place: ModuleLocation, stopped: StoppedGuest) -> LinkInPlace:
-    """Returns the module linked where it lies. Raises LinkError: the file cannot be what was loaded."""
+    """Returns the module linked where it lies. Raises LinkError when another file was loaded."""
     weak = {symbol.name for symbol in place.module.undefined if symbol.weak}
     missing: set[str] = set()
 
@@ -55,8 +60,9 @@ def link_in_place(place: ModuleLocation, stopped: StoppedGuest) -> LinkInPlace:
 
 
 def _percpu_base(place: ModuleLocation, stopped: StoppedGuest, percpu: int) -> int | None:
-    """The module's place in each CPU's area: what its first use of it says, if `struct module` holds it too.
+    """Returns the module's offset in each CPU's area; None where nothing tells it.
 
+    It is computed from the first per-CPU relocation in memory, and accepted if `struct module` holds it too:
     `mod->percpu` (include/linux/module.h, 6.1) has no fixed offset, but must be one of the struct's words.
     """
     table = place.module.symbol_table
@@ -79,7 +85,7 @@ def _percpu_base(place: ModuleLocation, stopped: StoppedGuest, percpu: int) -> i
 
 
 def _unknown_fields(linked: LinkedModule) -> Iterator[AllowedChange]:
-    """The bytes of relocations that could not be bound: they may hold anything."""
+    """Yields the bytes of relocations that could not be bound: they may hold anything."""
     for bound in linked.relocations:
         if bound.image == _HIDDEN:
             yield AllowedChange(bound.where, bound.size, Mechanism.HIDDEN_SYMBOL)

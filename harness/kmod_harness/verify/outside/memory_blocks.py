@@ -1,4 +1,4 @@
-"""The memory blocks of a loaded module: their bytes, their pages, and what these must be like."""
+"""The memory blocks of a loaded module: their bytes, their pages, and the permissions these must have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PAGE = 4096
 
 
 class ModuleBlocks:
-    """What is in memory for good; the init block was freed. Raises UnmappedAddress: a page is missing."""
+    """The blocks that stay in memory; init was freed. Raises UnmappedAddress for a page that is missing."""
 
     def __init__(self, place: ModuleLocation, stopped: StoppedGuest) -> None:
         self._place = place
@@ -27,7 +27,7 @@ class ModuleBlocks:
                 self._pages[block] = stopped.memory.pages(start, start + size)
 
     def region_of(self, part: SectionImage) -> Region | None:
-        """The region a section lies in, None when its block is not in memory any more."""
+        """Returns the region a section lies in, None when its block is no longer in memory."""
         if part.block not in self._bytes:
             return None
         offset = self._offset(part)
@@ -37,17 +37,17 @@ class ModuleBlocks:
         return None
 
     def bytes_of(self, part: SectionImage) -> bytes:
-        """What memory holds of a section."""
+        """Returns the bytes of a section in memory."""
         offset = self._offset(part)
         return self._bytes[part.block][offset : offset + len(part.linked)]
 
     def pages_of(self, part: SectionImage) -> Sequence[MappedPage]:
-        """The pages a section lies on."""
+        """Returns the pages of a section."""
         offset = self._offset(part)
         return self._pages[part.block][offset // _PAGE : (offset + len(part.linked) - 1) // _PAGE + 1]
 
     def permission_findings(self) -> Iterator[Finding]:
-        """Pages unlike their region, or writable in one view and executable in another."""
+        """Yields pages that lack their region's permissions, or are writable and executable in two views."""
         for region in self._place.layout.regions:
             if region.block not in self._pages:
                 continue
@@ -58,9 +58,9 @@ class ModuleBlocks:
                     yield Finding(FindingKind.PERMISSION, f"a page of {region.name}: {text}", at)
 
     def padding_findings(self, image: ModuleImage) -> Iterator[Finding]:
-        """Bytes between sections of read-only regions: the kernel zeroes a block before it fills it.
+        """Yields bytes between sections of read-only regions that are not zero.
 
-        move_module (kernel/module/main.c, 6.1).
+        The kernel zeroes a block before it fills it: move_module (kernel/module/main.c, 6.1).
         """
         for region in self._place.layout.regions:
             if region.block not in self._bytes or region.writable:
@@ -91,7 +91,7 @@ class ModuleBlocks:
 
 
 def _wrong_permission(region: Region, mapped: MappedPage) -> str:
-    """What is wrong with a page and its view in the direct map, "" when nothing is."""
+    """Returns what is wrong with a page or its view in the direct map, "" when nothing is."""
     page, alias = mapped.page, mapped.alias
     wanted = f"r{'w' if region.writable else '-'}{'x' if region.executable else '-'}"
     if page.permissions != wanted:

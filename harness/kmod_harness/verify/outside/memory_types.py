@@ -1,4 +1,4 @@
-"""Where a module's blocks lie, from 6.4 on: by `mem[]` in its own `struct module`, read from outside."""
+"""The addresses of a module's blocks from Linux 6.4 on, by `mem[]` in its own `struct module`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from collections.abc import Mapping
 from kmod_harness.kmod.layout.placed import MEMORY_TYPES, PAGE
 from kmod_harness.kmod.layout.predict import Layout
 
-#: `struct module_memory` (include/linux/module.h, 6.12.118): base, size, and a node of a tree where the
-#: kernel is configured for one. Its size, and where `mem` is in struct module, go by the configuration.
+#: `struct module_memory` (include/linux/module.h, 6.12.118): base, size, and a tree node in some
+#: configurations. Its size, and the offset of `mem` in struct module, depend on the configuration.
 _MEMORY = struct.Struct("<QI")
-#: The first release with more between the two: the copy of a text that is read-only from the start (execmem).
+#: The first release with a field between base and size: the writable copy of a read-only text (execmem).
 MEMORY_CHANGED_SINCE = (6, 13)
 _STRIDES = range(16, 136, 8)
 _DATA = MEMORY_TYPES.index("data")
 
 
 def block_bases(content: bytes, layout: Layout, data: int) -> dict[str, int]:
-    """Returns block -> address by the content of `struct module`, for blocks that are in memory.
+    """Returns block -> address for blocks that are in memory; {} where the struct does not tell them.
 
-    data: address of the block `data`, which the struct itself lies in. `mem` is where that address stands
-    and every other entry has a block's size as predicted; {} when no place, or more than one, is like that.
+    content: bytes of `struct module`
+    layout: predicted layout of the module
+    data: address of the block `data`, which the struct itself lies in
+
+    `mem` is where that address stands and each other entry has the predicted size of a block. Exactly one
+    place must be like that.
     """
     if layout.release >= MEMORY_CHANGED_SINCE:
         return {}
@@ -36,7 +40,7 @@ def block_bases(content: bytes, layout: Layout, data: int) -> dict[str, int]:
 
 
 def _bases_at(content: bytes, first: int, stride: int, sizes: Mapping[str, int]) -> dict[str, int] | None:
-    """The blocks if an array of them begins at `first`, else None; those of init may be gone."""
+    """Returns the blocks if an array of them begins at `first`, else None; those of init may be gone."""
     if first < 0 or first + stride * len(MEMORY_TYPES) > len(content):
         return None
     bases = {}

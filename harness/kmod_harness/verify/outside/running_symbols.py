@@ -1,4 +1,4 @@
-"""The running kernel's symbols, from the best source there is: its System.map plus the slide, or kallsyms."""
+"""The running kernel's symbols from the best source: its System.map plus the slide, or kallsyms."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ from kmod_harness.machine.memory.page_tables import UnmappedAddress
 
 Read = Callable[[int, int], bytes]
 
-#: Debian installs a System.map that says where the real one is.
+#: Debian installs a System.map that only names the package with the real one.
 _STUB_BYTES = 4096
 _BANNER = b"Linux version "
 
 
 class KernelSymbolsHidden(Misuse):
-    """No source tells the kernel's addresses."""
+    """No source gives the addresses of the kernel's symbols."""
 
 
 class KernelFilesMismatch(Misuse):
-    """The vmlinux or System.map beside the kernel is not the running kernel's."""
+    """The vmlinux or System.map of the kernel does not belong to the running kernel."""
 
 
 @dataclass(frozen=True)
 class KernelSymbols:
-    """addresses: every symbol. exports: what modules may be bound to. source: `System.map`, `kallsyms` or "".
+    """The symbols of the running kernel.
 
-    limits: typed errors that say what cannot be verified, and why.
+    addresses: name -> address of every symbol
+    exports: name -> address of the symbols that modules may be bound to
+    source: `System.map`, `kallsyms` or ""
+    limits: errors, each with what cannot be verified and why
     """
 
     addresses: Mapping[str, int] = field(repr=False)
@@ -48,9 +51,10 @@ class KernelSymbols:
 
 
 def kernel_symbols(system_map: SystemMap | None, kallsyms: Kallsyms | None, slide: int) -> KernelSymbols:
-    """Returns the kernel's symbols: of a System.map that was found to be this kernel's, else of kallsyms.
+    """Returns the kernel's symbols by a System.map that was checked to be this kernel's, else by kallsyms.
 
-    kallsyms: the guest's, None when it has none. slide: told by the page tables, in bytes.
+    kallsyms: the guest's, None when it has none
+    slide: KASLR's slide in bytes, by the page tables
     """
     if system_map is not None:
         return _from_system_map(system_map, slide)
@@ -88,7 +92,7 @@ def _from_system_map(system_map: SystemMap, slide: int) -> KernelSymbols:
 
 
 def require_same_kernel(kernel: Kernel, system_map: SystemMap, slide: int, read: Read) -> None:
-    """Raises KernelFilesMismatch: the banner, or vmlinux's notes with the build-id, are not in memory."""
+    """Raises KernelFilesMismatch unless memory holds the release's banner and vmlinux's build-id."""
     banner = system_map.address_of.get("linux_banner", 0)
     wanted = _BANNER + kernel.release.encode() + b" "
     try:
@@ -104,7 +108,7 @@ def require_same_kernel(kernel: Kernel, system_map: SystemMap, slide: int, read:
 
 
 def mismatch_of(kernel: Kernel, expected: str, found: str) -> KernelFilesMismatch:
-    """The error for a System.map or vmlinux that is another kernel's."""
+    """Returns the error for a System.map or vmlinux of another kernel."""
     return KernelFilesMismatch(
         f"the System.map or vmlinux beside {kernel.bzimage} is not the running kernel's",
         evidence=f"{expected}\nfound: {found}",

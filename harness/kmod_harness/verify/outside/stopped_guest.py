@@ -1,4 +1,4 @@
-"""What a module is verified against: the stopped guest's memory and symbols, and where each module lies."""
+"""The stopped guest that modules are verified against: memory, symbols, and where each module lies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PAGE = 4096
 
 
 class ModuleNotInMemory(MachineFailure):
-    """The kernel's memory holds no such module."""
+    """The kernel's memory holds no module of this name."""
 
 
 class SectionsHidden(Misuse):
@@ -33,7 +33,13 @@ class SectionsHidden(Misuse):
 
 @dataclass(frozen=True)
 class KernelOptions:
-    """What of the kernel's configuration decides a module's layout, and one thing about its structures."""
+    """Kernel options that decide a module's layout, and one that decides the layout of `struct cpuinfo_x86`.
+
+    unload: MODULE_UNLOAD
+    kallsyms: KALLSYMS
+    kallsyms_all: KALLSYMS_ALL
+    vmx_names: X86_VMX_FEATURE_NAMES
+    """
 
     unload: bool = True
     kallsyms: bool = True
@@ -43,7 +49,14 @@ class KernelOptions:
 
 @dataclass(frozen=True)
 class ModuleLocation:
-    """A loaded module: block -> address, told from outside, and section index -> address."""
+    """A loaded module and where it lies, read from outside.
+
+    module: file of the module
+    layout: its predicted layout
+    struct: address of its `struct module`
+    anchors: block -> address
+    addresses: section index -> address
+    """
 
     module: KernelModule
     layout: Layout
@@ -52,13 +65,16 @@ class ModuleLocation:
     addresses: Mapping[int, int] = field(repr=False)
 
     def with_sysfs_anchors(self, shown: Mapping[str, int]) -> ModuleLocation:
-        """This place, with blocks that nothing outside tells taken from sysfs: init, without a function."""
+        """Returns this location, with sysfs's addresses for blocks that memory does not tell.
+
+        Such a block is init, when the module has no init function.
+        """
         told = {block: at for block, at in self.layout.anchors(shown).items() if block not in self.anchors}
         anchors = {**self.anchors, **told}
         return replace(self, anchors=anchors, addresses=self.layout.addresses(anchors))
 
     def exports(self) -> dict[str, int]:
-        """Name -> address of what it exports."""
+        """Returns name -> address of the symbols it exports."""
         return {
             symbol.name: self.addresses[symbol.section_index] + symbol.value
             for symbol in self.module.symbol_table
@@ -68,9 +84,14 @@ class ModuleLocation:
 
 @dataclass(frozen=True)
 class StoppedGuest:
-    """memory: of the guest, which stands still. places: of each loaded module whose file is known, by name.
+    """A stopped guest, with everything that verification of its modules reads.
 
-    slide: KASLR's, in bytes.
+    memory: memory of the guest
+    kernel: state of its kernel
+    symbols: the kernel's symbols
+    places: name -> location of each loaded module whose file is known
+    resolve: function that binds undefined symbols
+    slide: KASLR's slide in bytes
     """
 
     memory: GuestMemory = field(repr=False)
@@ -82,14 +103,14 @@ class StoppedGuest:
 
 
 class CachedMemory:
-    """Reads each page of the stopped guest once."""
+    """Memory of the stopped guest, in which each page is read once."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
         self._pages: dict[int, bytes] = {}
 
     def read(self, address: int, size: int) -> bytes:
-        """Bytes of virtual memory. Raises what the reading beneath raises."""
+        """Returns bytes of virtual memory. Raises what the function `read` raises."""
         first = address // _PAGE
         last = (address + max(size, 1) - 1) // _PAGE
         missing = [page for page in range(first, last + 1) if page not in self._pages]
@@ -110,10 +131,14 @@ def locate_modules(
     list_head: int | None,
     regions: Callable[[], Sequence[tuple[int, bytes]]],
 ) -> dict[str, ModuleLocation]:
-    """Returns where those of the modules lie that are loaded.
+    """Returns name -> location of the modules that are loaded.
 
-    list_head: address of the kernel's `modules`; where it is unknown, the struct of each is looked for in
-    `regions`, the writable pages of the module range.
+    modules: files of modules
+    options: the kernel's options
+    read: function that reads memory
+    list_head: address of the kernel's list `modules`, None where it is not known
+    regions: function that returns the writable pages of the module range; without `list_head` they are
+        searched for each `struct module`
     """
     structs = module_structs(read, list_head) if list_head else {}
     searched = None if list_head else regions()
@@ -138,7 +163,7 @@ def locate_modules(
 def exports_by_kallsyms(
     kallsyms: Kallsyms | None, known: Mapping[str, ModuleLocation]
 ) -> dict[str, dict[str, int]]:
-    """Module -> name -> address of what loaded modules export whose files are not known, by kallsyms."""
+    """Returns module -> name -> address of the exports of loaded modules whose files are not known."""
     if kallsyms is None:
         return {}
     found: dict[str, dict[str, int]] = {}
@@ -156,13 +181,13 @@ def exports_by_kallsyms(
 def symbol_resolver(
     symbols: KernelSymbols, places: Mapping[str, ModuleLocation], others: Mapping[str, Mapping[str, int]]
 ) -> Resolve:
-    """Returns what binds undefined symbols, as find_symbol does: the kernel, then modules, the last first."""
+    """Returns a function that binds symbols as find_symbol does: the kernel first, then the newest module."""
     modules = {name: place.exports() for name, place in reversed(list(places.items()))}
     return resolver(symbols.exports, {**modules, **others})
 
 
 def sysfs_sections(guest: Guest, module: KernelModule) -> tuple[dict[str, int], KmodHarnessError | None]:
-    """Returns section -> address as sysfs shows them, and why it shows none."""
+    """Returns section -> address as sysfs shows them; {} and the reason where it shows none."""
     shown = LoadedModule(guest, module).sections
     if any(shown.values()):
         return shown, None

@@ -1,4 +1,4 @@
-"""Where a module lies, told from outside: by the kernel's list of modules, or its own struct in memory."""
+"""A module's `struct module` in guest memory: found from outside, and the addresses of blocks it holds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LIST_OFFSET, _NAME_OFFSET, _NAME_SIZE = 8, 24, 56
 #: `Elf64_Rela`: offset, symbol index << 32 | type, addend.
 _RELA = struct.Struct("<QQq")
 _THIS_MODULE = ".gnu.linkonce.this_module"
-#: More modules than any kernel has loaded: a list that goes on is broken, or no list.
+#: More modules than any kernel loads: a longer list is broken, or is none.
 _MOST_MODULES = 5000
 
 
 def module_structs(read: Read, head: int) -> dict[str, int]:
-    """Name -> address of its `struct module`, by the kernel's list `modules` at `head`.
+    """Returns name -> address of `struct module`, by the kernel's list `modules` at `head`.
 
-    The guest is not trusted: a list that does not come back to its head ends after 5000 entries.
+    The guest is not trusted: a list that does not return to its head ends after 5000 entries.
     """
     found: dict[str, int] = {}
     entry = int.from_bytes(read(head, 8), "little")
@@ -38,9 +38,9 @@ def module_structs(read: Read, head: int) -> dict[str, int]:
 
 
 def find_struct(name: str, regions: Iterator[tuple[int, bytes]]) -> int | None:
-    """The address of the `struct module` of that name in runs of memory (address, bytes).
+    """Returns the address of the `struct module` of that name in runs of memory (address, bytes).
 
-    For a kernel that shows no symbol at all. The struct is 64-byte aligned (`____cacheline_aligned`), live
+    Used for a kernel that shows no symbols. The struct is aligned to 64 bytes (`____cacheline_aligned`), live
     (state 0), and its list pointers lie in the kernel's half.
     """
     wanted = name.encode().ljust(_NAME_SIZE, b"\0")
@@ -61,10 +61,10 @@ def _is_struct(start: bytes) -> bool:
 
 
 def anchors_of(module: KernelModule, layout: Layout, place: int, read: Read) -> dict[str, int]:
-    """Block -> address, from `place`, its `struct module`: what is known without asking the guest.
+    """Returns block -> address by the `struct module` at `place`, without asking the guest.
 
-    core (from 6.4 on, data): the struct is a section of it; from 6.4 on it holds where the other blocks
-    are. init, freed long ago: the struct still holds the address of the init function.
+    The struct is a section of the block core (from 6.4 on, of data). From 6.4 on it also holds the addresses
+    of the other blocks. Of init, which was freed, it still holds the address of the init function.
     """
     this = layout.place(_THIS_MODULE)
     if this is None:
@@ -85,9 +85,9 @@ def anchors_of(module: KernelModule, layout: Layout, place: int, read: Read) -> 
 def raw_relocations(
     module: KernelModule, target: int | None = None
 ) -> Iterator[tuple[int, int, int, int, int]]:
-    """Section index, offset, type, symbol index and addend of each relocation, or of one section's.
+    """Yields section index, offset, type, symbol index and addend of each relocation, or of one section's.
 
-    A tenth of what kmod.relocation.relocations_of costs.
+    Takes a tenth of the time of kmod.relocation.relocations_of.
     """
     for section in module.sections:
         if section.type == "SHT_RELA" and target in (None, section.info):
@@ -97,7 +97,7 @@ def raw_relocations(
 
 
 def _pointer_to(module: KernelModule, name: str) -> tuple[int, int, int] | None:
-    """Of the pointer to a function in `struct module`: its offset there, the function's section and value."""
+    """Returns the offset of a function's pointer in `struct module`, and the function's section and value."""
     this = module.section(_THIS_MODULE)
     if this is None:
         return None
@@ -111,9 +111,9 @@ def _pointer_to(module: KernelModule, name: str) -> tuple[int, int, int] | None:
 def compare_addresses(
     predicted: Mapping[int, int], module: KernelModule, shown: Mapping[str, int]
 ) -> list[tuple[str, int, int]]:
-    """Sections whose address in sysfs is another than predicted: name, predicted, shown.
+    """Returns the sections whose address in sysfs is not the predicted one: name, predicted, shown.
 
-    sysfs goes by name: of several sections of one name any may be shown.
+    sysfs identifies sections by name, and may show any of several that share one.
     """
     by_name: dict[str, set[int]] = {}
     for section in module.sections:

@@ -1,1 +1,1 @@
-"""What the kernel writes into a module after relocation, replayed in its order."""
+"""The kernel's writes into a module after relocation, replayed in its order."""

@@ -1,7 +1,7 @@
 """`.altinstructions`: instructions replaced for this CPU, and NOPs joined to longer ones.
 
 arch/x86/kernel/alternative.c: apply_alternatives, recompute_jump, optimize_nops of 6.1.192;
-apply_alternatives, alt_replace_call of 6.12.118, whose way with instructions is in moved_code.py.
+apply_alternatives, alt_replace_call of 6.12.118, whose handling of instructions is in moved_code.py.
 """
 
 from __future__ import annotations
@@ -32,10 +32,17 @@ _CALL_THROUGH_MEMORY = b"\xff\x15"
 
 @dataclass(frozen=True)
 class Alternative:
-    """One entry: addresses and lengths in bytes of both codes, the feature, whether its absence counts.
+    """One entry of the table.
 
-    entry: its own address. direct_call: the original calls through memory, the replacement is to call
-    what that holds.
+    entry: its own address
+    instruction: address of the original code
+    length: bytes of the original code
+    replacement: address of the replacement
+    replacement_length: bytes of the replacement
+    feature: number of the CPU feature that decides
+    inverted: True when the replacement is taken without the feature
+    direct_call: True when the original calls through memory, and the replacement calls the function found
+        there
     """
 
     entry: int
@@ -49,7 +56,7 @@ class Alternative:
 
 
 def alternatives(image: ModuleImage, release: tuple[int, int]) -> Iterator[Alternative]:
-    """The module's entries in the table's order."""
+    """Yields the module's entries in the order of the table."""
     layout = _ENTRY_WITH_FLAGS if release >= _FLAGS_SINCE else _ENTRY
     inverted = _NOT if layout is _ENTRY_WITH_FLAGS else _INVERTED
     for address, data in image.words(".altinstructions", layout.size):
@@ -105,7 +112,7 @@ def _apply_with_flags(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def _padded(image: ModuleImage, entries: list[Alternative]) -> Iterator[Alternative]:
-    """The entries with lengths as the kernel writes them back: those of one place get the longest."""
+    """Yields the entries with the lengths that the kernel writes back: at one place each gets the longest."""
     lengths = [entry.length for entry in entries]
     for at, entry in enumerate(entries):
         for other in range(at + 1, len(entries)):
@@ -120,7 +127,10 @@ def _padded(image: ModuleImage, entries: list[Alternative]) -> Iterator[Alternat
 
 
 def _direct_call(entry: Alternative, original: bytes, call: bytes, kernel: KernelState) -> bytes:
-    """`call BUG_func` led to what the indirect call finds in memory; b"" where that does nothing."""
+    """Returns a call of the function that the indirect call finds in memory; b"" where that does nothing.
+
+    The replacement calls BUG_func, from which the distance is computed.
+    """
     if len(call) != 5 or original[:2] != _CALL_THROUGH_MEMORY:
         return call
     pointer = entry.instruction + 6 + int.from_bytes(original[2:6], "little", signed=True)
@@ -132,7 +142,7 @@ def _direct_call(entry: Alternative, original: bytes, call: bytes, kernel: Kerne
 
 
 def replaced(entry: Alternative, replacement: bytes) -> bytes:
-    """The bytes that go over the original: calls and jumps moved, padded with one-byte NOPs."""
+    """Returns the bytes written over the original: calls and jumps moved, padded with one-byte NOPs."""
     code = bytearray(replacement)
     if len(code) == 5 and code[0] == 0xE8:
         moved = int.from_bytes(code[1:], "little", signed=True) + entry.replacement - entry.instruction
@@ -143,7 +153,7 @@ def replaced(entry: Alternative, replacement: bytes) -> bytes:
 
 
 def _recomputed_jump(entry: Alternative, code: bytes) -> bytes:
-    """A short jump where the target is near and ahead; the kernel never shortens one that goes back."""
+    """Returns a short jump where the target is near and ahead; the kernel never shortens a backward jump."""
     target = entry.replacement + 5 + int.from_bytes(code[1:], "little", signed=True)
     distance = target - entry.instruction
     if 0 <= distance <= 127 + 2:
@@ -152,10 +162,10 @@ def _recomputed_jump(entry: Alternative, code: bytes) -> bytes:
 
 
 def optimise_nops(code: bytes, length: int) -> bytes:
-    """`code` with runs of one-byte NOPs in its first `length` bytes joined to as few as possible.
+    """Returns `code` with each run of one-byte NOPs in its first `length` bytes joined to few long ones.
 
-    `code` goes on behind `length`, as memory does: the kernel decodes across that end, and
-    gives up at the first byte sequence that it cannot decode.
+    `code` continues behind `length`, as memory does: the kernel decodes across that end, and gives up at the
+        first bytes that it cannot decode.
     """
     result = bytearray(code)
     at = 0
@@ -177,12 +187,12 @@ def optimise_nops(code: bytes, length: int) -> bytes:
 
 
 def nops(length: int) -> bytes:
-    """`add_nops`: NOPs of eight bytes, and one for the rest."""
+    """Returns the NOPs of `add_nops`: eight bytes each, and one for the rest."""
     return NOPS[8] * (length // 8) + NOPS[length % 8]
 
 
 def changed_runs(before: bytes, after: bytes) -> Iterator[tuple[int, bytes]]:
-    """Offset and new bytes of each run that differs."""
+    """Yields offset and new bytes of each run that differs."""
     start = None
     for at in range(len(after) + 1):
         differs = at < len(after) and before[at] != after[at]
@@ -198,7 +208,7 @@ def _signed32(value: int) -> bytes:
 
 
 def sites(image: ModuleImage, release: tuple[int, int]) -> list[tuple[int, int]]:
-    """Address and size of each place an alternative may be written to, and of the lengths in the table."""
+    """Returns address and size of each place that may be written to, the table's lengths among them."""
     places = []
     for entry in alternatives(image, release):
         places.append((entry.instruction, max(entry.length, entry.replacement_length)))

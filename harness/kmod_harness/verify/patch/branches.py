@@ -1,4 +1,4 @@
-"""Branches the kernel rewrites in a new module: paravirt, retpolines, returns, ENDBR, lock prefixes.
+"""Branches that the kernel rewrites in a new module: paravirt, retpolines, returns, ENDBR, lock prefixes.
 
 arch/x86/kernel/alternative.c, 6.1.192 and 6.12.118, in the order of module_finalize
 (arch/x86/kernel/module.c).
@@ -23,7 +23,7 @@ from kmod_harness.verify.patch.its import ItsThunks, wants_its_thunk
 from kmod_harness.verify.patch.moved_code import with_joined_nops
 
 CALL, JMP, JMP8, RET, INT3 = 0xE8, 0xE9, 0xEB, 0xC3, 0xCC
-#: Behind every static call trampoline, and nowhere else (arch/x86/kernel/static_call.c, 6.1).
+#: Bytes behind each static call trampoline, and nowhere else (arch/x86/kernel/static_call.c, 6.1).
 TRAMPOLINE_MARK = b"\x0f\xb9\xcc"
 #: `struct paravirt_patch_site` (arch/x86/include/asm/paravirt_types.h, 6.1): address, type, length, padding.
 _PARAVIRT = struct.Struct("<QBB6x")
@@ -38,17 +38,17 @@ _ENDBR_POISON = b"\x66\x0f\x1f\x00"
 
 
 def branch(opcode: int, address: int, target: int) -> bytes:
-    """A CALL or JMP of five bytes at `address`."""
+    """Returns a CALL or JMP of five bytes at `address`."""
     return bytes((opcode,)) + ((target - address - 5) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 def branch_target(address: int, code: bytes) -> int:
-    """Where the 32-bit displacement at the end of the instruction `code` leads."""
+    """Returns the target of the 32-bit displacement at the end of the instruction `code`."""
     return address + len(code) + int.from_bytes(code[-4:], "little", signed=True)
 
 
 def relative_sites(image: ModuleImage, table: str) -> Iterator[int]:
-    """The addresses in a table of 32-bit offsets, each relative to itself; zero is no entry."""
+    """Yields the addresses in a table of 32-bit offsets, each relative to itself; zero is no entry."""
     for address, data in image.words(table, 4):
         offset = int.from_bytes(data, "little", signed=True)
         if offset:
@@ -56,7 +56,7 @@ def relative_sites(image: ModuleImage, table: str) -> Iterator[int]:
 
 
 def apply_paravirt(image: ModuleImage, kernel: KernelState) -> None:
-    """An indirect call through `pv_ops` becomes a direct one, or nothing (paravirt_patch, paravirt.c)."""
+    """Makes an indirect call through `pv_ops` a direct one, or NOPs (paravirt_patch, paravirt.c)."""
     for _, data in image.words(".parainstructions", _PARAVIRT.size):
         site, kind, length = _PARAVIRT.unpack(data)
         function = kernel.word(kernel.symbol("pv_ops") + 8 * kind) or kernel.symbol("paravirt_BUG")
@@ -65,7 +65,7 @@ def apply_paravirt(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def apply_retpolines(image: ModuleImage, kernel: KernelState) -> None:
-    """A call of a retpoline thunk becomes the indirect call itself where the CPU needs no retpoline."""
+    """Makes a call of a retpoline thunk the indirect call itself, where the CPU needs no retpoline."""
     sites = list(relative_sites(image, ".retpoline_sites"))
     if not sites:
         return
@@ -96,7 +96,7 @@ def _with_long_nops(code: bytes, kernel: KernelState) -> bytes:
 
 
 def _branch_at(image: ModuleImage, site: int) -> bytes:
-    """The CALL, JMP or Jcc with 32-bit displacement at a site, its CS prefix included; b"" for another."""
+    """Returns the CALL, JMP or Jcc rel32 at a site, with its CS prefix if any; b"" for other code."""
     code = image.read(site, 6)
     at = 1 if code[:1] == b"\x2e" else 0
     if code[at : at + 1] in (b"\xe8", b"\xe9"):
@@ -111,7 +111,7 @@ def is_jcc32(code: bytes) -> bool:
 
 
 def _inlined(site: int, code: bytes, register: int, kernel: KernelState, its: ItsThunks) -> bytes:
-    """patch_retpoline: LFENCE where wanted, then the indirect branch or a call of an ITS thunk."""
+    """Returns the code of patch_retpoline: LFENCE if wanted, the indirect branch or an ITS thunk's call."""
     conditional = is_jcc32(code)
     opcode = JMP if conditional else code[-5]
     start = bytes((0x70 + (code[1] & 0xF ^ 1), len(code) - 2)) if conditional else b""
@@ -130,13 +130,13 @@ def _inlined(site: int, code: bytes, register: int, kernel: KernelState, its: It
 
 
 def _indirect(opcode: int, register: int) -> bytes:
-    """CALL or JMP through a register (emit_indirect)."""
+    """Returns a CALL or JMP through a register (emit_indirect)."""
     prefix = b"\x41" if register >= 8 else b""
     return prefix + bytes((0xFF, 0xC0 | (0x10 if opcode == CALL else 0x20) | register & 7))
 
 
 def apply_returns(image: ModuleImage, kernel: KernelState) -> None:
-    """A jump to the return thunk becomes RET, or a jump to the thunk this CPU needs."""
+    """Makes a jump to the return thunk a RET, or a jump to the thunk that this CPU needs."""
     thunk = None
     for site in relative_sites(image, ".return_sites"):
         code = image.read(site, 5)
@@ -155,7 +155,7 @@ def apply_returns(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def return_code(kernel: KernelState, site: int) -> bytes:
-    """Five bytes that return from there (patch_return; cpu_wants_rethunk_at)."""
+    """Returns five bytes that return from there (patch_return; cpu_wants_rethunk_at)."""
     if kernel.has(RETHUNK):
         thunk = kernel.word(kernel.symbol("x86_return_thunk"))
         if thunk != kernel.symbols.get("its_return_thunk") or not site & 0x20:
@@ -164,16 +164,16 @@ def return_code(kernel: KernelState, site: int) -> bytes:
 
 
 def apply_endbr_seal(image: ModuleImage, kernel: KernelState) -> None:
-    """ENDBR of functions whose address nobody takes becomes a NOP of its own (apply_ibt_endbr)."""
+    """Replaces ENDBR in functions whose address is never taken by a NOP of its own (apply_ibt_endbr)."""
     for site in relative_sites(image, ".ibt_endbr_seal"):
         if image.read(site, 4) in (_ENDBR64, _ENDBR32):
             image.write(site, _ENDBR_POISON, Mechanism.ENDBR)
 
 
 def apply_smp_locks(image: ModuleImage, kernel: KernelState) -> None:
-    """Booted with one CPU, LOCK prefixes become DS prefixes (alternatives_smp_unlock).
+    """Makes LOCK prefixes DS prefixes when booted with one CPU (alternatives_smp_unlock).
 
-    In 6.1 those of `.text`, in 6.12 those of the whole block that it lies in.
+    6.1 does so in `.text`, 6.12 in the whole block that it lies in.
     """
     sites = list(relative_sites(image, ".smp_locks"))
     text = image.section(".text")
@@ -187,13 +187,13 @@ def apply_smp_locks(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def apply_cfi(image: ModuleImage, kernel: KernelState) -> None:
-    """What clang writes before functions is rewritten by 6.2 and later (apply_fineibt): not replayed."""
+    """Raises NotReplayed for a module with clang's kCFI, which 6.2 and later rewrite (apply_fineibt)."""
     if image.section(".cfi_sites") is not None:
         raise NotReplayed("the module was built by clang with kCFI, whose rewriting is not replayed")
 
 
 def apply_fentry(image: ModuleImage, kernel: KernelState) -> None:
-    """The call of `__fentry__` at each place in `__mcount_loc` becomes a NOP, or a tracer's call again.
+    """Makes each call of `__fentry__` in `__mcount_loc` a NOP, or again the call of an active tracer.
 
     kernel/trace/ftrace.c:ftrace_code_disable, arch/x86/kernel/ftrace.c, 6.1.
     """
@@ -208,7 +208,7 @@ def apply_fentry(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def _is_tracer(kernel: KernelState, address: int) -> bool:
-    """Whether a call there is a tracer's: ftrace's own entries, or a trampoline, which begins as they do.
+    """Returns whether a tracer starts there: one of ftrace's own entries, or a trampoline that copies one.
 
     A function with one tracer calls a copy of the entry made for it (create_trampoline,
     arch/x86/kernel/ftrace.c, 6.1).
@@ -221,11 +221,11 @@ def _is_tracer(kernel: KernelState, address: int) -> bool:
 
 
 def paravirt_sites(image: ModuleImage) -> list[tuple[int, int]]:
-    """Address and size of each paravirt site."""
+    """Returns address and size of each paravirt site."""
     entries = (_PARAVIRT.unpack(data) for _, data in image.words(".parainstructions", _PARAVIRT.size))
     return [(site, length) for site, _, length in entries]
 
 
 def fentry_sites(image: ModuleImage) -> list[tuple[int, int]]:
-    """Address and size of each call of `__fentry__`."""
+    """Returns address and size of each call of `__fentry__`."""
     return [(int.from_bytes(data, "little"), 5) for _, data in image.words("__mcount_loc", 8)]

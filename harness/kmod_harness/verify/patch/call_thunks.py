@@ -1,7 +1,7 @@
 """Calls that the kernel counts (retbleed=stuff): each leads to code that is written before its function.
 
-arch/x86/kernel/callthunks.c, 6.12.118: callthunks_patch_module_calls, patch_dest. Not replayed; what it may
-write to is known.
+arch/x86/kernel/callthunks.c, 6.12.118: callthunks_patch_module_calls, patch_dest. The code is not replayed;
+only the places it may write to are known.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from kmod_harness.verify.patch.alternatives import sites as alternative_sites
 from kmod_harness.verify.patch.branches import relative_sites
 
 _NOP = b"\x90"
-#: The shortest and the longest code that counts: INCREMENT_CALL_DEPTH by a relative address, and that of
-#: CALL_THUNKS_DEBUG by absolute ones (arch/x86/include/asm/nospec-branch.h, 6.12.118).
+#: Bytes of the shortest and of the longest counting code: INCREMENT_CALL_DEPTH with a relative address, and
+#: with absolute ones under CALL_THUNKS_DEBUG (arch/x86/include/asm/nospec-branch.h, 6.12.118).
 _LEAST, _MOST = 9, 19
 
 
@@ -26,9 +26,9 @@ def apply_call_thunks(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def counted_call_places(image: ModuleImage, release: tuple[int, int]) -> list[tuple[int, int]]:
-    """Address and size of each call that may be rewritten, and of the padding before each function.
+    """Returns address and size of each call that may be rewritten, and of the padding before each function.
 
-    A call may stand in each alternative. The padding is written to for calls of other modules, too.
+    A call may stand in each alternative. The padding is also written to for calls from other modules.
     """
     if release < CALLS_COUNTED_SINCE:
         return []
@@ -37,7 +37,7 @@ def counted_call_places(image: ModuleImage, release: tuple[int, int]) -> list[tu
 
 
 def _paddings(image: ModuleImage) -> Iterator[tuple[int, int]]:
-    """The NOPs that end where a function starts: patch_dest writes over nothing else."""
+    """Yields the NOPs that end where a function starts; patch_dest writes over nothing else."""
     for symbol in image.module.symbols:
         part = image.section(symbol.section or "") if symbol.kind == "FUNC" else None
         if part is None or part.section.init:

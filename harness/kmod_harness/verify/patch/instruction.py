@@ -1,8 +1,8 @@
-"""How long an x86-64 instruction is: what the kernel's own decoder tells its patching code.
+"""The length of an x86-64 instruction, as the kernel's own decoder gives it to its patching code.
 
-Only lengths, from the opcode maps of the Intel SDM, volume 2, appendix A. The kernel
-decides with `insn_decode_kernel` (arch/x86/lib/insn.c, 6.1) where a NOP is an
-instruction and where the byte 0x90 is part of one; a replay has to decide the same.
+Only lengths are decoded, by the opcode maps of the Intel SDM, volume 2, appendix A. The kernel decides with
+`insn_decode_kernel` (arch/x86/lib/insn.c, 6.1) where a NOP is an instruction and where the byte 0x90 is part
+of one; a replay has to decide the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PREFIXES = frozenset((0x66, 0x67, 0xF2, 0xF3, 0xF0, 0x2E, 0x36, 0x3E, 0x26, 0x6
 
 
 def _bytes(*ranges: int | tuple[int, int]) -> frozenset[int]:
-    """Opcodes from single ones and (first, last) pairs."""
+    """Returns the opcodes of single numbers and (first, last) pairs."""
     return frozenset(
         code
         for item in ranges
@@ -46,7 +46,7 @@ _INVALID_0F = _bytes(0x04, 0x0A, 0x0C, (0x24, 0x27), 0x36, 0x39, (0x3B, 0x3F))
 
 
 class Undecodable(ValueError):
-    """The bytes are no instruction of 64-bit mode, or not all of one."""
+    """The bytes are not an instruction of 64-bit mode, or not a whole one."""
 
 
 def instruction_length(code: bytes) -> int:
@@ -61,7 +61,7 @@ def instruction_length(code: bytes) -> int:
 
 
 def opcode_at(code: bytes) -> int:
-    """Returns where the opcode of a whole instruction, or its VEX or EVEX prefix, begins."""
+    """Returns the offset of the opcode of a whole instruction, or of its VEX or EVEX prefix."""
     at = 0
     while code[at] in _PREFIXES:
         at += 1
@@ -69,7 +69,7 @@ def opcode_at(code: bytes) -> int:
 
 
 def rip_displacement_at(code: bytes) -> int | None:
-    """Returns where a whole instruction holds an address counted from its own end, None when it has none."""
+    """Returns the offset of an instruction's RIP-relative displacement, None when it has none."""
     at = _modrm_at(code)
     return at + 1 if at is not None and code[at] >> 6 == 0 and code[at] & 7 == 5 else None
 
@@ -144,7 +144,7 @@ def _two_byte_length(code: bytes, at: int, narrow: bool) -> int:
 
 
 def _vector_length(code: bytes, at: int) -> int:
-    """VEX (two and three bytes) and EVEX: all have ModRM but VZEROUPPER and VZEROALL."""
+    """Returns the length of a VEX or EVEX instruction: all have ModRM but VZEROUPPER and VZEROALL."""
     first = code[at]
     table = 1 if first == 0xC5 else code[at + 1] & (0x1F if first == 0xC4 else 0x07)
     at += {0xC5: 2, 0xC4: 3, 0x62: 4}[first]
@@ -157,7 +157,7 @@ def _vector_length(code: bytes, at: int) -> int:
 
 
 def _modrm_length(code: bytes, at: int) -> int:
-    """ModRM, SIB and displacement."""
+    """Returns the bytes of ModRM, SIB and displacement."""
     modrm = code[at]
     mode, base = modrm >> 6, modrm & 7
     if mode == 3:

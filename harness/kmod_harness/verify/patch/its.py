@@ -1,4 +1,4 @@
-"""Thunks against Indirect Target Selection: where the kernel puts them for a module, and what they hold.
+"""Thunks against Indirect Target Selection: where the kernel puts them for a module, and their code.
 
 arch/x86/kernel/alternative.c, 6.1.192 and 6.12.118: its_allocate_thunk, its_init_thunk,
 cpu_wants_indirect_its_thunk_at.
@@ -14,15 +14,18 @@ _FIRST = 32
 
 
 def wants_its_thunk(kernel: KernelState, address: int, register: int) -> bool:
-    """Whether an indirect branch at `address` would end in the lower half of a cache line, on such a CPU."""
+    """Returns whether the CPU needs a thunk for an indirect branch at `address`.
+
+    It does where the branch would end in the lower half of a cache line.
+    """
     return kernel.needs_its_thunks and not (address + 1 + register // 8) & 0x20
 
 
 class ItsThunks:
     """The module's thunks, allocated one after another in pages of their own.
 
-    The kernel picks the page, so that is read from the first site that calls into it; all
-    else is determined, and `altered_pages` compares the whole page.
+    The address of a page is read from the first site that branches into it, since the kernel chooses it.
+    Everything else is predicted, and `altered_pages` compares whole pages.
     """
 
     def __init__(self, kernel: KernelState) -> None:
@@ -33,7 +36,7 @@ class ItsThunks:
         self.last_site = 0
 
     def allocate(self, site: int, code: bytes, register: int) -> int:
-        """Returns the address of the thunk that the branch `code` at `site` gets."""
+        """Returns the address of the thunk for the branch `code` at `site`."""
         self.last_site = site
         size = 3 + register // 8
         if not self._pages or self._offset + size - 1 >= _PAGE:
@@ -54,14 +57,14 @@ class ItsThunks:
         return self._offset
 
     def _page_of(self, site: int, code: bytes, offset: int) -> int:
-        """The page the site's branch leads into now; 0, which no branch matches, when it is no page."""
+        """Returns the page that the branch at the site leads into now; 0 where it leads into no page."""
         now = self._kernel.read(site, len(code))
         target = site + len(now) + int.from_bytes(now[-4:], "little", signed=True)
         page = target - offset
         return page if page % _PAGE == 0 and page >> 63 else 0
 
     def altered_pages(self) -> list[int]:
-        """Addresses of pages that hold anything but these thunks."""
+        """Returns the addresses of pages that hold anything but these thunks."""
         return [
             page for page, content in self._pages if page and self._kernel.read(page, _PAGE) != bytes(content)
         ]

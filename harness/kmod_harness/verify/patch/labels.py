@@ -1,4 +1,4 @@
-"""Code that follows a key: jump labels by static keys, static calls by the function a key holds now.
+"""Code that depends on a key: jump labels of static keys, static calls of the function a key holds.
 
 kernel/jump_label.c, kernel/static_call_inline.c, arch/x86/kernel/{jump_label,static_call}.c, 6.1.192 and
 6.12.118.
@@ -24,13 +24,19 @@ _BRANCH, _INIT = 1, 2
 #: `struct static_call_site` (include/linux/static_call_types.h, 6.1), the key with two flags in its low bits.
 _SITE = struct.Struct("<ii")
 _TAIL, _SITE_INIT, _SITE_FLAGS = 1, 2, 3
-#: `cs cs cs xorl %eax, %eax`: what stands for a call of `__static_call_return0`.
+#: `cs cs cs xorl %eax, %eax`: replaces a call of `__static_call_return0`.
 _RETURN_0 = b"\x2e\x2e\x2e\x31\xc0"
 
 
 @dataclass(frozen=True)
 class JumpEntry:
-    """Addresses of the code, of its target and of the key; `branch`: it jumps when the key is off."""
+    """One jump label.
+
+    code: address of the NOP or jump
+    target: address it jumps to
+    key: address of the static key
+    branch: True when it jumps while the key is off
+    """
 
     code: int
     target: int
@@ -39,7 +45,7 @@ class JumpEntry:
 
 
 def apply_jump_labels(image: ModuleImage, kernel: KernelState) -> None:
-    """Sorts `__jump_table` and makes each place a NOP or a JMP by its key's present state."""
+    """Sorts `__jump_table` and makes each place a NOP or a JMP by the present state of its key."""
     entries = sorted(jump_entries(image), key=lambda entry: (entry.key, entry.code))
     table = image.section("__jump_table")
     for number, entry in enumerate(entries):
@@ -58,7 +64,7 @@ def apply_jump_labels(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def jump_entries(image: ModuleImage) -> Iterator[JumpEntry]:
-    """The module's jump labels in the table's order."""
+    """Yields the module's jump labels in the order of the table."""
     for address, data in image.words("__jump_table", _JUMP.size):
         code, target, key = _JUMP.unpack(data)
         yield JumpEntry(address + code, address + 4 + target, address + 8 + (key & ~3), bool(key & _BRANCH))
@@ -84,14 +90,19 @@ def _follow_key(image: ModuleImage, kernel: KernelState, entry: JumpEntry) -> No
 
 
 def in_init(image: ModuleImage, address: int) -> bool:
-    """`within_module_init`: in an init section, or in none that has an address."""
+    """Returns `within_module_init`: whether an address is in an init section, or in none with an address."""
     section = image.at(address)
     return section is None or section.section.init
 
 
 @dataclass(frozen=True)
 class CallSite:
-    """Addresses of the call and of its key; `flags`: tail call, in an init section."""
+    """One static call.
+
+    address: address of the call
+    key: address of its key
+    flags: flags for a tail call and for an init section
+    """
 
     address: int
     key: int
@@ -99,7 +110,7 @@ class CallSite:
 
 
 def apply_static_calls(image: ModuleImage, kernel: KernelState) -> None:
-    """Sorts `.static_call_sites` and makes each place call what its key holds now."""
+    """Sorts `.static_call_sites` and makes each place call the function that its key holds now."""
     sites = static_call_sites(image, kernel)
     if sites:
         kernel.refuse_call_depth()
@@ -117,7 +128,10 @@ def apply_static_calls(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def static_call_sites(image: ModuleImage, kernel: KernelState) -> list[CallSite]:
-    """The module's sites; a trampoline stands for a key that is not exported (static_call_add_module)."""
+    """Returns the module's static calls.
+
+    A site names the trampoline of a key that is not exported (static_call_add_module).
+    """
     found = []
     keys: dict[int, int] | None = None
     for address, data in image.words(".static_call_sites", _SITE.size):
@@ -131,7 +145,7 @@ def static_call_sites(image: ModuleImage, kernel: KernelState) -> list[CallSite]
 
 
 def _keys_by_trampoline(kernel: KernelState) -> dict[int, int]:
-    """The kernel's `.static_call_tramp_key`: pairs of offsets relative to themselves."""
+    """Returns trampoline -> key by the kernel's `.static_call_tramp_key`: pairs of self-relative offsets."""
     start = kernel.symbol("__start_static_call_tramp_key")
     stop = kernel.symbol("__stop_static_call_tramp_key")
     data = kernel.read(start, stop - start)
@@ -142,13 +156,13 @@ def _keys_by_trampoline(kernel: KernelState) -> dict[int, int]:
 
 
 def _apply_trampolines(image: ModuleImage, kernel: KernelState) -> None:
-    """The module's own trampolines follow its own keys."""
+    """Makes the module's own trampolines jump to the functions of its own keys."""
     for address, key in _trampolines(image):
         _transform(image, kernel, address, kernel.word(key), tail=True)
 
 
 def _trampolines(image: ModuleImage) -> Iterator[tuple[int, int]]:
-    """Address of each trampoline of the module's own, and of its key."""
+    """Yields the address of each of the module's own trampolines, and of its key."""
     symbols = {symbol.name: symbol for symbol in image.module.symbols}
     for name, symbol in symbols.items():
         key = symbols.get(name.replace("__SCT__", "__SCK__", 1)) if name.startswith("__SCT__") else None
@@ -163,7 +177,7 @@ def _trampolines(image: ModuleImage) -> Iterator[tuple[int, int]]:
 
 
 def _transform(image: ModuleImage, kernel: KernelState, address: int, function: int, *, tail: bool) -> None:
-    """__static_call_transform: a call, a jump, a return or a NOP by the function and the kind of site."""
+    """Writes a call, jump, return or NOP, by the function and kind of site (__static_call_transform)."""
     now = image.read(address, 6)
     if tail and len(now) == 6 and is_jcc32(now):
         if not function:
@@ -181,7 +195,7 @@ def _transform(image: ModuleImage, kernel: KernelState, address: int, function: 
 
 
 def _return(kernel: KernelState) -> int:
-    """Where a conditional tail call of nothing leads: on 6.12 to the thunk that this CPU needs."""
+    """Returns the target of a conditional tail call of nothing; on 6.12 the thunk that this CPU needs."""
     if not kernel.has(RETHUNK):
         return kernel.symbol("__static_call_return")
     if kernel.release >= (6, 12):
@@ -190,18 +204,18 @@ def _return(kernel: KernelState) -> int:
 
 
 def _signed(value: int, bits: int) -> int:
-    """The value as a two's complement number of so many bits."""
+    """Returns the value as a two's complement number of that many bits."""
     value &= (1 << bits) - 1
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
 def jump_label_sites(image: ModuleImage) -> list[tuple[int, int]]:
-    """Address and size of each jump label."""
+    """Returns address and size of each jump label."""
     return [(entry.code, 5) for entry in jump_entries(image)]
 
 
 def static_call_places(image: ModuleImage) -> list[tuple[int, int]]:
-    """Address and size of each static call and trampoline, and of the table that would be sorted."""
+    """Returns address and size of each static call and trampoline, and of each entry of the sorted table."""
     places = [(address, 5) for address, _ in _trampolines(image)]
     for address, data in image.words(".static_call_sites", _SITE.size):
         places += [(address + _SITE.unpack(data)[0], 6), (address, _SITE.size)]

@@ -1,4 +1,4 @@
-"""A replacement where it goes, as Linux 6.12 writes it: each instruction moved, its NOPs joined to long ones.
+"""Replacement code as Linux 6.12 writes it: each instruction moved, NOPs joined to long ones.
 
 arch/x86/kernel/alternative.c, 6.12.118: __apply_relocation, optimize_nops, add_nop.
 """
@@ -33,10 +33,10 @@ LONG_NOPS = (
 
 
 def moved(code: bytes, source: int, target: int, length: int) -> bytes:
-    """Returns `code`, which stood at `source` and is `length` bytes long there, as it stands at `target`.
+    """Returns `code`, which is at `source` and `length` bytes long, as it is at `target`.
 
-    What leads out of it still leads there; a jump that reaches in 8 bits becomes one. Bytes behind `length`
-    are NOPs (text_poke_apply_relocation).
+    Branches out of it keep their targets; a jump whose distance fits 8 bits becomes a short one. Bytes behind
+    `length` are NOPs (text_poke_apply_relocation).
     """
     result = bytearray(code)
     at = 0
@@ -51,7 +51,7 @@ def moved(code: bytes, source: int, target: int, length: int) -> bytes:
 
 
 def _move(code: bytearray, at: int, size: int, by: int, length: int) -> None:
-    """Moves one instruction, in place; `by` bytes are added to what it counts from its own end."""
+    """Moves one instruction in place; `by` bytes are added to what it counts from its own end."""
     one = bytes(code[at : at + size])
     opcode = one[opcode_at(one) :]
     after = at + size
@@ -71,7 +71,7 @@ def _move(code: bytearray, at: int, size: int, by: int, length: int) -> None:
 
 
 def _branch_width(opcode: bytes) -> int:
-    """The bytes of a relative branch's distance, which end the instruction; 0 for another one."""
+    """Returns the size of the distance that ends a relative branch; 0 for other instructions."""
     if opcode[0] == _ESCAPE and opcode[1] & 0xF0 == 0x80:
         return 4
     if opcode[0] & 0xF0 == 0x70 or opcode[0] == _JMP8:
@@ -80,7 +80,7 @@ def _branch_width(opcode: bytes) -> int:
 
 
 def with_joined_nops(code: bytes) -> bytes:
-    """Returns `code` with each run of NOPs made one, unless a NOP that ends it is the run (optimize_nops)."""
+    """Returns `code` with each run of NOPs joined to one; a single one at the end stays (optimize_nops)."""
     result = bytearray(code)
     at = 0
     while at < len(result):
@@ -100,7 +100,7 @@ def with_joined_nops(code: bytes) -> bytes:
 
 
 def _nop_or_length(code: bytes | bytearray, at: int) -> int | None:
-    """The length of the instruction there, negative for a NOP; None for what cannot be decoded."""
+    """Returns the length of the instruction there, negative for a NOP; None where it cannot be decoded."""
     one = bytes(code[at : at + LONGEST])
     try:
         size = instruction_length(one)
@@ -112,7 +112,7 @@ def _nop_or_length(code: bytes | bytearray, at: int) -> int | None:
 
 
 def one_nop(length: int) -> bytes:
-    """A NOP of that many bytes; of more than 11 a jump over what is never run (add_nop)."""
+    """Returns a NOP of that many bytes; for more than 11, a jump over bytes that never run (add_nop)."""
     if length < len(LONG_NOPS):
         return LONG_NOPS[length]
     jump = (

@@ -23,7 +23,12 @@ Places = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class _Code:
-    """A step that rewrites code: what it needs the kernel's memory for, and where it writes, by release."""
+    """A step that rewrites code.
+
+    what: what the step rewrites, in words
+    apply: function that replays it; it reads the kernel's memory
+    sites: function that returns the places it may write to, for a release
+    """
 
     what: str
     apply: Step
@@ -39,8 +44,8 @@ def _on_any(sites: Callable[[ModuleImage], Places]) -> Callable[[ModuleImage, tu
 
 
 #: module_finalize (arch/x86/kernel/module.c), then load_module's ftrace_module_init and the notifiers of
-#: MODULE_STATE_COMING (kernel/module/main.c), 6.1.192 and 6.12.118; each with the bytes it may touch. What a
-#: release has no table for does nothing there.
+#: MODULE_STATE_COMING (kernel/module/main.c), 6.1.192 and 6.12.118; each with the bytes it may touch. A step
+#: does nothing for a module without its table.
 _CODE = (
     _Code("paravirt sites", branches.apply_paravirt, _on_any(branches.paravirt_sites)),
     _Code("CFI sites", branches.apply_cfi, _at_offsets(".cfi_sites", 20)),
@@ -57,10 +62,10 @@ _CODE = (
 
 
 def replay(linked: LinkedModule, kernel: KernelState) -> tuple[ModuleImage, tuple[str, ...]]:
-    """Returns what memory must hold, and what could not be replayed, in words.
+    """Returns the module as memory has to hold it, and the steps that could not be replayed, in words.
 
-    Where a kernel symbol is hidden, or what the patching code does is not known, the places that it may
-    have written are allowed to differ.
+    Where a kernel symbol is hidden, or the patching code is not known, the places that it may have written
+    are allowed to differ.
     """
     image = ModuleImage(linked)
     if kernel.release in REPLAYED_RELEASES:
@@ -89,7 +94,10 @@ def _replay_known(image: ModuleImage, kernel: KernelState) -> tuple[str, ...]:
 
 
 def _allow_all(image: ModuleImage, release: tuple[int, int]) -> tuple[str, ...]:
-    """Of a release that is not replayed: the tables, the places they name, and those of counted calls."""
+    """Allows changes wherever the patching code of a release that is not replayed may write.
+
+    These are the tables, the places they name, and the places of counted calls.
+    """
     replayed = " and ".join(f"{major}.{minor}" for major, minor in REPLAYED_RELEASES)
     unknown = [
         f"the patching code of Linux {release[0]}.{release[1]} is not replayed here, that of {replayed} is"

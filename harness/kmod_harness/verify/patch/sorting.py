@@ -1,6 +1,6 @@
-"""The kernel's `sort()`: a bottom-up heapsort, not stable, so that equal elements end up where it puts them.
+"""The kernel's `sort()`: a bottom-up heapsort. It is not stable, so equal elements need the same algorithm.
 
-lib/sort.c, 6.1.192 and 6.12.118, which takes the two largest from the heap at once.
+lib/sort.c, 6.1.192, and 6.12.118, which takes the two largest from the heap at once.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-#: Whose sort takes two at once: 6.12 does; the releases between are not replayed.
+#: A release whose sort takes two at once. Releases between 6.1 and this one are not replayed.
 _BY_TWO = (6, 12)
 
 
 def kernel_sort(items: list[T], compare: Callable[[T, T], int], release: tuple[int, int]) -> list[T]:
-    """Returns the items as sort() of 6.1 or 6.12 leaves them; compare as in C."""
+    """Returns the items in the order in which sort() of 6.1 or 6.12 leaves them; `compare` as in C."""
     return _sorted_by_two(items, compare) if release >= _BY_TWO else _sorted_by_one(items, compare)
 
 

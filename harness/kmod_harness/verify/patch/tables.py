@@ -1,7 +1,7 @@
-"""Tables the kernel sorts in place, and the fields of a module that it or the module writes later.
+"""Tables that the kernel sorts in place, and fields of a module that are written while it runs.
 
-kernel/extable.c and lib/extable.c, arch/x86/kernel/unwind_orc.c, kernel/trace/ftrace.c, lib/bug.c,
-6.1.192 and 6.12.118.
+kernel/extable.c and lib/extable.c, arch/x86/kernel/unwind_orc.c, kernel/trace/ftrace.c, lib/bug.c, 6.1.192
+and 6.12.118.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EXCEPTION = struct.Struct("<iiI")
 _ORC_SIZE = 6
 #: BUGFLAG_ONCE and BUGFLAG_DONE (include/asm-generic/bug.h, 6.1).
 _ONCE, _DONE = 1 << 1, 1 << 2
-#: Writable by its flags, but reproduced byte by byte or field by field.
+#: Sections that are writable by their flags, but predicted byte by byte or field by field.
 _REPRODUCED = frozenset(("__jump_table", ".static_call_sites", "__bug_table"))
 _SORTED = frozenset(
     ("__jump_table", ".static_call_sites", "__ex_table", "__mcount_loc", ".orc_unwind_ip", ".orc_unwind")
@@ -31,7 +31,7 @@ _NAME_OFFSET = 24  # `name` in `struct module`, behind the state and a list_head
 
 
 def sort_exception_table(image: ModuleImage, release: tuple[int, int]) -> None:
-    """`__ex_table` by the address of the instruction."""
+    """Sorts `__ex_table` by the address of the instruction."""
     entries = []
     for address, data in image.words("__ex_table", _EXCEPTION.size):
         instruction, fixup, extra = _EXCEPTION.unpack(data)
@@ -45,7 +45,7 @@ def sort_exception_table(image: ModuleImage, release: tuple[int, int]) -> None:
 
 
 def sort_mcount_table(image: ModuleImage) -> None:
-    """`__mcount_loc`: addresses, ascending."""
+    """Sorts the addresses in `__mcount_loc`."""
     words = [data for _, data in image.words("__mcount_loc", 8)]
     table = image.section("__mcount_loc")
     if table is not None:
@@ -64,14 +64,17 @@ _ORC_TYPES_SINCE = (6, 4)
 
 
 def _is_weak(entry: bytes, release: tuple[int, int]) -> bool:
-    """A section terminator, which yields to a real entry: of undefined type, up to 6.3 without a stack."""
+    """Returns whether an entry terminates a section; a real entry at the same address takes precedence.
+
+    Its type is undefined; up to 6.3 it has no stack.
+    """
     if release >= _ORC_TYPES_SINCE:
         return not entry[5] & 7
     return not entry[4] & 0xF and not entry[5] >> 2 & 1
 
 
 def sort_orc_tables(image: ModuleImage, release: tuple[int, int]) -> None:
-    """`.orc_unwind_ip` by address, `.orc_unwind` alongside."""
+    """Sorts `.orc_unwind_ip` by address, and `.orc_unwind` in the same order."""
     addresses, table = image.section(".orc_unwind_ip"), image.section(".orc_unwind")
     if addresses is None or table is None:
         return
@@ -91,10 +94,10 @@ def sort_orc_tables(image: ModuleImage, release: tuple[int, int]) -> None:
 
 
 def _sorted_orc(entries: list[_Orc], release: tuple[int, int]) -> list[_Orc]:
-    """As orc_sort_cmp orders them: at one address a weak entry goes left.
+    """Returns the entries as orc_sort_cmp orders them: at one address a weak entry comes first.
 
-    That leaves one order, which any sort finds, unless an address has two real
-    entries of different content, or two weak ones: then the kernel's own sort decides.
+    That leaves one order, which any sort finds, unless an address has two real entries of different content,
+        or two weak ones: then the order depends on the kernel's own sort.
     """
     ordered = sorted(entries, key=lambda orc: (orc.address, not orc.is_weak))
     for _, group in groupby(ordered, key=lambda orc: (orc.address, orc.is_weak)):
@@ -110,7 +113,7 @@ def _compare_orc(a: _Orc, b: _Orc) -> int:
 
 
 def allow_bug_flags(image: ModuleImage, linked: LinkedModule) -> None:
-    """WARN_ON_ONCE notes in `__bug_table` that it has warned: one bit of an entry's flags may be set."""
+    """Allows the bit of each `__bug_table` entry by which WARN_ON_ONCE notes that it has warned."""
     table = image.section("__bug_table")
     if table is None:
         return
@@ -125,14 +128,14 @@ def allow_bug_flags(image: ModuleImage, linked: LinkedModule) -> None:
 
 
 def allow_tables(image: ModuleImage, mechanism: Mechanism) -> None:
-    """Lets every table hold anything that is sorted in place, or written back to."""
+    """Allows any change of the tables that are sorted in place or written back to."""
     for part in image.sections:
         if part.section.name in (*_SORTED, ".altinstructions"):
             image.allow(AllowedChange(part.address, len(part.linked), mechanism))
 
 
 def allow_unknown(image: ModuleImage, unknown: Sequence[AllowedChange]) -> None:
-    """Fields whose symbol is hidden may hold anything; of a table that is sorted by them, all of it."""
+    """Allows any change of fields with a hidden symbol, and of the tables that are sorted by such fields."""
     for allowed in unknown:
         image.allow(allowed)
     for part in {
@@ -143,7 +146,7 @@ def allow_unknown(image: ModuleImage, unknown: Sequence[AllowedChange]) -> None:
 
 
 def allow_written_data(image: ModuleImage, linked: LinkedModule) -> None:
-    """What the module's own code and the kernel write while it runs: writable sections."""
+    """Allows changes of writable sections, which running code writes: the module's own and the kernel's."""
     for part in image.sections:
         name = part.section.name
         if part.section.init or not part.section.flags & SHF_WRITE or name in _REPRODUCED:
@@ -157,7 +160,7 @@ def allow_written_data(image: ModuleImage, linked: LinkedModule) -> None:
 
 
 def _struct_module(part: SectionImage, linked: LinkedModule) -> Iterator[AllowedChange]:
-    """The struct's parts around what relocation wrote, the pointers to init and exit, which never change."""
+    """Yields the parts of `struct module` that may change: all but the pointers to init and exit."""
     name = linked.module.name.encode() + b"\0"
     kept = [(bound.where, bound.where + bound.size) for bound in linked.relocations]
     at = part.address
@@ -168,7 +171,7 @@ def _struct_module(part: SectionImage, linked: LinkedModule) -> Iterator[Allowed
 
 
 def _part_of_struct(part: SectionImage, start: int, end: int, name: bytes) -> AllowedChange:
-    """Anything, but where it holds the name it must hold that."""
+    """Returns a change of these bytes that keeps the module's name where they hold it."""
     offset = part.address + _NAME_OFFSET - start
     holds_name = 0 <= offset < end - start
 
