@@ -11,6 +11,8 @@ _ASSIGNMENT = re.compile(r"(?:(?:export|override)\s+)*(obj-.*?|\S+?)\s*(:::?=|[:
 _VARIABLE = re.compile(r"\$\(([^()$\s:]+)\)|\$\{([^{}$\s:]+)\}")
 _INCLUDE = re.compile(r"-?s?include\s")
 _CONFIG = re.compile(r"\$[({](CONFIG_\w+)[)}]")
+#: An object of this directory or one below it.
+_OBJECT = re.compile(r"(?:[\w+,-][\w+,.-]*/)*[\w+,-][\w+,.-]*\.o")
 #: The parts of a module NAME.
 _PARTS = re.compile(r"(.+)-(?:objs|y|m)")
 
@@ -67,16 +69,18 @@ def read_makefile(text: str) -> Makefile:
     for suffix, value, line in lists:
         kind, config = _kind(suffix, variables)
         words = _expanded(value, variables).split()
-        is_clear = kind in ("m", "y", "n", "") and all(word.endswith((".o", "/")) for word in words)
-        if not is_clear or any("$" in word for word in words):
-            unclear.append(line)
-        for word in words if kind in ("m", "y") else ():
-            if "$" in word:
-                continue
-            if word.endswith("/"):
-                directories.setdefault(word.rstrip("/"), Entry(word.rstrip("/"), config))
-            elif word.endswith(".o") and kind == "m":
-                modules.setdefault(word.removesuffix(".o"), Entry(word.removesuffix(".o"), config))
+        if kind in ("n", ""):
+            continue
+        is_clear = kind in ("m", "y")
+        for word in words if is_clear else ():
+            name = word.removesuffix(".o").rstrip("/")
+            if word.endswith("/") and "$" not in word:
+                directories.setdefault(name, Entry(name, config))
+            elif not _OBJECT.fullmatch(word):
+                is_clear = False
+            elif kind == "m":
+                modules.setdefault(name, Entry(name, config))
+        unclear += [] if is_clear else [line]
     return Makefile(
         tuple(modules.values()),
         tuple(directories.values()),
