@@ -29,9 +29,9 @@ def build_repository_modules(
     """
     said, cache = repository.modules, cache or default_cache()
     if not said.are_said:
-        where = str(repository.file) if repository.file else "there is no kmod-harness.toml"
+        file = repository.file or "there is no kmod-harness.toml in the working directory or above it"
         raise Misuse(
-            f"this repository names no modules: {where}",
+            f"this repository names no modules: {file}",
             advice='[modules] with kbuild = ["."] has them built; `kmod-harness init` writes such a file',
         )
     with _alone(repository.directory, cache) as log:

@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 #: The commands in the order of --help.
 COMMANDS = (
-    *("run", "verify", "explain", "kernel", "modules", "rootfs", "boot", "debug", "demo"),
+    *("init", "run", "verify", "explain", "kernel", "modules", "rootfs", "boot", "debug", "demo"),
     *("symbolize", "crash", "nightly", "doctor", "cache"),
 )
 #: Those that are a room of their own; each other is a file in commands/.

@@ -9,7 +9,7 @@ import pytest
 
 from kmod_harness.errors import Misuse
 from kmod_harness.repository.as_options import options_said
-from kmod_harness.repository.locate import find_file, read_repository
+from kmod_harness.repository.locate import read_repository
 from kmod_harness.repository.settings import Repository
 from kmod_harness.spec.spec import Spec, SpecError, parse_size_mib
 
@@ -170,10 +170,9 @@ def read_settings(config: pytest.Config) -> Settings:
 
 
 def _repository(config: pytest.Config) -> Repository:
-    """Returns what the file says that is nearest to where pytest was started, else to its root directory."""
-    started = config.invocation_params.dir
+    """Returns what the file says that is nearest to where pytest was started."""
     try:
-        return read_repository(started if find_file(started) else config.rootpath)
+        return read_repository(config.invocation_params.dir)
     except Misuse as error:
         raise pytest.UsageError(str(error)) from None
 
