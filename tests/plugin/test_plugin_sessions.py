@@ -83,6 +83,21 @@ def test_splats(guest, machine_spec, record_property):
         guest.write_file("/dev/kmsg", b"<4>WARNING: CPU: 0 PID: 1 at a.c:1 work+0x1/0x2\\n")
 """
 
+CPUS = """
+def test_cpus_{number}(guest, machine):
+    with machine.guest() as other:
+        assert guest.run(["nproc"]).text == other.run(["nproc"]).text == "{cpus}\\n"
+"""
+
+TWO_CPUS = """
+import dataclasses
+import pytest
+
+@pytest.fixture(scope="session")
+def machine_spec(machine_spec):
+    return dataclasses.replace(machine_spec, cpus=2)
+"""
+
 NO_BOOT_SPECS = """
 import pytest
 
@@ -130,6 +145,13 @@ def test_guests_of_any_scope_are_judged_test_by_test(run_suite: RunSuite) -> Non
         " after test_scopes.py::test_of_the_pristine_guest had ended"
     )
     assert re.search(r"^kmod-harness: 1 boots", run.output, re.MULTILINE), "only the cold_boot test booted"
+
+
+def test_a_machine_spec_counts_in_the_modules_that_override_it_and_in_no_other(run_suite: RunSuite) -> None:
+    one, two, three = (CPUS.format(number=number, cpus=cpus) for number, cpus in enumerate((1, 2, 1)))
+    run = run_suite({"test_a.py": one, "test_b.py": TWO_CPUS + two, "test_c.py": three})
+    assert {reported.status for reported in run.tests.values()} == {("passed",)}, run.output
+    assert len(run.tests) == 3
 
 
 def test_under_xdist_each_worker_boots_each_spec_once(run_suite: RunSuite) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from kmod_harness.guest.loaded_module import LoadedModule
     from kmod_harness.pytest_plugin.testbed import Pristine, Testbed
     from kmod_harness.verify.report import Report
+
+#: fixture `machine` -> the `machine_spec` it was made of: pytest's FixtureDefs
+_MADE_OF = pytest.StashKey[dict[Any, Any]]()
 
 
 @pytest.fixture(scope="session")
@@ -107,3 +110,19 @@ def verify_modules(machine: Testbed, guest: Guest) -> Callable[..., Report]:
         return report
 
     return verify
+
+
+def follow_override(item: pytest.Item) -> None:
+    """End a `machine` that was made of another `machine_spec` than this test's, so that pytest makes it anew.
+
+    pytest keeps a session's fixture when a module overrides what it was made of, and would give the module's
+    tests the machine of the module before.
+    """
+    fixtures: dict[str, Any] = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    if not fixtures.get("machine") or not fixtures.get("machine_spec"):
+        return
+    machine, spec = fixtures["machine"][-1], fixtures["machine_spec"][-1]
+    made_of = item.config.stash.setdefault(_MADE_OF, {})
+    if made_of.get(machine, spec) is not spec:
+        machine.finish(item._request)  # type: ignore[attr-defined]
+    made_of[machine] = spec

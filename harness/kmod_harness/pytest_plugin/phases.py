@@ -7,6 +7,7 @@ from collections.abc import Generator
 import pytest
 
 from kmod_harness.errors import KmodHarnessError
+from kmod_harness.pytest_plugin.fixtures import follow_override
 from kmod_harness.pytest_plugin.markers import expected_kinds
 from kmod_harness.pytest_plugin.reporting import failure_text
 from kmod_harness.pytest_plugin.session import state_of
@@ -22,6 +23,7 @@ Phase = Generator[None, object, object]
 def pytest_runtest_setup(item: pytest.Item) -> Phase:
     item.stash[CASE] = Case(expected_kinds(item))
     item.config.stash[RUNNING] = item
+    follow_override(item)
     if STATE in item.config.stash:
         item.config.stash[STATE].begin_test()
     try:
