@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.explain.observe import crafted_modules, placement, refusals, sharing
+from kmod_harness.explain.observe.code_reading import code_history
 from kmod_harness.explain.observe.debugged_load import (
     DebuggedLoad,
     observe_debugged_load,
@@ -34,6 +35,7 @@ from kmod_harness.guest.module import LoadedModule
 from kmod_harness.kmod.link.relocation import BoundRelocation
 from kmod_harness.kmod.symbols.tables import Kallsyms
 from kmod_harness.verify.inspection import verify_modules
+from kmod_harness.verify.report import ModuleReport
 
 #: Seconds for which the module is left alone: a thread or timer that ticks twice a second is seen.
 QUIET_SECONDS = 1.2
@@ -61,7 +63,9 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
     pages = placement.module_pages(guest, experiment.layout, load.bases)
     virtual = [page.virtual for page in pages]
     maps = sharing.maps_within(guest, min(virtual), max(virtual) + 4096)
-    linking = _linking(experiment, load, refused)
+    report = verify_modules(guest, experiment.running.kernel, [experiment.file], subject.providers).modules[0]
+    linking = _linking(experiment, load, refused, report)
+    memory = load.stops.memory if load.stops is not None else ()
     opening = _opening(experiment, load, logged)
     shared = observe_sharing(experiment, load, logged, {page.virtual: page.physical for page in pages})
     unloading = observe_unloading(experiment, load, logged)
@@ -81,6 +85,7 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
         unloading=unloading,
         shown=shown,
         missing=_missing(load, timeline),
+        code=code_history(experiment.layout, memory, linking.relocations, report),
     )
 
 
@@ -182,7 +187,9 @@ def _both(quiet: str, opened: str) -> str:
     return "\n\n".join(f"{what}:\n{tracing.entries(trace) or '(nothing)'}" for what, trace in parts)
 
 
-def _linking(experiment: Experiment, load: DebuggedLoad, refused: refusals.Refusals) -> Linking:
+def _linking(
+    experiment: Experiment, load: DebuggedLoad, refused: refusals.Refusals, report: ModuleReport
+) -> Linking:
     guest, file = experiment.guest, experiment.file
     bound = placement.relocations(
         experiment.running,
@@ -191,10 +198,9 @@ def _linking(experiment: Experiment, load: DebuggedLoad, refused: refusals.Refus
         load.bases,
         placement.exports_of(guest, experiment.subject.providers),
     )
-    report = verify_modules(guest, experiment.running.kernel, [file], experiment.subject.providers)
-    kept = {section.name for section in report.modules[0].sections}
+    kept = {section.name for section in report.sections}
     compared = [one for one in bound if one.what.section.name in kept]
-    strange = [run for section in report.modules[0].sections for run in section.unexplained]
+    strange = [run for section in report.sections for run in section.unexplained]
     differing = [
         one
         for one in compared
