@@ -11,7 +11,7 @@ from kmod_harness.explain.claims.catalogue import CLAIMS, judge_claims
 from kmod_harness.explain.claims.claim import JudgedClaim
 from kmod_harness.explain.observe.experiment import read_subject
 from kmod_harness.explain.observed.code_history import Moment
-from kmod_harness.explain.observed.observations import Observations
+from kmod_harness.explain.observed.observations import SYMBOL_TABLE, Observations
 from kmod_harness.explain.page.followed_function import followed_function
 from kmod_harness.pytest_plugin.testbed import Testbed
 from shared.claims_worlds import VERDICTS, expected_verdict, observed
@@ -113,3 +113,10 @@ def test_what_the_page_shows_of_the_linked_code_is_what_a_linker_makes_of_it(see
     assert measured is not None and computed is not None
     assert measured.measured and not computed.measured
     assert measured.rows == computed.rows
+
+
+def test_every_page_of_the_module_holds_something_with_a_name(seen: Observations) -> None:
+    assert all(page.sections for page in seen.pages)
+    table = next(section for section in seen.sections if section.name == SYMBOL_TABLE)
+    on = [page.virtual for page in seen.pages if SYMBOL_TABLE in page.sections]
+    assert on == list(range(table.address & -4096, table.address + table.size, 4096))

@@ -60,7 +60,9 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
     load = observe_debugged_load(experiment, logged)
     space = address_space(guest, experiment.running)
     shown = _shown(experiment)
-    pages = placement.module_pages(guest, experiment.layout, load.bases)
+    table = placement.symbol_table(guest, experiment.file, experiment.layout, load.bases)
+    pages = placement.with_symbol_table(placement.module_pages(guest, experiment.layout, load.bases), table)
+    sections = placement.module_sections(experiment.layout, load.bases, pages)
     virtual = [page.virtual for page in pages]
     maps = sharing.maps_within(guest, min(virtual), max(virtual) + 4096)
     report = verify_modules(guest, experiment.running.kernel, [experiment.file], subject.providers).modules[0]
@@ -75,7 +77,7 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
         module=experiment.file,
         space=space,
         blocks=load.blocks,
-        sections=placement.module_sections(experiment.layout, load.bases, pages),
+        sections=(*sections, *((table,) if table is not None else ())),
         pages=pages,
         loading=_loading(load, logged, maps, timeline, timeline_raw),
         opening=opening,

@@ -69,6 +69,10 @@ class MachineInfo:
         return "nokaslr" in self.command_line.split()
 
 
+#: The name of what no section of the file holds: the symbols that the kernel keeps for /proc/kallsyms.
+SYMBOL_TABLE = "symbol table"
+
+
 @dataclass(frozen=True)
 class ModuleSection:
     """A section in memory. block: `core` or `init`; permissions: `r-x`, "" once it was freed."""
