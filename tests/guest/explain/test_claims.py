@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from kmod_harness.explain.claims.catalogue import CLAIMS, judge_claims
 from kmod_harness.explain.claims.claim import JudgedClaim
 from kmod_harness.explain.observe.experiment import read_subject
-from kmod_harness.explain.observed.observations import Observations
+from kmod_harness.explain.observed.code_history import Moment
+from kmod_harness.explain.observed.observations import SYMBOL_TABLE, Observations
+from kmod_harness.explain.page.followed_function import followed_function
 from kmod_harness.pytest_plugin.testbed import Testbed
 from shared.claims_worlds import VERDICTS, expected_verdict, observed
 
@@ -84,3 +87,36 @@ def test_every_page_is_either_writable_or_executable(seen: Observations) -> None
     assert {page.permissions for page in seen.pages} == {"r-x", "r--", "rw-"}
     assert all("w" not in page.alias_permissions for page in seen.pages if "x" in page.permissions)
     assert seen.linking.compared > 100 and seen.linking.differing == ()
+
+
+def test_the_code_was_read_before_between_and_after_link_and_lock(seen: Observations) -> None:
+    by_moment = {one.moment: one for one in seen.code.moments}
+    assert list(by_moment) == list(Moment)
+    section = seen.module.section(".text")
+    assert section is not None
+    assert by_moment[Moment.COPIED].code == seen.module.content(section)
+    assert by_moment[Moment.LINKED].code != by_moment[Moment.COPIED].code
+    assert by_moment[Moment.RUNNING].code == by_moment[Moment.SEALED].code
+    permissions = [by_moment[moment].permissions for moment in Moment]
+    assert permissions == ["rw-", "rw-", "r-x", "r-x"]
+
+
+def test_every_relocation_was_right_at_the_moment_of_the_link(seen: Observations) -> None:
+    # init's are among them, which is freed when the rest is compared
+    assert seen.code.compared == len(seen.linking.relocations) > seen.linking.compared
+    assert seen.code.differing == 0
+
+
+def test_what_the_page_shows_of_the_linked_code_is_what_a_linker_makes_of_it(seen: Observations) -> None:
+    without_debugger = replace(seen, code=replace(seen.code, moments=seen.code.moments[-1:]))
+    measured, computed = followed_function(seen), followed_function(without_debugger)
+    assert measured is not None and computed is not None
+    assert measured.measured and not computed.measured
+    assert measured.rows == computed.rows
+
+
+def test_every_page_of_the_module_holds_something_with_a_name(seen: Observations) -> None:
+    assert all(page.sections for page in seen.pages)
+    table = next(section for section in seen.sections if section.name == SYMBOL_TABLE)
+    on = [page.virtual for page in seen.pages if SYMBOL_TABLE in page.sections]
+    assert on == list(range(table.address & -4096, table.address + table.size, 4096))

@@ -80,21 +80,23 @@ def _dynamic(seen: Observations) -> Verdict:
     linking = seen.linking
     if linking.got_or_plt:
         return Verdict.TRUE
-    if not _imported(seen) or linking.differing or not linking.compared:
+    if not _imported(seen) or linking.differing or seen.code.differing or not linking.compared:
         return Verdict.UNDECIDED
     return Verdict.IMPRECISE
 
 
 def _explain_dynamic(seen: Observations) -> str:
-    if seen.linking.differing:
-        wrong = count(len(seen.linking.differing), "relocation")
+    if seen.linking.differing or seen.code.differing:
+        wrong = count(len(seen.linking.differing) or seen.code.differing, "relocation")
         return f"In memory {wrong} is not what a linker makes of the file."
     images = Counter(bound.image for bound in _imported(seen))
     to = ", ".join(f"{number} to {image}" for image, number in images.most_common())
     return (
         "It is linked at load time, as a shared library is, but all at once and for good: every address is "
-        "written into the code itself. There is no PLT, no GOT and no lazy binding, and nobody can be put "
-        f"in between later. Bound here: {to}."
+        "written into the code itself. On x86-64 there is no PLT, no GOT and no lazy binding (a module for "
+        "arm64, say, has a PLT). A relocation's type R_X86_64_PLT32 only bears the name: the kernel computes "
+        "it as PC32. No name is looked up a second time. Who wants to get in between later has to change the "
+        f"code, and ftrace, kprobes and livepatch do just that. Bound here: {to}."
     )
 
 
@@ -116,11 +118,26 @@ def _dynamic_inside(seen: Observations) -> Evidence:
     )
 
 
+def _at_the_link(seen: Observations) -> str:
+    if not seen.code.compared:
+        return ""
+    return (
+        f"The debugger stopped the kernel when the link was done, and all {seen.code.compared} relocations "
+        f"were compared with memory: {seen.code.differing} differ. Later "
+    )
+
+
+def _not_compared(seen: Observations) -> str:
+    rest = len(seen.linking.relocations) - seen.linking.compared
+    return f" The other {rest} were in what only init needs, which was freed by then." if rest else ""
+
+
 def _dynamic_outside(seen: Observations) -> Evidence:
     linking = seen.linking
     return outside(
-        f"{linking.compared} relocations, computed on the host from the file alone, were compared with the "
-        f"machine's memory: {len(linking.differing)} differ without a reason.",
+        f"{_at_the_link(seen)}{linking.compared} relocations, computed on the host from the file alone, were "
+        f"compared with the running module's memory: {len(linking.differing)} differ without a reason."
+        f"{_not_compared(seen)}",
         lines(_bound_line(bound) for bound in (_imported(seen) or linking.relocations)),
     )
 
@@ -130,7 +147,8 @@ DYNAMIC = Claim(
     "dynamically-linked",
     "It is linked dynamically with the kernel.",
     "Like a program with its shared libraries.",
-    "kernel/module/main.c:2820-2824 simplify_symbols, apply_relocations; arch/x86/kernel/module.c:132",
+    "kernel/module/main.c:2820 simplify_symbols, 2824 apply_relocations; "
+    "arch/x86/kernel/module.c:132 __apply_relocate_add, 186 PLT32",
     _dynamic,
     _explain_dynamic,
     _dynamic_inside,
@@ -157,7 +175,7 @@ def _explain_system_map(seen: Observations) -> str:
         "own table of exported symbols, and those of loaded modules. Up to Linux 2.4 insmod did link "
         "modules, in user space, and asked the kernel for the table (System.map is for people and "
         f"debuggers). {seen.linking.unexported} is a function of this kernel, but not exported, and a module "
-        "cannot have it."
+        "cannot use it."
     )
 
 
@@ -193,7 +211,8 @@ SYSTEM_MAP = Claim(
     "system-map",
     "insmod links it, with the addresses from System.map.",
     "The file with all symbols must be what it is for.",
-    "kernel/module/main.c:1288 simplify_symbols, 1059 resolve_symbol, 281 the search in __ksymtab, 1341",
+    "kernel/module/main.c:1288 simplify_symbols, 1059 resolve_symbol, 281 the search in __ksymtab, "
+    "298 find_symbol",
     _system_map,
     _explain_system_map,
     _system_map_inside,

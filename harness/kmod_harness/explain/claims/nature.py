@@ -191,7 +191,7 @@ def _explain_swapped(seen: Observations) -> str:
         + (
             ""
             if seen.sharing.swaps
-            else " (This kernel was built without swap, so nothing is swapped here at all.)"
+            else " This kernel was built without swap: nothing at all is swapped here, so the lists decide."
         )
     )
 
@@ -214,9 +214,10 @@ def _swapped_outside(seen: Observations) -> Evidence:
         f"{virtual:#018x} -> {'not mapped' if physical is None else f'{physical:#010x}'}"
         for virtual, physical in seen.sharing.pages_after
     ]
+    without = "" if seen.sharing.swaps else " On a kernel without swap that alone proves nothing."
     return outside(
         f"After a program had taken {seen.sharing.pressure} MiB of memory, the page tables had the same "
-        "physical page behind every address of the module as before.",
+        f"physical page behind every address of the module as before.{without}",
         "\n".join(rows),
     )
 
@@ -226,7 +227,8 @@ SWAPPED = Claim(
     "swappable",
     "Its pages can be swapped out, like a program's.",
     "Memory that is not used goes to disk.",
-    "mm/vmscan.c:5911 shrink_lruvec takes pages from LRU lists alone; mm/vmalloc.c puts none there",
+    "mm/vmscan.c:5911 shrink_lruvec takes pages from LRU lists alone; mm/vmalloc.c:2989 vm_area_alloc_pages "
+    "puts none there",
     _swapped,
     _explain_swapped,
     _swapped_inside,

@@ -122,7 +122,8 @@ AROUND = Claim(
     "around-80000000",
     "It goes around 0xffffffff80000000.",
     "The address where kernel text is mapped, taken for the modules' as well.",
-    "arch/x86/include/asm/pgtable_64_types.h:196 MODULES_VADDR; page_64_types.h:96 KERNEL_IMAGE_SIZE",
+    "arch/x86/include/asm/pgtable_64_types.h:196 MODULES_VADDR; "
+    "arch/x86/include/asm/page_64_types.h:96 KERNEL_IMAGE_SIZE",
     _around,
     _explain_around,
     _around_inside,
@@ -160,7 +161,10 @@ def _explain_anywhere(seen: Observations) -> str:
             "vmalloc takes free 4 KiB pages from wherever there are some, and the page tables put them in "
             "order"
         )
-    return f"{taken}: {here}. Only the kernel image is mapped in one straight line."
+    return (
+        f"{taken}: {here}. What is mapped in one straight line is the kernel image, and the direct map of "
+        "all memory."
+    )
 
 
 def _runs(pages: tuple[ModulePage, ...]) -> list[list[ModulePage]]:
@@ -171,6 +175,16 @@ def _runs(pages: tuple[ModulePage, ...]) -> list[list[ModulePage]]:
         else:
             runs.append([page])
     return runs
+
+
+def _adjoining(pages: tuple[ModulePage, ...]) -> str:
+    """How the pages follow one another in physical memory, in words."""
+    runs = len(_runs(pages))
+    if len(pages) == 1:
+        return "there is one"
+    if runs == 1:
+        return f"all {len(pages)} adjoin"
+    return f"no two of {len(pages)} adjoin" if runs == len(pages) else f"{len(pages)} pages in {runs} pieces"
 
 
 def _anywhere_inside(seen: Observations) -> Evidence:
@@ -184,8 +198,7 @@ def _anywhere_inside(seen: Observations) -> Evidence:
 
 def _anywhere_outside(seen: Observations) -> Evidence:
     return outside(
-        f"The page tables give each page's physical address: {count(len(_runs(seen.pages)), 'run')} of "
-        f"neighbours among {count(len(seen.pages), 'page')}.",
+        f"The page tables give each page's physical address: {_adjoining(seen.pages)}.",
         _page_table(seen),
     )
 

@@ -57,7 +57,8 @@ DOCUMENTED = Claim(
     "documented-range",
     "The module mapping space begins at 0xffffffffa0000000.",
     "The kernel's own documentation says so (x86_64/mm.rst in its Documentation).",
-    "arch/x86/include/asm/page_64_types.h:95-99, pgtable_64_types.h:196",
+    "arch/x86/include/asm/page_64_types.h:95 RANDOMIZE_BASE; "
+    "arch/x86/include/asm/pgtable_64_types.h:196 MODULES_VADDR",
     _documented,
     _explain_documented,
     _documented_inside,

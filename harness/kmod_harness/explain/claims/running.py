@@ -94,9 +94,10 @@ INSMOD = Claim(
 def _quiet(seen: Observations) -> Verdict:
     if seen.opening.quiet.blocks or seen.opening.traced_quiet:
         return Verdict.FALSE
+    if seen.loading.executed.blocks:
+        return Verdict.IMPRECISE  # init has run, at the load
     # a log that saw nothing proves something only if it can see
-    seeing = seen.loading.executed.blocks or (seen.opening.opened and seen.opening.opened.blocks)
-    return Verdict.TRUE if seeing else Verdict.UNDECIDED
+    return Verdict.TRUE if seen.opening.opened and seen.opening.opened.blocks else Verdict.UNDECIDED
 
 
 def _explain_quiet(seen: Observations) -> str:
@@ -110,10 +111,15 @@ def _explain_quiet(seen: Observations) -> str:
             f"Not with this module: while nobody used it, {who} ran. A timer, a kernel thread, an interrupt "
             "or a notifier runs a module's code without anybody opening anything."
         )
+    first = (
+        "Its init function ran when it was loaded. After that"
+        if _quiet(seen) is Verdict.IMPRECISE
+        else "Here"
+    )
     return (
-        "After init has returned it lies still: not one of its instructions ran until its device was "
-        "opened. That holds for a plain character device like this one. A module with a timer, a thread, an "
-        "interrupt or a notifier runs whenever those do."
+        f"{first} not one of its instructions ran until its device was opened. That holds for a plain "
+        "character device like this one. A module with a timer, a thread, an interrupt or a notifier runs "
+        "whenever those do."
     )
 
 
@@ -183,7 +189,8 @@ def _explain_syscall(seen: Observations) -> str:
     return (
         "The program's open() is a system call. The kernel finds the file, sees that it is a character "
         "device, and chrdev_open looks up who has registered its number: then it calls the module's open. "
-        "From user space to the module it is one chain of plain calls, on one stack, in one process."
+        "No other process or thread takes part: the syscall instruction brings the caller itself into the "
+        "kernel, onto the stack that it has there, and from then on one function calls the next."
     )
 
 
@@ -219,7 +226,8 @@ SYSCALL = Claim(
     "open-is-a-syscall",
     "open() goes through a system call to the module's function.",
     "So it is taught, and it is so.",
-    "fs/char_dev.c:373 chrdev_open, 414 the call; fs/open.c:882; arch/x86/entry/entry_64.S:121",
+    "fs/char_dev.c:373 chrdev_open, 414 the call; fs/open.c:882 f->f_op->open; "
+    "arch/x86/entry/entry_64.S:121 do_syscall_64",
     _syscall,
     _explain_syscall,
     _syscall_inside,

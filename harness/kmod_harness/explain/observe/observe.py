@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kmod_harness.build.kernel.known import Kernel
 from kmod_harness.explain.observe import crafted_modules, placement, refusals, sharing
+from kmod_harness.explain.observe.code_reading import code_history
 from kmod_harness.explain.observe.debugged_load import (
     DebuggedLoad,
     observe_debugged_load,
@@ -33,6 +34,7 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.loaded_module import LoadedModule
 from kmod_harness.kmod.link.relocation import BoundRelocation
 from kmod_harness.kmod.symbols.symbol_files import Kallsyms
+from kmod_harness.verify.report import ModuleReport
 from kmod_harness.verify.verify_modules import verify_modules
 
 #: Seconds for which the module is left alone: a thread or timer that ticks twice a second is seen.
@@ -58,10 +60,14 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
     load = observe_debugged_load(experiment, logged)
     space = address_space(guest, experiment.running)
     shown = _shown(experiment)
-    pages = placement.module_pages(guest, experiment.layout, load.bases)
+    table = placement.symbol_table(guest, experiment.file, experiment.layout, load.bases)
+    pages = placement.with_symbol_table(placement.module_pages(guest, experiment.layout, load.bases), table)
+    sections = placement.module_sections(experiment.layout, load.bases, pages)
     virtual = [page.virtual for page in pages]
     maps = sharing.maps_within(guest, min(virtual), max(virtual) + 4096)
-    linking = _linking(experiment, load, refused)
+    report = verify_modules(guest, experiment.running.kernel, [experiment.file], subject.providers).modules[0]
+    linking = _linking(experiment, load, refused, report)
+    memory = load.stops.memory if load.stops is not None else ()
     opening = _opening(experiment, load, logged)
     shared = observe_sharing(experiment, load, logged, {page.virtual: page.physical for page in pages})
     unloading = observe_unloading(experiment, load, logged)
@@ -71,7 +77,7 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
         module=experiment.file,
         space=space,
         blocks=load.blocks,
-        sections=placement.module_sections(experiment.layout, load.bases, pages),
+        sections=(*sections, *((table,) if table is not None else ())),
         pages=pages,
         loading=_loading(load, logged, maps, timeline, timeline_raw),
         opening=opening,
@@ -81,6 +87,7 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
         unloading=unloading,
         shown=shown,
         missing=_missing(load, timeline),
+        code=code_history(experiment.layout, memory, linking.relocations, report),
     )
 
 
@@ -182,7 +189,9 @@ def _both(quiet: str, opened: str) -> str:
     return "\n\n".join(f"{what}:\n{tracing.entries(trace) or '(nothing)'}" for what, trace in parts)
 
 
-def _linking(experiment: Experiment, load: DebuggedLoad, refused: refusals.Refusals) -> Linking:
+def _linking(
+    experiment: Experiment, load: DebuggedLoad, refused: refusals.Refusals, report: ModuleReport
+) -> Linking:
     guest, file = experiment.guest, experiment.file
     bound = placement.relocations(
         experiment.running,
@@ -191,10 +200,9 @@ def _linking(experiment: Experiment, load: DebuggedLoad, refused: refusals.Refus
         load.bases,
         placement.exports_of(guest, experiment.subject.providers),
     )
-    report = verify_modules(guest, experiment.running.kernel, [file], experiment.subject.providers)
-    kept = {section.name for section in report.modules[0].sections}
+    kept = {section.name for section in report.sections}
     compared = [one for one in bound if one.what.section.name in kept]
-    strange = [run for section in report.modules[0].sections for run in section.unexplained]
+    strange = [run for section in report.sections for run in section.unexplained]
     differing = [
         one
         for one in compared

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from kmod_harness.explain.observe.running_kernel import RunningKernel
-from kmod_harness.explain.observed.observations import ModulePage, ModuleSection, Region
+from kmod_harness.explain.observed.observations import SYMBOL_TABLE, ModulePage, ModuleSection, Region
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.loaded_module import LoadedModule
 from kmod_harness.kmod.elf.module import KernelModule
@@ -28,6 +29,38 @@ def blocks_of(layout: Layout, bases: Mapping[str, int]) -> tuple[Region, ...]:
 def is_init(block: str) -> bool:
     """Whether a block is freed after init."""
     return block.startswith("init")
+
+
+def symbol_table(
+    guest: Guest, file: KernelModule, layout: Layout, bases: Mapping[str, int]
+) -> ModuleSection | None:
+    """Return where the kernel keeps the module's symbols for /proc/kallsyms: in no section of the file.
+
+    None where the names are not found there (layout_symtab and add_kallsyms, kernel/module/kallsyms.c, 6.1).
+    """
+    kept = layout.core_kallsyms
+    if kept is None or kept.block not in bases:
+        return None
+    names = b"".join(file.symbol_table[index].name.encode() + b"\0" for index in kept.indices)
+    base = bases[kept.block]
+    with GuestMemory(guest.machine) as memory:
+        if memory.read_virtual(base + kept.strings, len(names)) != names:
+            return None
+        permissions = memory.tables.page(base + kept.symbols).permissions
+    return ModuleSection(SYMBOL_TABLE, base + kept.symbols, kept.end - kept.symbols, "core", permissions)
+
+
+def with_symbol_table(pages: tuple[ModulePage, ...], table: ModuleSection | None) -> tuple[ModulePage, ...]:
+    """Return the pages, the table's name behind the sections of those that it lies on."""
+    if table is None:
+        return pages
+    end = table.address + table.size
+    return tuple(
+        replace(page, sections=(*page.sections, table.name))
+        if table.address < page.virtual + _PAGE and page.virtual < end
+        else page
+        for page in pages
+    )
 
 
 def module_pages(guest: Guest, layout: Layout, bases: Mapping[str, int]) -> tuple[ModulePage, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kmod_harness.explain.observed.code_history import NO_HISTORY, CodeHistory
 from kmod_harness.explain.observed.measures import (
     Attempt,
     ExecutedBlock,
@@ -66,6 +67,10 @@ class MachineInfo:
     @property
     def nokaslr(self) -> bool:
         return "nokaslr" in self.command_line.split()
+
+
+#: The name of what no section of the file holds: the symbols that the kernel keeps for /proc/kallsyms.
+SYMBOL_TABLE = "symbol table"
 
 
 @dataclass(frozen=True)
@@ -275,7 +280,7 @@ class Observations:
 
     blocks: `core` and `init` (6.1), or one for each memory type (6.4 and up), whole pages; init's as they
     were during init. vmallocinfo: the lines of /proc/vmallocinfo in the module range, "" when it
-    cannot be read. missing: what could not be looked at, and why.
+    cannot be read. missing: what could not be looked at, and why. code: `.text` at each moment of the load.
     """
 
     machine: MachineInfo
@@ -292,3 +297,4 @@ class Observations:
     unloading: Unloading
     shown: ShownByGuest = ShownByGuest({}, 0, (), "")
     missing: tuple[str, ...] = ()
+    code: CodeHistory = NO_HISTORY

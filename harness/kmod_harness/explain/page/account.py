@@ -47,6 +47,11 @@ class Account:
     not_compared: int = 0
 
 
+def meaning_of_change(mechanism: Mechanism) -> str:
+    """Return why the kernel changed bytes, in plain words."""
+    return _MEANINGS.get(mechanism, str(mechanism))
+
+
 def account_of(report: Report) -> Account:
     """Returns the account that a report gives."""
     findings = tuple(finding.text for module in report.modules for finding in module.findings)
@@ -58,7 +63,6 @@ def summed(sums: Totals, findings: tuple[str, ...], limits: tuple[str, ...]) -> 
     unknown = sum(sums.explained.get(mechanism, 0) for mechanism in _NOT_COMPARED)
     known = [item for item in sums.explained.items() if item[0] not in _NOT_COMPARED]
     in_words = tuple(
-        (_MEANINGS.get(mechanism, str(mechanism)), count)
-        for mechanism, count in sorted(known, key=lambda item: -item[1])
+        (meaning_of_change(mechanism), count) for mechanism, count in sorted(known, key=lambda item: -item[1])
     )
     return Account(sums.bytes, sums.equal, in_words, findings, limits, unknown)

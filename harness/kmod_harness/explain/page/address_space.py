@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from kmod_harness.explain.observed.observations import AddressSpace, ModuleSection, Observations, Region
+from kmod_harness.explain.observed.observations import (
+    SYMBOL_TABLE,
+    AddressSpace,
+    ModuleSection,
+    Observations,
+    Region,
+)
 from kmod_harness.explain.page.scale import Band, Level, Span, largest, visible_focus, with_names_placed
 from kmod_harness.explain.page.wording import count_text, plural, size_text
 from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
@@ -151,11 +157,15 @@ def _neighbourhood(seen: Observations, blocks: Sequence[Region]) -> Level:
     before = (first - span.start) // _PAGE
     if before:
         gap = span.band(
-            "left free", "unused", span.start, first, "a random number of pages, drawn once a boot"
+            "random gap (KASLR)", "unused", span.start, first, "a number of pages drawn once a boot"
         )
         bands.append(gap)
     text = (
-        (f"On this boot the kernel left {plural(before, 'page')} free at the start. " if before else "")
+        (
+            f"On this boot the kernel left {plural(before, 'page')} free at the start, a random gap. "
+            if before
+            else ""
+        )
         + _how_places_are_found(seen.machine.release)
         + (
             f"There {'is' if len(others) == 1 else 'are'} {plural(len(others), 'other module')} loaded"
@@ -187,7 +197,13 @@ def _how_places_are_found(release: str) -> str:
 def _module(seen: Observations, blocks: Sequence[Region]) -> Level:
     span = Span(blocks[0].start, blocks[-1].end)
     bands = [
-        span.band(section.name, section_kind(section), section.address, section.address + section.size)
+        span.band(
+            section.name,
+            section_kind(section),
+            section.address,
+            section.address + section.size,
+            "kept for /proc/kallsyms; no section of the file" if section.name == SYMBOL_TABLE else "",
+        )
         for section in seen.sections
         if section.size and section.block != "init" and _in_any(section, blocks)
     ]

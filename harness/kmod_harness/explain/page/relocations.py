@@ -91,7 +91,7 @@ def relocation_rows(
     module: KernelModule, sections: Sequence[ModuleSection], relocations: Iterable[BoundRelocation]
 ) -> list[RelocationRow]:
     """Returns all of them as rows, by address."""
-    places = _Places(module, sections)
+    places = PlaceNames(module, sections)
     return [
         RelocationRow(
             number=number,
@@ -102,7 +102,7 @@ def relocation_rows(
             type=bound.what.type_name,
             symbol=bound.bound_to,
             image=bound.image,
-            image_kind=_image_kind(bound.image, module.name),
+            image_kind=image_kind(bound.image, module.name),
             target=bound.target,
             addend=bound.what.addend,
             written=bound.value.to_bytes(bound.size, "little").hex(" "),
@@ -111,7 +111,7 @@ def relocation_rows(
     ]
 
 
-class _Places:
+class PlaceNames:
     """Names addresses of the module after the function or object that they lie in."""
 
     def __init__(self, module: KernelModule, sections: Sequence[ModuleSection]) -> None:
@@ -164,6 +164,7 @@ def formula_text(type_name: str) -> str:
     return f"S + A{' - P' if formula.relative else ''}, {formula.size} bytes"
 
 
-def _image_kind(image: str, own: str) -> str:
+def image_kind(image: str, own: str) -> str:
+    """Return whose a symbol is: `kernel`, `own`, `other`, `per-cpu` or `none`."""
     kinds = {"vmlinux": "kernel", own: "own", "per-CPU": "per-cpu", "absolute": "none"}
     return kinds.get(image, "other")

@@ -27,6 +27,7 @@ from kmod_harness.explain.page.address_space import (
     place_of_code,
     section_kind,
 )
+from kmod_harness.explain.page.followed_function import followed_function
 from kmod_harness.explain.page.journey import stack_use, stations
 from kmod_harness.explain.page.module_pages import pages_picture
 from kmod_harness.explain.page.relocations import relocation_rows, relocation_summary
@@ -35,6 +36,22 @@ from kmod_harness.explain.page.timeline import timeline
 
 PAGE = "index.html"
 RELOCATIONS = "relocations.csv"
+#: In the order in which they are read: what comes later wins.
+STYLES = tuple(
+    f"style/{name}.css"
+    for name in (
+        "colours",
+        "text",
+        "drawings",
+        "walk",
+        "tables",
+        "sequences",
+        "claims",
+        "narrow",
+        "paper",
+    )
+)
+SCRIPTS = ("script/tables.js",)
 #: Bands of one step that its legend names; the rest is counted.
 _MAX_LEGEND = 16
 
@@ -82,7 +99,7 @@ def render(
 ) -> str:
     """Returns the page's HTML; whatever came from the guest or the module's file is escaped in it."""
     environment = _environment()
-    style, script = _source(environment, "page.css"), _source(environment, "page.js")
+    style, script = _sources(environment, STYLES), _sources(environment, SCRIPTS)
     picture = pages_picture(seen.pages, measured.ram_size) if seen.pages else None
     steps = levels(seen)
     return environment.get_template("page.html.j2").render(
@@ -100,6 +117,7 @@ def render(
         checked_in=checked_in(seen.machine.release),
         legends=[largest(step.bands, _MAX_LEGEND) for step in steps],
         picture=picture,
+        followed=followed_function(seen),
         summary=relocation_summary(seen.module, seen.sections, seen.linking.relocations),
         timeline=timeline(seen.loading.timeline, seen.loading.init_function),
         way=stations(seen.opening.stop, seen.module.name) if seen.opening.stop else (),
@@ -160,9 +178,9 @@ def _finite(value: object) -> object:
     return wording.bounded(value) if type(value) is str else value
 
 
-def _source(environment: Environment, name: str) -> str:
+def _sources(environment: Environment, names: Sequence[str]) -> str:
     assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+    return "\n".join(environment.loader.get_source(environment, name)[0] for name in names)
 
 
 def _policy(style: str, script: str) -> str:

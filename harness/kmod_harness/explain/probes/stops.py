@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from kmod_harness.explain.observed.code_history import Moment
 from kmod_harness.explain.observed.function_names import FunctionNames
 from kmod_harness.explain.observed.observations import Frame, PageTableView, Region, Stop
 from kmod_harness.explain.probes.attempts import as_file, open_call
@@ -20,6 +21,7 @@ from kmod_harness.guest.process import Process
 from kmod_harness.kmod.elf.for_gdb import without_section_addresses
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.layout.predict import Layout
+from kmod_harness.kmod.link.relocation import relocations_of
 from kmod_harness.machine.gdb.gdb_process import Gdb
 from kmod_harness.machine.memory.cpu_registers import Registers
 from kmod_harness.machine.memory.guest_memory import GuestMemory
@@ -30,6 +32,9 @@ from kmod_harness.verify.outside.struct_module import anchors_of
 _SAVED_IP, _SAVED_SP = 40, 16
 #: Where any open of a character device passes, and one that every kernel has (fs/char_dev.c, 6.1).
 _ANY_OPEN = ("chrdev_open", "/dev/null")
+#: Where the loader passes between copying and linking, and behind it; `struct module *` is the fifth
+#: argument of the one, the third of the other (arch/x86/kernel/module.c, 6.1).
+_LINK_STOPS = ((Moment.COPIED, "apply_relocate_add", "$r8"), (Moment.LINKED, "module_finalize", "$rdx"))
 _ADDRESS_MASK = (1 << 64) - 1
 #: TASK_COMM_LEN
 _COMM = 16
@@ -53,12 +58,28 @@ class StoppedKernel:
 
 
 @dataclass(frozen=True)
+class ModuleMemory:
+    """What the module's blocks held at one moment of the load.
+
+    function: the CPU stood at its first instruction. bases: block -> address. blocks: block -> its bytes.
+    permissions: block -> those of its first page.
+    """
+
+    moment: Moment
+    function: str
+    bases: Mapping[str, int]
+    blocks: Mapping[str, bytes] = field(repr=False)
+    permissions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class LoadStops:
     """What the debugger saw of one load and the opens behind it.
 
     bases: block -> address, from `struct module`. init_address: of the init function, predicted from them,
     0 without one. init_mapped: pages of the init block mapped while init ran. opens: one for each opener,
     () for a module without an open function. views: the module's first page in each process's page tables.
+    memory: what the module's blocks held on the way to init, in the order of time.
     """
 
     bases: Mapping[str, int]
@@ -68,6 +89,7 @@ class LoadStops:
     init_mapped: int
     opens: tuple[Stop, ...]
     views: tuple[PageTableView, ...]
+    memory: tuple[ModuleMemory, ...]
 
 
 @dataclass(frozen=True)
@@ -103,8 +125,10 @@ def stop_in_load(guest: Guest, debugger: Gdb, kernel: StoppedKernel, plan: LoadP
             if "find_symbol" in kernel.symbols:
                 recorder.go_to(kernel.symbols["find_symbol"])
                 resolve = recorder.stop("find_symbol", plan.loader)
+            recorder.link_stops()
             recorder.go_to(kernel.symbols["do_init_module"])
             recorder.learn_places()
+            recorder.read_module(Moment.SEALED, "do_init_module", recorder.bases)
             init = recorder.at_init()
             opens: list[Stop] = []
             function, device = (plan.open_function, plan.device) if plan.open_function else _ANY_OPEN
@@ -127,6 +151,7 @@ def stop_in_load(guest: Guest, debugger: Gdb, kernel: StoppedKernel, plan: LoadP
         recorder.init_mapped,
         tuple(opens) if plan.open_function else (),
         tuple(recorder.views),
+        tuple(recorder.memory),
     )
 
 
@@ -144,6 +169,7 @@ class _StopRecorder:
         self.init_address = 0
         self.init_mapped = 0
         self.views: list[PageTableView] = []
+        self.memory: list[ModuleMemory] = []
 
     def go_to(self, address: int, *, wait: bool = True) -> None:
         """Runs the guest to one breakpoint, the only one."""
@@ -160,10 +186,26 @@ class _StopRecorder:
                 return self._sections[symbol.section] + symbol.value
         return self._kernel.symbols[function]
 
+    def link_stops(self) -> None:
+        """Stops before the first relocation and behind the last one; reads the module's memory each time."""
+        relocated = any(True for _ in relocations_of(self._plan.file, self._plan.layout))
+        for moment, function, register in _LINK_STOPS if relocated else ():
+            if function in self._kernel.symbols:
+                self.go_to(self._kernel.symbols[function])
+                self.read_module(moment, function, self._bases(register))
+
+    def read_module(self, moment: Moment, function: str, bases: Mapping[str, int]) -> None:
+        """Notes what the module's blocks hold now."""
+        sizes = self._plan.layout.blocks
+        with GuestMemory(self._guest.machine) as memory:
+            blocks = {block: memory.read_virtual(base, sizes[block]) for block, base in bases.items()}
+            permissions = {block: memory.tables.page(base).permissions for block, base in bases.items()}
+        self.memory.append(ModuleMemory(moment, function, dict(bases), blocks, permissions))
+
     def learn_places(self) -> None:
         """Takes the blocks' addresses from do_init_module's argument; every other one follows from them."""
         plan = self._plan
-        self.bases = self._bases()
+        self.bases = self._bases("$rdi")
         addresses = plan.layout.addresses(self.bases)
         names = {section.index: section.name for section in plan.file.sections}
         for index, address in addresses.items():
@@ -177,14 +219,18 @@ class _StopRecorder:
         placed = [f" -s {name} {at:#x}" for name, at in self._sections.items() if name in allocated]
         self._debugger.ask(f"add-symbol-file {path}{''.join(placed)}")
 
-    def _bases(self) -> dict[str, int]:
+    def _bases(self, register: str) -> dict[str, int]:
+        """The blocks' addresses, by the `struct module` that a register points to."""
         plan, debugger = self._plan, self._debugger
         if not self._kernel.has_debug_info:
             with GuestMemory(self._guest.machine) as memory:
-                return anchors_of(plan.file, plan.layout, debugger.value("$rdi"), memory.read_virtual)
+                return anchors_of(plan.file, plan.layout, debugger.value(register), memory.read_virtual)
+        module = f"((struct module *){register})"
         return {
             block: debugger.value(
-                f"mod->{block}_layout.base" if block in ("core", "init") else f"mod->mem[{number}].base"
+                f"{module}->{block}_layout.base"
+                if block in ("core", "init")
+                else f"{module}->mem[{number}].base"
             )
             for number, block in enumerate(plan.layout.blocks)
             if plan.layout.blocks[block]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.explain.page.render import render
 from shared.browser import Browser, chromium
-from unit.explain.page import sample
+from unit.explain.page import sample, sample_code
 from unit.explain.page.test_page import HOSTILE
 
 
@@ -23,6 +25,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages by name: of the sample driver, of one that is large, of one that is little, of one that lies."""
     directory = tmp_path_factory.mktemp("pages")
+
+    def with_code(seen: Observations) -> Observations:
+        bound = seen.linking.relocations
+        return replace(seen, code=sample_code.history(seen.module.data, bound, 0x14B))
+
     long_name = "a_module_whose_name_is_as_long_as_the_kernel_allows_it_to_be"
     long = "unbroken" * 200
     large = sample.observations(
@@ -31,6 +38,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     little = sample.observations(device="", with_vmlinux=False, relocation_count=0, missing=["no vmlinux"])
     usual = sample.observations(relocation_count=40)
     hostile = sample.observations(text=HOSTILE, page_count=24)
+    usual, hostile, large = (with_code(seen) for seen in (usual, hostile, large))
     made = {
         "usual": render(usual, sample.judged(), sample.measured(), sample.ACCOUNT),
         "hostile": render(hostile, sample.judged(HOSTILE), sample.measured(HOSTILE)),
