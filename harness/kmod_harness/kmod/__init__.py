@@ -1,1 +1,1 @@
-"""What a .ko is and becomes: ELF, modinfo, symbols, kallsyms, layout. Pure."""
+"""A .ko and what becomes of it: ELF, modinfo, symbols, kallsyms, layout. Pure."""

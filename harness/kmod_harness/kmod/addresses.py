@@ -1,4 +1,4 @@
-"""Where x86-64 puts the kernel image and modules (Linux 6.1, arch/x86/include/asm)."""
+"""The ranges in which x86-64 puts the kernel image and modules (Linux 6.1, arch/x86/include/asm)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MODULES_END_FORCE_MAP = 0xFFFFFFFFFE000000
 
 
 def in_module_range(address: int, *, randomize_base: bool = True) -> bool:
-    """Whether the address lies where modules go, for a kernel built with or without RANDOMIZE_BASE."""
+    """Returns whether an address lies in the module range of a kernel with or without RANDOMIZE_BASE."""
     base = MODULES_BASE_RANDOMIZED if randomize_base else MODULES_BASE_FIXED
     return base <= address < MODULES_END
 
 
 def in_kernel_image(address: int) -> bool:
-    """Whether the address lies where the kernel image can be, slide included."""
+    """Returns whether an address lies in the range of the kernel image, slide included."""
     return KERNEL_IMAGE_BASE <= address < KERNEL_IMAGE_END

@@ -1,4 +1,4 @@
-"""What a look at a module or a symbol table found to be wrong."""
+"""Mismatches between a module and a kernel, or between two symbol tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class MismatchKind(StrEnum):
-    """What is wrong; the values appear in JSON output."""
+    """The kind of a mismatch; the values appear in JSON output."""
 
     VERMAGIC = "vermagic"
     VERMAGIC_MISSING = "vermagic-missing"
@@ -24,11 +24,14 @@ class MismatchKind(StrEnum):
 
 @dataclass(frozen=True)
 class Mismatch:
-    """One thing that is wrong: of which kind, about what, in words.
+    """One mismatch.
 
-    subject: the symbol, parameter or module name. expected and found: the two
-    things compared, as text, empty where there is nothing to compare. fatal:
-    the kernel refuses the module because of it (a warning only otherwise).
+    kind: kind of the mismatch
+    subject: name of the symbol, parameter or module
+    text: what is wrong, in words
+    expected: what was expected, "" where there is nothing to compare
+    found: what was found, "" where there is nothing to compare
+    fatal: True when the kernel refuses the module because of it; otherwise it is a warning
     """
 
     kind: MismatchKind

@@ -1,4 +1,4 @@
-"""What the kernel would say about a module, found before it is loaded."""
+"""What the kernel would object to in a module, found before it is loaded."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from kmod_harness.kmod.mismatches import Mismatch, MismatchKind
 GPL_COMPATIBLE = frozenset(
     ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
 )
-#: Undefined in a module and never looked up (`ignore_undef_symbol`, kernel/module/main.c: other
-#: architectures only, so nothing on x86-64); linker-made names that some tools leave behind.
+#: Undefined names that are not looked up: some tools leave this one of the linker behind. The kernel ignores
+#: such names on other architectures only (`ignore_undef_symbol`, kernel/module/main.c).
 _IGNORED = frozenset(("_GLOBAL_OFFSET_TABLE_",))
 
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """What is known about the kernel that a module is to be loaded into.
+    """Facts about the kernel that a module is to be loaded into.
 
-    vermagic: the kernel's whole string, None when only the release is known.
-    exported: symbol -> True when GPL-only, None when that is unknown; None for
-    the whole when nothing is known about exports. provided: the same for each
-    module that is loaded before, by module name. present: modules built in or
-    loaded already, known by name only. crcs: symbol -> CRC where the kernel
-    has MODVERSIONS.
+    release: its release
+    vermagic: its version magic, None when only the release is known
+    exported: symbol -> True when GPL-only, None when that is unknown; None when nothing is known about
+        exports
+    provided: module that is loaded before -> its exports, as in `exported`
+    present: modules that are built in or loaded, known by name only
+    crcs: symbol -> CRC, where the kernel has MODVERSIONS
     """
 
     release: str
@@ -38,7 +39,7 @@ class KernelFacts:
     crcs: Mapping[str, int] = field(default_factory=dict)
 
     def with_module(self, module: KernelModule) -> KernelFacts:
-        """These facts once that module is loaded too."""
+        """Returns these facts with that module loaded too."""
         return KernelFacts(
             release=self.release,
             vermagic=self.vermagic,
@@ -50,7 +51,7 @@ class KernelFacts:
 
 
 def preflight(module: KernelModule, kernel: KernelFacts) -> tuple[Mismatch, ...]:
-    """Returns what would make the kernel refuse the module (fatal) or complain about it."""
+    """Returns the reasons for which the kernel would refuse the module (fatal) or warn about it."""
     return (
         *_vermagic_mismatches(module, kernel),
         *_symbol_mismatches(module, kernel),
@@ -60,7 +61,7 @@ def preflight(module: KernelModule, kernel: KernelFacts) -> tuple[Mismatch, ...]
 
 
 def unknown_parameters(module: KernelModule, given: Iterable[str]) -> tuple[Mismatch, ...]:
-    """Parameters the module does not have: the kernel only warns (`unknown_module_param_cb`, 6.1)."""
+    """Returns the parameters that the module lacks; the kernel only warns (`unknown_module_param_cb`)."""
     known = ", ".join(sorted(module.parameters)) or "none"
     return tuple(
         Mismatch(
@@ -78,7 +79,7 @@ def unknown_parameters(module: KernelModule, given: Iterable[str]) -> tuple[Mism
 
 
 def load_order(modules: Sequence[KernelModule]) -> tuple[KernelModule, ...]:
-    """The modules so that each comes after those of them it depends on; otherwise in the given order.
+    """Returns the modules with each after those it depends on, otherwise in the given order.
 
     Raises Misuse: two modules of one name, or modules that depend on each other in a circle.
     """
@@ -108,7 +109,7 @@ def load_order(modules: Sequence[KernelModule]) -> tuple[KernelModule, ...]:
 
 
 def _vermagic_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
-    """`check_modinfo` and `same_magic` (kernel/module/main.c, version.c, 6.1)."""
+    """Compares versions as `check_modinfo` and `same_magic` do (kernel/module/main.c, version.c, 6.1)."""
     expected = kernel.vermagic if kernel.vermagic is not None else kernel.release
     if not module.vermagic:
         yield Mismatch(
@@ -142,7 +143,7 @@ def _flags(vermagic: str) -> str:
 
 
 def _symbol_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
-    """`resolve_symbol` and `simplify_symbols` (kernel/module/main.c, 6.1)."""
+    """Looks symbols up as `resolve_symbol` and `simplify_symbols` do (kernel/module/main.c, 6.1)."""
     if kernel.exported is None:
         return
     exported = dict(kernel.exported)
@@ -173,7 +174,7 @@ def _symbol_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mi
 
 
 def _version_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
-    """`check_version` (kernel/module/version.c, 6.1); a CRC of 0 means that none was computed."""
+    """Compares CRCs as `check_version` does (kernel/module/version.c, 6.1); 0 stands for no CRC."""
     for name, crc in module.versions.items():
         wanted = kernel.crcs.get(name, 0)
         if crc and wanted and crc != wanted:
@@ -188,7 +189,7 @@ def _version_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[M
 
 
 def _dependency_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
-    """Modules named in `depends` that nobody loads; fatal only through the symbols they export."""
+    """Yields modules in `depends` that are not loaded; fatal only through the symbols they export."""
     there = {_plain(name) for name in (*kernel.provided, *kernel.present)}
     for name in module.depends:
         if _plain(name) not in there:
@@ -202,5 +203,5 @@ def _dependency_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterato
 
 
 def _plain(name: str) -> str:
-    """Module and parameter names, in which the kernel takes `-` and `_` for the same."""
+    """Returns a module's or parameter's name with `_` for `-`, which the kernel takes for the same."""
     return name.replace("-", "_")

@@ -1,1 +1,1 @@
-"""A .ko file as it lies on disk. Pure."""
+"""The content of a .ko file. Pure."""

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Instruction:
-    """text: mnemonic and operands, Intel syntax."""
+    """One instruction.
+
+    address: address of its first byte
+    data: its bytes
+    text: mnemonic and operands, Intel syntax
+    """
 
     address: int
     data: bytes
@@ -21,10 +26,10 @@ class Instruction:
 
 
 def instructions(code: bytes, address: int, *, past_data: bool = False) -> Iterator[Instruction]:
-    """Yields the instructions of `code`, the first at its first byte.
+    """Yields the instructions of `code`, whose first byte is at `address` and starts an instruction.
 
-    address: of the first byte. Ends at bytes that are no instruction, unless `past_data`:
-    those are yielded as `.byte`, and it goes on behind them.
+    Ends at bytes that are no instruction; with `past_data` these are yielded as `.byte`, and decoding
+    continues behind them.
     """
     import capstone  # a library of 10 MB, which most runs do not need
 

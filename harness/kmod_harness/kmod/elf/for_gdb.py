@@ -1,8 +1,8 @@
-"""A module's file as gdb can read it: not compressed, and no section with an address of its own.
+"""A module's file in a form that gdb reads: not compressed, and with no address in any section.
 
-The sections of a relocatable file have address 0. Those of modules from 6.10 on may not: the linker script
-names no address for what it merges (`.data`, scripts/module.lds.S, 6.12.118). gdb 13 and 16 take such
-a file for one that is placed already, and every address outside of `.text` is then wrong.
+The sections of a relocatable file have address 0, but those of modules from 6.10 on may not: the linker
+    script names no address for the sections it merges (`.data`, scripts/module.lds.S, 6.12.118). gdb 13 and
+    16 take such a file for one that is placed already, and every address outside of `.text` is then wrong.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def without_section_addresses(data: bytes) -> bytes:
 
 
 def file_for_gdb(module: KernelModule, directory: Path) -> Path:
-    """Returns the module's own file if gdb can read it, else the path of a copy made in `directory`."""
+    """Returns the path of the module's own file if gdb can read it, else of a copy made in `directory`."""
     data = without_section_addresses(module.data)
     if module.path.is_file() and module.path.read_bytes() == data:
         return module.path.absolute()

@@ -1,4 +1,4 @@
-"""The bytes of a .ko file as it lies on disk: opened with care, decompressed within bounds."""
+"""The bytes of a .ko file, read with care and decompressed within bounds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from kmod_harness.errors import ModuleFileError
 
-#: Largest module read, in bytes, after decompression: keeps a decompression bomb from filling memory.
+#: Bytes of the largest module read, after decompression: a decompression bomb cannot fill memory.
 MAX_MODULE_BYTES = 1 << 30
 
 
 def module_bytes(path: Path) -> bytes:
-    """Reads the file; what xz or gzip compressed (`make modules_install`) is decompressed.
+    """Returns the file's bytes, decompressed if it was compressed with xz or gzip (`make modules_install`).
 
     Raises ModuleFileError: no such file, not readable, not a regular file, too large, damaged, zstd.
     """
@@ -44,7 +44,7 @@ def _file_bytes(path: Path) -> bytes:
 
 
 def _decompressed(data: bytes, path: Path) -> bytes:
-    """Undoes what modules_install may have done to a .ko; told by magic, not by the file's name."""
+    """Undoes the compression of modules_install, which is recognised by its magic, not by the file's name."""
     try:
         if data.startswith(b"\xfd7zXZ\x00"):
             return _bounded(lzma.LZMAFile(io.BytesIO(data)), path)
@@ -68,9 +68,38 @@ def _bounded(stream: io.BufferedIOBase, path: Path) -> bytes:
 
 
 def damaged(path: Path, evidence: str) -> ModuleFileError:
-    """The error for a file whose beginning is a module's and whose rest is not."""
+    """Returns the error for a file that starts like a module and does not continue like one."""
     return ModuleFileError(
         f"{path} is damaged or truncated; expected a whole kernel module (.ko)",
         evidence=evidence,
         advice="build or copy it again",
     )
+
+
+def refuse_other_kinds(data: bytes, path: Path) -> None:
+    """Raises ModuleFileError for the common mistakes, by the ELF header alone (System V ABI, chapter 4)."""
+    expected = "expected a kernel module (.ko): an ELF relocatable object for x86-64"
+    if not data:
+        raise ModuleFileError(f"{path} is empty; {expected}")
+    if not data.startswith(b"\x7fELF"):
+        raise ModuleFileError(
+            f"{path} is not an ELF file; {expected}", evidence=f"it starts with {data[:16]!r}"
+        )
+    if len(data) < 64:
+        raise damaged(path, f"an ELF header has 64 bytes, the file has {len(data)}")
+    if data[4] != 2 or data[5] != 1:
+        raise ModuleFileError(
+            f"{path} is an ELF file of another class (32-bit or big-endian); {expected}",
+            evidence=f"EI_CLASS {data[4]}, EI_DATA {data[5]}",
+        )
+    kind, machine = struct.unpack_from("<HH", data, 16)
+    if machine != 62:  # EM_X86_64
+        raise ModuleFileError(f"{path} is for another machine; {expected}", evidence=f"e_machine {machine}")
+    names = {2: "an executable", 3: "a shared object or position-independent executable", 4: "a core dump"}
+    if kind != 1:  # ET_REL
+        raise ModuleFileError(f"{path} is {names.get(kind, 'an ELF file of another type')}; {expected}")
+    offset, entry_size, count = struct.unpack_from("<Q10xHH", data, 40)
+    if count and offset + entry_size * count > len(data):
+        raise damaged(
+            path, f"section headers end at byte {offset + entry_size * count}, the file has {len(data)} bytes"
+        )

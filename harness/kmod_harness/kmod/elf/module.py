@@ -1,4 +1,4 @@
-"""A .ko file as data: modinfo, sections, symbols."""
+"""The content of a .ko file as data: modinfo, sections, symbols."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmod_harness.errors import ModuleFileError
-from kmod_harness.kmod.elf.ko_file import damaged, module_bytes
+from kmod_harness.kmod.elf.ko_file import damaged, module_bytes, refuse_other_kinds
 from kmod_harness.kmod.elf.symbol_table import SHN_UNDEF, TableSymbol, parse_symbol_table
 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
@@ -42,9 +42,18 @@ _SECTION_TYPES = {
 
 @dataclass(frozen=True)
 class Section:
-    """A section header; address, size, alignment and offset in bytes, `type` as `SHT_PROGBITS`.
+    """A section header.
 
-    link, info: indices of other sections, by type: of SHT_RELA its symbol table and its target.
+    name: name of the section
+    index: number of the section
+    type: such as `SHT_PROGBITS`
+    flags: SHF_* bits
+    address: always 0, but see for_gdb.py
+    size: bytes in memory
+    alignment: bytes
+    offset: bytes from the start of the file
+    link: index of another section; for SHT_RELA the symbol table
+    info: index of another section; for SHT_RELA the section that is relocated
     """
 
     name: str
@@ -75,9 +84,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Symbol:
-    """A defined symbol: value is its offset in `section`, None for absolute ones; size in bytes.
+    """A defined symbol.
 
-    kind and binding as in the ELF standard without prefix: `FUNC`, `OBJECT`; `LOCAL`, `GLOBAL`, `WEAK`.
+    name: its name
+    value: offset in its section
+    size: bytes
+    kind: `FUNC`, `OBJECT` and others of the ELF standard, without prefix
+    binding: `LOCAL`, `GLOBAL` or `WEAK`
+    section: name of its section, None for absolute symbols
     """
 
     name: str
@@ -90,7 +104,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class UndefinedSymbol:
-    """A symbol the module wants from the kernel; a weak one may stay unresolved."""
+    """A symbol that the module needs from outside; a weak one may stay unresolved."""
 
     name: str
     weak: bool
@@ -98,14 +112,27 @@ class UndefinedSymbol:
 
 @dataclass(frozen=True)
 class KernelModule:
-    """What a .ko says about itself.
+    """The content of a .ko file.
 
-    name: modinfo's, else the file's stem with `-` read as `_`. release: first
-    word of vermagic. parameters: name -> type (`int`, `charp`; "" when the
-    module does not say). exports: symbol -> True when GPL-only, None when the
-    file does not tell. versions: symbol -> CRC the module was built against
-    (MODVERSIONS). build_id: hex digits, "" when there is none. symbols: those
-    that are defined and have a name; symbol_table: every entry, by its index.
+    path: path of the file
+    name: the modinfo tag, else the file's stem with `-` read as `_`
+    vermagic: version magic, "" without one
+    depends: modules it depends on
+    parameters: name -> type (`int`, `charp`; "" when the module does not say)
+    parameter_descriptions: name -> description
+    license: licence, "" without one
+    description: description, "" without one
+    aliases: aliases
+    modinfo: all tags and values, in order
+    sections: section headers
+    symbols: defined symbols that have a name
+    undefined: undefined symbols
+    exports: symbol -> True when GPL-only, None when the file does not tell
+    versions: symbol -> CRC that the module was built against (MODVERSIONS)
+    has_debug_info: whether it has DWARF
+    build_id: hexadecimal digits, "" without one
+    data: bytes of the file, decompressed
+    symbol_table: every entry of the symbol table
     """
 
     path: Path
@@ -130,7 +157,7 @@ class KernelModule:
 
     @property
     def release(self) -> str:
-        """The kernel release it was built for, "" when it carries no vermagic."""
+        """The kernel release it was built for, "" without a vermagic."""
         return self.vermagic.split(" ", 1)[0]
 
     @property
@@ -139,68 +166,38 @@ class KernelModule:
         return self.data.endswith(b"~Module signature appended~\n")
 
     def section(self, name: str) -> Section | None:
-        """The first section of that name, None when there is none."""
+        """Returns the first section of that name, None when there is none."""
         return next((section for section in self.sections if section.name == name), None)
 
     def content(self, section: Section) -> bytes:
-        """The section's bytes in the file; b"" for what takes no room there (SHT_NOBITS)."""
+        """Returns the section's bytes in the file; b"" for a section without any (SHT_NOBITS)."""
         if section.type in ("SHT_NULL", "SHT_NOBITS"):
             return b""
         return self.data[section.offset : section.offset + section.size]
 
 
 def read_module(path: str | Path) -> KernelModule:
-    """Reads a .ko, also when compressed with xz or gzip.
+    """Returns the content of a .ko, also of one compressed with xz or gzip.
 
-    Raises ModuleFileError: no such file, not readable, not a kernel module for
-    x86-64, damaged.
+    Raises ModuleFileError: no such file, not readable, not a kernel module for x86-64, damaged.
     """
     path = Path(path)
     return parse_module(module_bytes(path), path)
 
 
 def parse_module(data: bytes, path: Path) -> KernelModule:
-    """The module in `data`; `path` is used for messages and, without modinfo, for the name.
+    """Returns the module in `data`; `path` serves for messages and, without modinfo, for the name.
 
     Raises ModuleFileError whatever is wrong with the bytes.
     """
-    _refuse_other_kinds(data, path)
+    refuse_other_kinds(data, path)
     try:
         return _parse(data, path)
     except ModuleFileError:
         raise
-    # damage is met by whatever the next step happens to raise: this is the one place that knows
+    # on damaged bytes any step may raise anything
     except Exception as error:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
-
-
-def _refuse_other_kinds(data: bytes, path: Path) -> None:
-    """Names the common mistakes from the ELF header alone (System V ABI, chapter 4)."""
-    expected = "expected a kernel module (.ko): an ELF relocatable object for x86-64"
-    if not data:
-        raise ModuleFileError(f"{path} is empty; {expected}")
-    if not data.startswith(b"\x7fELF"):
-        raise ModuleFileError(
-            f"{path} is not an ELF file; {expected}", evidence=f"it starts with {data[:16]!r}"
-        )
-    if len(data) < 64:
-        raise damaged(path, f"an ELF header has 64 bytes, the file has {len(data)}")
-    if data[4] != 2 or data[5] != 1:
-        raise ModuleFileError(
-            f"{path} is an ELF file of another class (32-bit or big-endian); {expected}",
-            evidence=f"EI_CLASS {data[4]}, EI_DATA {data[5]}",
-        )
-    kind, machine = struct.unpack_from("<HH", data, 16)
-    if machine != 62:  # EM_X86_64
-        raise ModuleFileError(f"{path} is for another machine; {expected}", evidence=f"e_machine {machine}")
-    names = {2: "an executable", 3: "a shared object or position-independent executable", 4: "a core dump"}
-    if kind != 1:  # ET_REL
-        raise ModuleFileError(f"{path} is {names.get(kind, 'an ELF file of another type')}; {expected}")
-    offset, entry_size, count = struct.unpack_from("<Q10xHH", data, 40)
-    if count and offset + entry_size * count > len(data):
-        raise damaged(
-            path, f"section headers end at byte {offset + entry_size * count}, the file has {len(data)} bytes"
-        )
 
 
 def _parse(data: bytes, path: Path) -> KernelModule:
@@ -239,7 +236,7 @@ def _parse(data: bytes, path: Path) -> KernelModule:
 
 
 def _sections(data: bytes, path: Path) -> Iterator[Section]:
-    """The section headers; with pyelftools, which takes 20 ms to import, they took longer than a load.
+    """Yields the section headers; pyelftools would take longer, 20 ms to import alone, than loading a module.
 
     Raises ValueError for headers of another size or without a table of names.
     """
@@ -264,7 +261,7 @@ def _sections(data: bytes, path: Path) -> Iterator[Section]:
 
 
 def _refuse_other_objects(sections: tuple[Section, ...], path: Path) -> None:
-    """An object file without what modpost adds is not a module (kernel/module/main.c, setup_load_info)."""
+    """Refuses an object file without modpost's sections (kernel/module/main.c, setup_load_info)."""
     names = {section.name for section in sections if section.type not in ("SHT_NULL", "SHT_NOBITS")}
     lacking = [name for name in (_MODINFO, _THIS_MODULE) if name not in names]
     if lacking:
@@ -287,7 +284,7 @@ def _modinfo(data: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _pairs(modinfo: tuple[tuple[str, str], ...], tag: str) -> Iterator[tuple[str, str]]:
-    """`parm=name:text` and its like, split at the colon."""
+    """Yields name and text of `parm=name:text` and similar tags."""
     for found, value in modinfo:
         if found == tag:
             name, _, text = value.partition(":")
@@ -295,7 +292,7 @@ def _pairs(modinfo: tuple[tuple[str, str], ...], tag: str) -> Iterator[tuple[str
 
 
 def _symbol_table(data: bytes, sections: tuple[Section, ...]) -> tuple[TableSymbol, ...]:
-    """The first symbol table with the strings it links to (kernel/module/main.c, setup_load_info, 6.1)."""
+    """Returns the first symbol table, with its names (kernel/module/main.c, setup_load_info, 6.1)."""
     symbols = next(section for section in sections if section.type == "SHT_SYMTAB")
     strings = sections[symbols.link]
     return parse_symbol_table(
@@ -307,7 +304,7 @@ def _symbol_table(data: bytes, sections: tuple[Section, ...]) -> tuple[TableSymb
 def _symbols(
     table: tuple[TableSymbol, ...], sections: tuple[Section, ...]
 ) -> tuple[tuple[Symbol, ...], tuple[UndefinedSymbol, ...]]:
-    """Defined and undefined symbols; file and section symbols, which name nothing, are left out."""
+    """Returns the defined and the undefined symbols, without those of files and sections."""
     defined: list[Symbol] = []
     undefined: list[UndefinedSymbol] = []
     for entry in table:
@@ -322,7 +319,7 @@ def _symbols(
 
 
 def _exports(symbols: tuple[Symbol, ...]) -> dict[str, bool | None]:
-    """`__ksymtab_NAME` in `__ksymtab` or `__ksymtab_gpl` (include/linux/export.h, 6.1)."""
+    """Returns symbol -> whether GPL-only, by the sections `__ksymtab` and `__ksymtab_gpl` (export.h, 6.1)."""
     gpl_only = {"__ksymtab": False, "__ksymtab_gpl": True}
     return {
         symbol.name.removeprefix("__ksymtab_"): gpl_only.get(symbol.section)
@@ -340,7 +337,7 @@ def _versions(data: bytes) -> dict[str, int]:
 
 
 def _build_id(data: bytes) -> str:
-    """The descriptor of the GNU build-id note (note header: name size, descriptor size, type)."""
+    """Returns the descriptor of the GNU build-id note (note header: name size, descriptor size, type)."""
     if len(data) < 12:
         return ""
     name_size, size, kind = struct.unpack_from("<III", data)

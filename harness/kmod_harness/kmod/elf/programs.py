@@ -1,4 +1,4 @@
-"""What a program needs from the root file system it is pushed into."""
+"""What a program needs of the root file system that it is copied into."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ class ProgramFileError(Misuse):
 class ProgramNeeds:
     """What a program needs to be started.
 
-    kind: `static` or `dynamic` (ELF), `script` (`#!`), `other` (neither: a shell would read it).
-    interpreter: the absolute path after `#!` or in PT_INTERP, "" when none.
-    command: what `#!/usr/bin/env` is to find in PATH, "" otherwise.
-    libraries: DT_NEEDED, in order. search: DT_RUNPATH or DT_RPATH directories.
-    machine: pyelftools' name (`EM_X86_64`), "" for scripts.
+    kind: `static` or `dynamic` (ELF), `script` (`#!`), `other` (neither: a shell would read it)
+    interpreter: absolute path after `#!` or in PT_INTERP, "" when none
+    command: command that `#!/usr/bin/env` looks for in PATH, "" otherwise
+    libraries: DT_NEEDED, in order
+    search: directories of DT_RUNPATH or DT_RPATH
+    machine: pyelftools' name (`EM_X86_64`), "" for scripts
     """
 
     kind: str
@@ -49,9 +50,9 @@ class ProgramNeeds:
 
 
 def program_needs(data: bytes) -> ProgramNeeds:
-    """Reads a program's first line or ELF headers.
+    """Returns what a program needs, by its first line or its ELF headers.
 
-    Raises ProgramFileError: an ELF file that is damaged.
+    Raises ProgramFileError for a damaged ELF file.
     """
     if data.startswith(b"#!"):
         return _script_needs(data)
@@ -66,10 +67,10 @@ def program_needs(data: bytes) -> ProgramNeeds:
 
 
 def missing_in(needs: ProgramNeeds, guest_paths: Collection[str]) -> tuple[str, ...]:
-    """Returns what the guest lacks: the interpreter, the command for env, libraries.
+    """Returns what the guest lacks of a program's interpreter, command for env, and libraries.
 
-    guest_paths: absolute paths of the guest's files. /bin, /sbin and /lib* are
-    taken for the same as their twins under /usr, as they are on a merged system.
+    `guest_paths` are the absolute paths of the guest's files. /bin, /sbin and /lib* are taken for the
+    directories of the same name under /usr, as on a merged system.
     """
     there = {_merged(path) for path in guest_paths}
     missing = []
@@ -92,7 +93,10 @@ def _merged(path: str) -> str:
 
 
 def _script_needs(data: bytes) -> ProgramNeeds:
-    """`load_script` (fs/binfmt_script.c, 6.1): the interpreter ends at a space or tab, not at a CR."""
+    """Reads the first line as `load_script` does (fs/binfmt_script.c, 6.1).
+
+    The interpreter ends at a space or tab, not at a CR.
+    """
     line = data[2:SCRIPT_HEAD_BYTES].split(b"\n", 1)[0].decode("utf-8", "replace")
     words = line.strip(" \t").replace("\t", " ").split(" ", 1)
     interpreter = words[0]

@@ -1,4 +1,4 @@
-"""A .ko file's symbol table entry by entry, as relocations refer to it: by index, nothing left out."""
+"""Every entry of a .ko file's symbol table by index, which relocations refer to."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ _KINDS = {0: "NOTYPE", 1: "OBJECT", 2: "FUNC", 3: "SECTION", 4: "FILE", 5: "COMM
 
 
 class TableSymbol(NamedTuple):
-    """One entry: section_index as in the file (SHN_* included), value in bytes from that section's start.
+    """One entry of the table.
 
-    `name` is "" for most section symbols, `name_offset` its byte in the string
-    table; kind and binding are the ELF standard's without prefix, or the
-    number where it has no name for it.
+    name: its name, "" for most section symbols
+    name_offset: byte of the name in the string table
+    value: bytes from the start of its section
+    size: bytes
+    kind: the ELF standard's without prefix, or the number where it has no name
+    binding: the ELF standard's without prefix, or the number where it has no name
+    section_index: index as in the file, SHN_* included
+    info: st_info
+    other: st_other
     """
 
     name: str
@@ -35,7 +41,7 @@ class TableSymbol(NamedTuple):
 
 
 def parse_symbol_table(symbols: bytes, strings: bytes) -> tuple[TableSymbol, ...]:
-    """Reads `.symtab` with its string table.
+    """Returns the entries of `.symtab` with names from its string table.
 
     Raises ValueError: a name lies outside the string table, or has no end.
     """

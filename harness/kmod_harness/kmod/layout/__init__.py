@@ -1,1 +1,1 @@
-"""Where the kernel puts a module: its layout algorithm replayed. Pure."""
+"""The placement of a module by the kernel: its layout algorithm replayed. Pure."""

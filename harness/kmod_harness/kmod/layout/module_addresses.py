@@ -1,4 +1,4 @@
-"""Where modules lay in a guest, those that are gone included: names for addresses the kernel has none for."""
+"""The addresses of modules in a guest, also of unloaded ones: names for addresses without a symbol."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class _Function(NamedTuple):
 
 
 class ModuleAddresses:
-    """Names of addresses in modules; the kernel forgets a module's when it is unloaded.
+    """Names for addresses in modules, also after they were unloaded, when the kernel has forgotten them.
 
-    What runs or is told about after that (a timer that was not stopped, the allocation of
-    memory that leaked) is a bare number in the kernel's log.
+    Code that runs then (a timer that was not stopped), or a report about the past (the allocation of leaked
+    memory), appears in the kernel log as a bare number.
     """
 
     def __init__(self) -> None:
@@ -29,12 +29,12 @@ class ModuleAddresses:
         self._known: list[_Function] | None = None
 
     def note(self, module: str, symbols: Sequence[Symbol], sections: Mapping[str, int]) -> None:
-        """Notes a module's place; sections: name -> address. The last one noted has an address."""
+        """Notes where a module lies; `sections` is name -> address. A later module takes over an address."""
         self._lives.append((module, symbols, sections))
         self._known = None
 
     def name_of(self, address: int) -> str:
-        """Returns `function+0xoffset/0xsize [module]`, as the kernel writes it, "" where no function lies."""
+        """Returns `function+0xoffset/0xsize [module]` as the kernel writes it, "" outside of functions."""
         if self._known is None:
             self._known = self._functions()
         at = bisect_right(self._known, address, key=lambda function: function.start) - 1
@@ -44,7 +44,7 @@ class ModuleAddresses:
         return f"{found.name}+{address - found.start:#x}/{found.end - found.start:#x} [{found.module}]"
 
     def _functions(self) -> list[_Function]:
-        """Every function's place, sorted; one that lies where a later module lay is left out."""
+        """Returns all functions, sorted by address; a later module's replaces one at the same place."""
         taken: list[_Function] = []
         for module, symbols, sections in reversed(self._lives):
             mine = sorted(

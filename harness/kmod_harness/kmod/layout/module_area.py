@@ -1,8 +1,8 @@
-"""Where the loader will put a module's blocks: the lowest gap of the module area that is large enough.
+"""The addresses of a module's blocks before it is loaded: the lowest large enough gaps of the module area.
 
-Sources, Linux 6.1.192: module_alloc (arch/x86/kernel/module.c), __get_vm_area_node (one guard
-page behind each area) and find_vmap_lowest_match (mm/vmalloc.c). Blocks are asked for one after
-another, in the order of Layout.blocks (move_module, kernel/module/main.c).
+Sources, Linux 6.1.192: module_alloc (arch/x86/kernel/module.c), __get_vm_area_node (one guard page behind
+    each area) and find_vmap_lowest_match (mm/vmalloc.c). Blocks are allocated one after the other, in the
+    order of Layout.blocks (move_module, kernel/module/main.c).
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ class ModuleAreaFull(Misuse):
 
 @dataclass(frozen=True, order=True)
 class BusyRange:
-    """Addresses that are taken, `end` excluded and with the guard page; caller as vmallocinfo names it."""
+    """A range of addresses that is taken.
+
+    start: first address
+    end: address behind it, guard page included
+    caller: caller as /proc/vmallocinfo names it
+    """
 
     start: int
     end: int
@@ -37,10 +42,10 @@ class BusyRange:
 
 
 def parse_vmallocinfo(text: str, *, start: int = MODULES_BASE_FIXED) -> tuple[BusyRange, ...]:
-    """Reads /proc/vmallocinfo: what is taken at `start` or above, in order.
+    """Returns the ranges of /proc/vmallocinfo at `start` or above, in order.
 
-    Raises AddressesHidden: the addresses are hashed, as they are to root too
-    while kernel.kptr_restrict is 0 (%pK, lib/vsprintf.c). SymbolTableError: a line of another form.
+    Raises AddressesHidden when the addresses are hashed, as they are even for root while kernel.kptr_restrict
+    is 0 (%pK, lib/vsprintf.c); SymbolTableError for a line of another form.
     """
     ranges = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -82,11 +87,15 @@ def lowest_gap(busy: Iterable[BusyRange], size: int, start: int, end: int = MODU
 def predict_anchors(
     layout: Layout, busy: Iterable[BusyRange], start: int, end: int = MODULES_END
 ) -> dict[str, int]:
-    """Returns block -> address, for a load that nothing else runs beside.
+    """Returns block -> address, for a load while nothing else allocates.
 
-    start: MODULES_VADDR plus the boot's random offset of 1 to 1024 pages, 0
-    under `nokaslr`; the lowest address ever given out tells it. Raises
-    ModuleAreaFull; UnsupportedRelease from 6.13 on.
+    layout: layout of the module
+    busy: ranges that are taken
+    start: MODULES_VADDR plus the boot's random offset of 1 to 1024 pages, 0 under `nokaslr`; it equals the
+        lowest address ever given out
+    end: end of the module area
+
+    Raises ModuleAreaFull; UnsupportedRelease from 6.13 on.
     """
     if layout.release >= TEXT_CACHE_SINCE:
         raise UnsupportedRelease(

@@ -1,7 +1,7 @@
-"""A module's blocks while the loader fills them: which pass takes a section, at which offset.
+"""A module's blocks while the loader fills them: in which pass, and at which offset, a section is placed.
 
-Sources: layout_sections, module_get_offset (kernel/module/main.c, 6.1.192), and their
-successors __layout_sections, module_get_offset_and_type (6.12.117).
+Sources: layout_sections, module_get_offset (kernel/module/main.c, 6.1.192), and their successors
+    __layout_sections, module_get_offset_and_type (6.12.117).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from kmod_harness.kmod.elf.module import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Se
 PAGE = 4096
 #: include/linux/elf.h, 6.1: set by the loader, on `.data..ro_after_init` and `__jump_table`.
 SHF_RO_AFTER_INIT = 0x00200000
-#: Each pass's region, flags wanted, flags refused: the kernel's masks without ARCH_SHF_SMALL, which
-#: x86 does not have.
+#: For each pass the region, the flags a section must have, and those it must not have: the kernel's masks
+#: without ARCH_SHF_SMALL, which x86 does not have.
 PASSES = (
     ("text", SHF_EXECINSTR | SHF_ALLOC, 0),
     ("rodata", SHF_ALLOC, SHF_WRITE),
@@ -27,7 +27,12 @@ MEMORY_TYPES = ("text", "data", "rodata", "ro_after_init", "init_text", "init_da
 
 @dataclass(frozen=True)
 class PlacedSection:
-    """A section and its place: `block` as in Layout.blocks, `offset` in bytes from that block's start."""
+    """A section and its place.
+
+    section: the section in the file
+    block: block as in Layout.blocks
+    offset: bytes from the start of the block
+    """
 
     section: Section
     block: str
@@ -38,9 +43,13 @@ class PlacedSection:
 class Region:
     """A run of whole pages of one block with one permission, once the module is live.
 
-    name: text, rodata, ro_after_init or data. start, end: bytes from the
-    block's start, page aligned. `sealed`: writable until init returned,
-    read-only afterwards (module_enable_ro).
+    block: block it belongs to
+    name: `text`, `rodata`, `ro_after_init` or `data`
+    start: bytes from the start of the block, page aligned
+    end: bytes from the start of the block to its end, page aligned
+    writable: whether its pages are writable
+    executable: whether its pages are executable
+    sealed: whether it is writable until init returns, and read-only afterwards (module_enable_ro)
     """
 
     block: str
@@ -53,7 +62,7 @@ class Region:
 
 
 class LayoutBuilder:
-    """The blocks while they fill up: sizes in bytes so far, sections placed so far by index."""
+    """The blocks while they are filled: their sizes in bytes, and the sections placed so far."""
 
     def __init__(self, *, memory_types: bool) -> None:
         self.memory_types = memory_types
@@ -73,7 +82,10 @@ class LayoutBuilder:
         return offset
 
     def place(self, section: Section, init: bool, name: str) -> None:
-        """Appends a section that no earlier pass took; there is no init_ro_after_init (__layout_sections)."""
+        """Appends a section that no earlier pass has placed (__layout_sections).
+
+        There is no block init_ro_after_init.
+        """
         block = self.block(init, name)
         if section.index not in self.placed and block in self.sizes:
             self.put(section, block)
@@ -83,13 +95,13 @@ class LayoutBuilder:
         self.placed[section.index] = PlacedSection(section, block, offset)
 
     def end_pass(self, init: bool, name: str) -> None:
-        """Ends a permission's pages: one block's part up to 6.3, a block of its own from 6.4 on."""
+        """Ends a permission's pages: up to 6.3 a part of a block, from 6.4 on a block of its own."""
         block = self.block(init, name)
         if not self.memory_types and not (init and name == "ro_after_init"):
             self.sizes[block] = self._ends[block, name] = aligned(self.sizes[block], PAGE)
 
     def regions(self) -> tuple[Region, ...]:
-        """Runs of pages that are not empty; what was appended last, the symbol tables, is data."""
+        """Returns the runs of pages that are not empty; the symbol tables, appended last, are data."""
         if self.memory_types:
             spans = [(block, block.removeprefix("init_"), 0, size) for block, size in self.sizes.items()]
         else:
@@ -116,5 +128,5 @@ class LayoutBuilder:
 
 
 def aligned(offset: int, alignment: int) -> int:
-    """The next multiple; an alignment of 0 means 1 (ELF)."""
+    """Returns the next multiple of an alignment; an alignment of 0 means 1 (ELF)."""
     return -(-offset // (alignment or 1)) * (alignment or 1)

@@ -1,10 +1,9 @@
-"""Where the kernel puts each section of a module: its layout algorithm replayed on the .ko alone.
+"""The place of each section of a module in memory, by the kernel's layout algorithm on the .ko alone.
 
-Two generations: up to 6.3 one core and one init block (`struct module_layout`), from 6.4 on
-a block for each memory type (`enum mod_mem_type`). Sources: kernel/module/main.c
-(rewrite_section_headers, layout_and_allocate, layout_sections, move_module) and
-kernel/module/kallsyms.c (layout_symtab), in 6.1.192 and 6.12.117. x86-64 always has
-STRICT_MODULE_RWX, so pages are never shared between permissions.
+Two generations: up to 6.3 one core and one init block (`struct module_layout`), from 6.4 on a block for each
+    memory type (`enum mod_mem_type`). Sources: kernel/module/main.c (rewrite_section_headers,
+    layout_and_allocate, layout_sections, move_module) and kernel/module/kallsyms.c (layout_symtab), in
+    6.1.192 and 6.12.117. x86-64 always has STRICT_MODULE_RWX, so pages are never shared between permissions.
 """
 
 from __future__ import annotations
@@ -37,19 +36,24 @@ _READ_ONLY_AFTER_INIT = (".data..ro_after_init", "__jump_table")
 
 
 class UnsupportedRelease(Misuse):
-    """The layout of that kernel release is not known here."""
+    """The module layout of that kernel release is not known to the harness."""
 
 
 class UnplaceableSection(Misuse):
-    """A section has no place that follows from the file, or the kernel refuses the module because of it."""
+    """A section's place does not follow from the file, or the kernel refuses the module because of it."""
 
 
 @dataclass(frozen=True)
 class SymbolTables:
-    """What kallsyms takes of a block, in bytes from its start: Elf64_Sym array, strings, nm letters, end.
+    """The part of a block that kallsyms uses; offsets are bytes from the start of the block.
 
-    indices: which entries of the file's symbol table the array holds, in order.
-    structure: where `struct mod_kallsyms` itself lies, None where it lies in `struct module`.
+    block: the block
+    symbols: offset of the array of Elf64_Sym
+    strings: offset of the names
+    types: offset of nm's letters
+    end: offset behind them
+    indices: entries of the file's symbol table that the array holds, in order
+    structure: offset of `struct mod_kallsyms`, None where it lies in `struct module`
     """
 
     block: str
@@ -65,12 +69,14 @@ class SymbolTables:
 class Layout:
     """A module's memory before it has an address.
 
-    blocks: name -> size in bytes as allocated, 0 for one that is not. Names up
-    to 6.3: core, init; from 6.4 on, in the order of allocation: text, data,
-    rodata, ro_after_init, init_text, init_data, init_rodata. placed: every
-    section that is kept, `.symtab` and `.strtab` too, in the file's order.
-    percpu: index of the per-CPU section, which no block holds, None when there
-    is none. core_kallsyms, init_kallsyms: None on a kernel without kallsyms.
+    release: release of the kernel, such as (6, 1)
+    blocks: name -> bytes as allocated, 0 for a block that is not. Names up to 6.3: core, init; from 6.4 on,
+        in the order of allocation: text, data, rodata, ro_after_init, init_text, init_data, init_rodata
+    placed: every section that is kept, `.symtab` and `.strtab` too, in the file's order
+    regions: runs of pages with one permission
+    percpu: index of the per-CPU section, which lies in no block; None when there is none
+    core_kallsyms: symbol tables that stay, None on a kernel without kallsyms
+    init_kallsyms: symbol tables that are freed with init, None on a kernel without kallsyms
     """
 
     release: tuple[int, int]
@@ -82,7 +88,7 @@ class Layout:
     init_kallsyms: SymbolTables | None
 
     def addresses(self, anchors: Mapping[str, int]) -> dict[int, int]:
-        """Section index -> address, for sections of blocks that `anchors` gives (block -> its address).
+        """Returns section index -> address, for the blocks in `anchors` (block -> its address).
 
         A block of size 0 is at address 0, as in the kernel.
         """
@@ -94,9 +100,9 @@ class Layout:
         }
 
     def anchors(self, section_addresses: Mapping[str, int]) -> dict[str, int]:
-        """Block -> its address, from sysfs's section name -> address; the first section of each block tells.
+        """Returns block -> address from sysfs's section name -> address, by the first section of each block.
 
-        A block of which no section is listed is not in the result.
+        A block without a listed section is left out.
         """
         found: dict[str, int] = {}
         for placed in self.placed:
@@ -106,12 +112,12 @@ class Layout:
         return found
 
     def place(self, name: str) -> PlacedSection | None:
-        """The first kept section of that name."""
+        """Returns the first kept section of that name."""
         return next((placed for placed in self.placed if placed.section.name == name), None)
 
 
 def release_of(module: KernelModule) -> tuple[int, int]:
-    """The release the module was built for, as (6, 1). Raises UnsupportedRelease when it names none."""
+    """Returns the release a module was built for, as (6, 1). Raises UnsupportedRelease when it names none."""
     try:
         return release_pair(module.release)
     except UnsupportedRelease:
@@ -122,7 +128,7 @@ def release_of(module: KernelModule) -> tuple[int, int]:
 
 
 def release_pair(release: str) -> tuple[int, int]:
-    """(6, 12) for `6.12.118-cloud`. Raises UnsupportedRelease for what does not begin like that."""
+    """Returns (6, 12) for `6.12.118-cloud`. Raises UnsupportedRelease for a text that starts otherwise."""
     match = re.match(r"(\d+)\.(\d+)", release)
     if match is None:
         raise UnsupportedRelease(f"{release!r} is no release of a kernel")
@@ -137,13 +143,16 @@ def predict_layout(
     kallsyms: bool = True,
     kallsyms_all: bool = True,
 ) -> Layout:
-    """Returns where the kernel of that release (default: the one the module was built for) puts what.
+    """Returns the layout of a module in a kernel of that release.
 
-    unload, kallsyms, kallsyms_all: whether the kernel has MODULE_UNLOAD (without
-    it `.exit*` goes with init), KALLSYMS, KALLSYMS_ALL. Raises UnsupportedRelease
-    before 5.2, UnplaceableSection for a section that is writable and executable,
-    which the kernel refuses (module_enforce_rwx_sections), and for allocation
-    tags from 6.13 on.
+    module: the module
+    release: such as (6, 12), None for the release the module was built for
+    unload: whether the kernel has MODULE_UNLOAD; without it `.exit*` goes with init
+    kallsyms: whether it has KALLSYMS
+    kallsyms_all: whether it has KALLSYMS_ALL
+
+    Raises UnsupportedRelease before 5.2. Raises UnplaceableSection for a section that is writable and
+    executable, which the kernel refuses (module_enforce_rwx_sections), and for allocation tags from 6.13 on.
     """
     release = release or release_of(module)
     if release < OLDEST_RELEASE:
@@ -185,7 +194,7 @@ def predict_layout(
 
 
 def _loader_flags(module: KernelModule) -> dict[int, int]:
-    """Section index -> flags as the loader changes them before it places anything."""
+    """Returns section index -> flags as the loader changes them before it places anything."""
     flags = {section.index: section.flags for section in module.sections}
     # find_sec: the first allocated section of that name
     first: dict[str, int] = {}
@@ -206,14 +215,14 @@ def _percpu_index(module: KernelModule) -> int | None:
 
 
 def _goes_with_init(section: Section, unload: bool) -> bool:
-    """`module_init_layout_section`: init sections, and without MODULE_UNLOAD exit sections."""
+    """Returns `module_init_layout_section`: True for init, and without MODULE_UNLOAD for exit."""
     return section.init or (not unload and section.name.startswith(".exit"))
 
 
 def _symbol_tables(
     module: KernelModule, builder: LayoutBuilder, flags: Mapping[int, int], unload: bool, kallsyms_all: bool
 ) -> tuple[SymbolTables, SymbolTables]:
-    """`layout_symtab`: the whole tables at the end of init's data, what stays at the end of core's."""
+    """Places the whole symbol tables behind init's data, the kept ones behind core's (`layout_symtab`)."""
     symtab = next(section for section in module.sections if section.type == "SHT_SYMTAB")
     strtab = module.sections[symtab.link]
     strings = module.content(strtab)

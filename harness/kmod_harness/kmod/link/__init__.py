@@ -1,1 +1,1 @@
-"""A module linked as the kernel links it. Pure."""
+"""Linking of a module as the kernel does it. Pure."""

@@ -1,4 +1,4 @@
-"""Who exports what at which address: what a module's undefined symbols are bound to."""
+"""The addresses of exported symbols, to which a module's undefined symbols are bound."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _EXPORT_RECORD = "__ksymtab_"
 
 
 def kernel_exports(symbols: SystemMap | Kallsyms, slide: int = 0) -> dict[str, int]:
-    """Name -> address of what a module may be bound to in the kernel image.
+    """Returns name -> address of the symbols in the kernel image that a module may be bound to.
 
-    symbols: a System.map with the boot's `slide` in bytes, or the running
-    kernel's kallsyms, which needs none. Per-CPU symbols, offsets below the
-    kernel image, do not slide. Only exported names when the table tells them
-    (`__ksymtab_NAME`), else every global one. Where local symbols share an
-    exported one's name, the global one counts.
+    symbols: a System.map, or the running kernel's kallsyms
+    slide: KASLR's slide in bytes with a System.map, 0 with kallsyms
+
+    Per-CPU symbols, which are offsets below the kernel image, do not slide. Only exported names are returned
+    when the table tells them (`__ksymtab_NAME`), else every global one. A global symbol takes precedence over
+    local ones of the same name.
     """
     entries = symbols.kernel if isinstance(symbols, Kallsyms) else symbols.entries
     exported = {entry.name for entry in entries if entry.name.startswith(_EXPORT_RECORD)}
@@ -36,22 +37,25 @@ def kernel_exports(symbols: SystemMap | Kallsyms, slide: int = 0) -> dict[str, i
 
 
 def module_exports(linked: LinkedModule) -> dict[str, int]:
-    """Name -> address of what a linked module exports."""
+    """Returns name -> address of the exports of a linked module."""
     return {name: linked.symbol_address(name) for name in linked.module.exports}
 
 
 def loaded_exports(entries: Iterable[KallsymsEntry], exports: Iterable[str]) -> dict[str, int]:
-    """Name -> address of what a loaded module exports, from its kallsyms entries and its .ko's `exports`."""
+    """Returns name -> address of a loaded module's exports, by its kallsyms entries and its .ko."""
     wanted = set(exports)
     return {entry.name: entry.address for entry in entries if entry.name in wanted}
 
 
 def resolver(kernel: Mapping[str, int], modules: Mapping[str, Mapping[str, int]]) -> Resolve:
-    """Returns what `link` binds undefined symbols with.
+    """Returns the function with which `link` binds undefined symbols.
 
-    kernel: kernel_exports. modules: module's name -> what it exports, the one
-    loaded last first (`find_symbol`: the kernel, then the list of modules). The
-    image is `vmlinux`, `per-CPU` for offsets below the kernel image, or the module's name.
+    kernel: name -> address, by `kernel_exports`
+    modules: module -> its exports, the module loaded last first (`find_symbol`: the kernel, then the list of
+        modules)
+
+    The function returns address and image: `vmlinux`, `per-CPU` for offsets below the kernel image, or the
+        module's name.
     """
 
     def resolve(name: str) -> tuple[int, str] | None:
@@ -67,14 +71,14 @@ def resolver(kernel: Mapping[str, int], modules: Mapping[str, Mapping[str, int]]
 
 
 def percpu_address(module: KernelModule, layout: Layout, entries: Iterable[KallsymsEntry]) -> int | None:
-    """The address of a loaded module's per-CPU section, an offset into each CPU's area, from its kallsyms.
+    """Returns the address of a loaded module's per-CPU section, an offset into each CPU's area, by kallsyms.
 
-    sysfs does not show it. None: the module has no such section, or kallsyms (without
-    KALLSYMS_ALL) lists no symbol of it.
+    sysfs does not show it. None: the module has no such section, or kallsyms (without KALLSYMS_ALL) lists no
+        symbol of it.
     """
     if layout.percpu is None:
         return None
     values = {s.name: s.value for s in module.symbol_table if s.section_index == layout.percpu and s.name}
-    # a name may also be that of a symbol elsewhere: the base that most symbols agree on
+    # another symbol may have the same name: the base that most symbols agree on is taken
     votes = Counter(entry.address - values[entry.name] for entry in entries if entry.name in values)
     return votes.most_common(1)[0][0] if votes else None

@@ -30,9 +30,12 @@ _UNDEFINED_BUT_IGNORED = "_GLOBAL_OFFSET_TABLE_"  # ignore_undef_symbol
 
 @dataclass(frozen=True)
 class Formula:
-    """A relocation type: bytes written, whether P is subtracted, and which value the kernel refuses.
+    """A relocation type.
 
-    fits: `unsigned` and `signed` as the kernel checks 32 bits, "" where it checks nothing (PC32: `#if 0`).
+    name: name in the ABI
+    size: bytes written
+    relative: whether P is subtracted
+    fits: `unsigned` or `signed` as the kernel checks 32 bits, "" where it checks nothing (PC32: `#if 0`)
     """
 
     name: str
@@ -70,15 +73,20 @@ class RelocationOverflow(LinkError):
 
 
 class UnresolvedSymbol(LinkError):
-    """An undefined symbol that nobody exports: ENOENT, `Unknown symbol`. `names`: all of them."""
+    """An undefined symbol that nobody exports: ENOENT, `Unknown symbol`. `names` holds all of them."""
 
     names: tuple[str, ...] = ()
 
 
 class Relocation(NamedTuple):
-    """One entry of a `.rela` section: which section's bytes, at which offset, by which formula.
+    """One entry of a `.rela` section.
 
-    symbol: its name; a section symbol's is the section's. symbol_index: in the file's symbol table.
+    section: section whose bytes are written
+    offset: bytes from its start
+    type: number of the relocation type
+    symbol: name of the symbol; for a section symbol the section's name
+    symbol_index: index in the file's symbol table
+    addend: number added to the symbol's address
     """
 
     section: Section
@@ -96,13 +104,16 @@ class Relocation(NamedTuple):
 
 
 class BoundRelocation(NamedTuple):
-    """A relocation with addresses: what is written where, and what it was bound to.
+    """A relocation with addresses.
 
-    where: the address written to. value: the unsigned number those `size` bytes
-    hold afterwards, little-endian (0 of 0 bytes for R_X86_64_NONE). bound_to: the
-    symbol's name, a section's for section symbols. image: `vmlinux`, the name of
-    the module that has the symbol, `per-CPU`, or `absolute` (also a weak
-    undefined symbol, which is 0). target: the symbol's address, without the addend.
+    where: address that is written
+    what: the entry of the file
+    value: unsigned number that those bytes hold afterwards, little-endian
+    size: bytes written, 0 for R_X86_64_NONE
+    bound_to: name of the symbol, for a section symbol the section's name
+    image: `vmlinux`, the module that has the symbol, `per-CPU`, or `absolute` (also for a weak undefined
+        symbol, which is 0)
+    target: address of the symbol, without the addend
     """
 
     where: int
@@ -116,7 +127,13 @@ class BoundRelocation(NamedTuple):
 
 @dataclass(frozen=True)
 class LinkedSection:
-    """A section in memory as it must be right after relocation; zeros for SHT_NOBITS."""
+    """A section right after relocation.
+
+    section: the section in the file
+    block: block it lies in
+    address: address of its first byte
+    data: its bytes; zeros for SHT_NOBITS
+    """
 
     section: Section
     block: str
@@ -128,11 +145,14 @@ class LinkedSection:
 class LinkedModule:
     """A module at its addresses, before anything is patched.
 
-    sections: those that are kept and have an address, in the file's order.
-    relocations: in the order in which the kernel applies them. unbound: those
-    whose symbol lies where no address was given (an unknown init block or
-    per-CPU area, a dropped section); their bytes are zeros in `data`.
-    symbol_values: per entry of the symbol table its address, None where none is known.
+    module: the module
+    layout: its layout
+    addresses: section index -> address
+    sections: sections that are kept and have an address, in the file's order
+    relocations: relocations in the order in which the kernel applies them
+    unbound: relocations whose symbol has no known address (in an unknown init block or per-CPU area, or a
+        dropped section); their bytes are zeros in `data`
+    symbol_values: address of each entry of the symbol table, None where none is known
     """
 
     module: KernelModule
@@ -144,11 +164,11 @@ class LinkedModule:
     symbol_values: tuple[int | None, ...] = field(repr=False)
 
     def section(self, name: str) -> LinkedSection | None:
-        """The first linked section of that name."""
+        """Returns the first linked section of that name."""
         return next((linked for linked in self.sections if linked.section.name == name), None)
 
     def symbol_address(self, name: str) -> int:
-        """The address of a symbol the module defines, the first of that name. Raises KeyError."""
+        """Returns the address of the first symbol of that name which the module defines. Raises KeyError."""
         for symbol, value in zip(self.module.symbol_table, self.symbol_values, strict=True):
             if symbol.name == name and value is not None and symbol.section_index != SHN_UNDEF:
                 return value
@@ -156,11 +176,10 @@ class LinkedModule:
 
 
 def relocations_of(module: KernelModule, layout: Layout) -> Iterator[Relocation]:
-    """The relocations the kernel applies, in its order: those of the sections it keeps.
+    """Yields the relocations that the kernel applies, in its order: those of the sections it keeps.
 
-    Those of `.data..percpu`, `.modinfo` and `__versions` are not among them
-    (apply_relocations skips what is not SHF_ALLOC by then). Raises LinkError:
-    a damaged relocation section.
+    Those of `.data..percpu`, `.modinfo` and `__versions` are not among them (apply_relocations skips sections
+    that are no longer SHF_ALLOC). Raises LinkError for a damaged relocation section.
     """
     names = [_symbol_name(symbol, module.sections) for symbol in module.symbol_table]
     for target, entries in _relocation_sections(module, layout):
@@ -176,10 +195,13 @@ def link(
 ) -> LinkedModule:
     """Returns the module's sections at their addresses with every relocation applied.
 
-    addresses: section index -> address (Layout.addresses, and the per-CPU
-    section's, which is an offset into each CPU's area). resolve: what an
-    undefined symbol is bound to. Raises UnknownRelocation, NonZeroTarget,
-    RelocationOverflow, UnresolvedSymbol, LinkError (damaged tables).
+    module: the module
+    layout: its layout
+    addresses: section index -> address (Layout.addresses, and the per-CPU section's offset into each CPU's
+        area)
+    resolve: function that binds undefined symbols
+
+    Raises UnknownRelocation, NonZeroTarget, RelocationOverflow, UnresolvedSymbol, LinkError (damaged tables).
     """
     bindings = _bind(module, layout, addresses, resolve)
     images = {
@@ -191,7 +213,7 @@ def link(
     unbound: list[Relocation] = []
     for what in relocations_of(module, layout):
         if what.section.index not in images:
-            continue  # a block of unknown address: nothing of it is shown
+            continue  # its block has no known address
         binding = bindings[what.symbol_index]
         if binding is None:
             unbound.append(what)
@@ -277,7 +299,7 @@ def _symbol_name(symbol: TableSymbol, sections: tuple[Section, ...]) -> str:
 def _bind(
     module: KernelModule, layout: Layout, addresses: Mapping[int, int], resolve: Resolve
 ) -> list[tuple[int, str] | None]:
-    """Per symbol its address and image (simplify_symbols); None where no address is known."""
+    """Returns the address and image of each symbol (simplify_symbols); None where no address is known."""
     bindings: list[tuple[int, str] | None] = []
     unknown: list[str] = []
     for index, symbol in enumerate(module.symbol_table):

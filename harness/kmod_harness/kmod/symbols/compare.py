@@ -1,4 +1,4 @@
-"""Whether /proc/kallsyms agrees with what was built: a module with its .ko, the kernel with System.map."""
+"""Comparison of /proc/kallsyms with the files built: a module with its .ko, the kernel with System.map."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ _DROPPED = (".modinfo", "__versions")
 
 @dataclass(frozen=True)
 class SymbolDifference:
-    """A kernel symbol that is not where System.map plus the slide puts it; found is sorted."""
+    """A kernel symbol that is not at its System.map address plus the slide.
+
+    name: name of the symbol
+    expected: expected address
+    found: addresses in kallsyms, sorted
+    """
 
     name: str
     expected: int
@@ -29,10 +34,14 @@ class SymbolDifference:
 
 @dataclass(frozen=True)
 class KernelComparison:
-    """System.map against /proc/kallsyms: slide in bytes, and how many symbols agree.
+    """The result of comparing System.map with /proc/kallsyms.
 
-    absent counts symbols of System.map whose name kallsyms does not list at
-    all (scripts/kallsyms.c leaves some out; without KALLSYMS_ALL, all data).
+    slide: KASLR's slide in bytes
+    equal: number of symbols at the expected address
+    different: number of symbols at another address
+    absent: number of symbols that kallsyms does not list (scripts/kallsyms.c leaves some out; without
+        KALLSYMS_ALL, all data)
+    first_different: the first symbols at another address
     """
 
     slide: int
@@ -43,7 +52,7 @@ class KernelComparison:
 
 
 def kallsyms_slide(system_map: SystemMap, kallsyms: Kallsyms) -> int:
-    """The KASLR slide in bytes: what `_text` moved by, else what most unambiguous symbols moved by.
+    """Returns the KASLR slide in bytes: the distance of `_text`, else the one most unique symbols agree on.
 
     Raises AddressesHidden when kallsyms shows zeros, SymbolTableError when no symbol is in both.
     """
@@ -64,9 +73,9 @@ def kallsyms_slide(system_map: SystemMap, kallsyms: Kallsyms) -> int:
 def compare_kernel_symbols(system_map: SystemMap, kallsyms: Kallsyms) -> KernelComparison:
     """Compares each symbol of System.map with /proc/kallsyms, with one slide for the whole kernel.
 
-    Per-CPU symbols are linked from address 0 and get no slide (6.1: KALLSYMS_ABSOLUTE_PERCPU,
-    scripts/kallsyms.c); they are told by lying below the kernel image. Raises
-    AddressesHidden when kallsyms shows zeros, SymbolTableError when no symbol is in both.
+    Per-CPU symbols are linked from address 0, below the kernel image, and do not slide (6.1:
+    KALLSYMS_ABSOLUTE_PERCPU, scripts/kallsyms.c). Raises AddressesHidden when kallsyms shows zeros,
+    SymbolTableError when no symbol is in both.
     """
     slide = kallsyms_slide(system_map, kallsyms)
     running: dict[str, set[int]] = defaultdict(set)
@@ -97,19 +106,23 @@ def compare_module_symbols(
     kallsyms_all: bool = True,
     loading: bool = False,
 ) -> tuple[Mismatch, ...]:
-    """Compares a loaded module's kallsyms entries with its ELF symbols plus its sections' addresses.
+    """Returns the mismatches of a loaded module's kallsyms entries with its .ko.
 
-    section_addresses: name -> address, from /sys/module/NAME/sections.
-    module_range: first address and end that its symbols have to lie in.
-    kallsyms_all: the kernel lists data symbols too. loading: init has not
-    returned yet, so the full symbol table may be shown. An empty result means
-    that both agree in every symbol. Rules: `is_core_symbol` and
-    `add_kallsyms`, kernel/module/kallsyms.c, 6.1.
+    A symbol is expected at its section's address plus its ELF value.
+
+    module: file of the module
+    section_addresses: name -> address, by /sys/module/NAME/sections
+    entries: kallsyms entries of the module
+    module_range: first address and end of the range its symbols have to lie in
+    kallsyms_all: whether the kernel also lists data symbols
+    loading: True before init has returned, when kallsyms may show the full symbol table
+
+    Rules: `is_core_symbol` and `add_kallsyms`, kernel/module/kallsyms.c, 6.1.
     """
     shown = [entry for entry in entries if entry.name]
     sections = {section.name: section for section in module.sections}
     expected: dict[str, list[int]] = defaultdict(list)
-    floating: list[Symbol] = []  # kept, but at an address that the file and sysfs do not tell
+    floating: list[Symbol] = []  # kept at an address that neither the file nor sysfs gives
     for symbol in module.symbols:
         section = sections.get(symbol.section or "")
         if section is None or not _kept(section, kallsyms_all):
@@ -132,7 +145,7 @@ def compare_module_symbols(
 
 
 def _kept(section: Section, kallsyms_all: bool) -> bool:
-    """Whether the kernel keeps this section's symbols after init (`is_core_symbol`)."""
+    """Returns whether the kernel keeps this section's symbols after init (`is_core_symbol`)."""
     if section.name == _PERCPU:
         return kallsyms_all
     if not section.allocated or section.init or section.name in _DROPPED:
@@ -141,7 +154,7 @@ def _kept(section: Section, kallsyms_all: bool) -> bool:
 
 
 def _name_mismatches(name: str, expected: list[int], found: list[int], tolerated: bool) -> Iterator[Mismatch]:
-    """One name may stand at several addresses (static symbols of several files): compared as multisets."""
+    """Compares the addresses of one name as multisets: static symbols of several files may share it."""
     missing = sorted((Counter(expected) - Counter(found)).elements())
     surplus = sorted((Counter(found) - Counter(expected)).elements())
     for wanted, seen in zip(missing, surplus, strict=False):
@@ -173,7 +186,7 @@ def _name_mismatches(name: str, expected: list[int], found: list[int], tolerated
 def _floating_mismatches(
     floating: list[Symbol], shown: list[KallsymsEntry], section_addresses: Mapping[str, int]
 ) -> Iterator[Mismatch]:
-    """Symbols of per-CPU and of empty sections: present, and all of one section moved by one base."""
+    """Yields symbols of per-CPU and empty sections that are missing, or not moved by their section's base."""
     found: dict[str, list[int]] = defaultdict(list)
     for entry in shown:
         found[entry.name].append(entry.address)

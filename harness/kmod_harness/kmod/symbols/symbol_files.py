@@ -1,4 +1,4 @@
-"""Symbol tables as the kernel and its build write them: System.map, /proc/kallsyms, Module.symvers."""
+"""Symbol tables written by the kernel and its build: System.map, /proc/kallsyms, Module.symvers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kmod_harness.errors import Misuse
 
 
 class SymbolTableError(Misuse):
-    """The text is not the symbol table it should be; names the first line that is wrong."""
+    """The text is not a symbol table of this form; the message names the first wrong line."""
 
 
 class AddressesHidden(SymbolTableError):
@@ -19,7 +19,13 @@ class AddressesHidden(SymbolTableError):
 
 
 class KallsymsEntry(NamedTuple):
-    """One symbol; type is nm's letter as shown, module is "" for the kernel itself."""
+    """One symbol.
+
+    address: its address
+    type: nm's letter
+    name: its name
+    module: module it belongs to, "" for the kernel
+    """
 
     address: int
     type: str
@@ -28,7 +34,14 @@ class KallsymsEntry(NamedTuple):
 
 
 class SymversEntry(NamedTuple):
-    """One line of Module.symvers: provider is `vmlinux` or a module's path without suffix."""
+    """One line of Module.symvers.
+
+    crc: CRC of the symbol
+    name: its name
+    provider: `vmlinux` or a module's path without suffix
+    gpl_only: whether it is exported to GPL-compatible modules only
+    namespace: symbol namespace, "" for none
+    """
 
     crc: int
     name: str
@@ -72,11 +85,11 @@ class Kallsyms:
 
     @property
     def shows_data(self) -> bool:
-        """Whether data symbols are listed, that is KALLSYMS_ALL is set."""
+        """Whether data symbols are listed, which takes KALLSYMS_ALL."""
         return any(entry.type in "dDbBrR" for entry in self.kernel)
 
     def of_module(self, name: str) -> tuple[KallsymsEntry, ...]:
-        """The entries of that module; `-` in the name is read as `_`."""
+        """Returns the entries of that module; `-` in the name is read as `_`."""
         name = name.replace("-", "_")
         return tuple(entry for entry in self.entries if entry.module == name)
 
@@ -93,7 +106,7 @@ class Kallsyms:
 
 
 def parse_kallsyms(text: str) -> Kallsyms:
-    """Reads /proc/kallsyms: `address type name`, and a tab and `[module]` for a module's symbol.
+    """Returns the content of /proc/kallsyms: `address type name`, and `[module]` behind a tab.
 
     Raises SymbolTableError at the first line of another form.
     """
@@ -101,9 +114,9 @@ def parse_kallsyms(text: str) -> Kallsyms:
 
 
 def parse_system_map(text: str) -> SystemMap:
-    """Reads a System.map (the output of nm, sorted).
+    """Returns the content of a System.map (the sorted output of nm).
 
-    Raises SymbolTableError at the first line of another form, or when there is none.
+    Raises SymbolTableError at the first line of another form, or when there is no line.
     """
     entries = _entries(text, "System.map")
     if not entries:
@@ -133,9 +146,10 @@ def _entries(text: str, source: str) -> tuple[KallsymsEntry, ...]:
 
 
 def parse_module_symvers(text: str) -> tuple[SymversEntry, ...]:
-    """Reads Module.symvers: CRC, symbol, provider, EXPORT_SYMBOL or _GPL, namespace; tabs between.
+    """Returns the entries of Module.symvers, whose fields are separated by tabs.
 
-    Raises SymbolTableError at the first line of another form (scripts/mod/modpost.c, read_dump, 6.1).
+    They are CRC, symbol, provider, EXPORT_SYMBOL or EXPORT_SYMBOL_GPL, namespace (scripts/mod/modpost.c,
+    read_dump, 6.1). Raises SymbolTableError at the first line of another form.
     """
     entries = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -157,17 +171,16 @@ def parse_module_symvers(text: str) -> tuple[SymversEntry, ...]:
 
 
 def exported_by_symvers(entries: Iterable[SymversEntry], provider: str = "vmlinux") -> dict[str, bool | None]:
-    """Name -> GPL-only, of what that provider exports."""
+    """Returns name -> whether GPL-only, for the exports of that provider."""
     return {entry.name: entry.gpl_only for entry in entries if entry.provider == provider}
 
 
 def exported_by_kallsyms(kallsyms: Kallsyms) -> dict[str, bool | None] | None:
-    """Name -> GPL-only of what the running kernel exports, from its `__ksymtab_NAME` entries.
+    """Returns name -> whether GPL-only, for the running kernel's exports, by its `__ksymtab_NAME` entries.
 
-    GPL-only is told by the entry's place between `__start___ksymtab_gpl` and
-    `__stop___ksymtab_gpl` (include/asm-generic/vmlinux.lds.h), None where those
-    are not listed. None for the whole when the kernel lists no such entry:
-    KALLSYMS_ALL is off, or a release whose table leaves them out.
+    An entry between `__start___ksymtab_gpl` and `__stop___ksymtab_gpl` is GPL-only
+    (include/asm-generic/vmlinux.lds.h); the value is None where those are not listed. Returns None when the
+    kernel lists no such entry: KALLSYMS_ALL is off, or the release leaves them out.
     """
     names = kallsyms.kernel_address_of
     start, stop = names.get("__start___ksymtab_gpl"), names.get("__stop___ksymtab_gpl")

@@ -1,9 +1,9 @@
 """From `function+offset/size [module]` to source lines, inlined frames included, by DWARF (drgn).
 
-drgn reads a 200 MB vmlinux without an index of ours: the first answer takes a quarter of a
-second, each further one under a millisecond. A module is laid out at addresses of our own,
-each section where it overlaps no other, so that a function in `.init.text`, `.exit.text` or
-`.text.unlikely` is found like any other and no guest is needed.
+drgn reads a vmlinux of 200 MB without an index: the first answer takes a quarter of a second, each further
+    one less than a millisecond. The sections of a module are laid out at addresses that do not overlap, so
+    that a function in `.init.text`, `.exit.text` or `.text.unlikely` is found like any other, without a
+    guest.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from kmod_harness.errors import MissingTool
 from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE, KERNEL_IMAGE_END, MODULES_BASE_RANDOMIZED
 from kmod_harness.kmod.elf.module import KernelModule
 
-#: Bytes by which kallsyms' size of a function (the distance to the next symbol) may exceed ELF's:
-#: alignment, and the padding of a section's end.
+#: Bytes by which a function's size in kallsyms (the distance to the next symbol) may exceed its size in ELF,
+#: through alignment and the padding at a section's end.
 _PADDING = 4096
 #: The file of start_kernel().
 _KNOWN_SOURCE = "init/main.c"
@@ -26,7 +26,13 @@ _KNOWN_SOURCE = "init/main.c"
 
 @dataclass(frozen=True)
 class SourceLine:
-    """A place in the sources; `path` as the compiler wrote it, line and column from 1 (0: unknown)."""
+    """A place in the sources.
+
+    function: name of the function
+    path: path as the compiler wrote it
+    line: number from 1, 0 when unknown
+    column: number from 1, 0 when unknown
+    """
 
     function: str
     path: str
@@ -35,10 +41,10 @@ class SourceLine:
 
 
 class Symbolizer:
-    """Source lines of one kernel's addresses and of modules'; needs drgn.
+    """The source lines of addresses in one kernel and in modules; needs drgn.
 
-    vmlinux: with DWARF, None for modules alone. modules: those whose frames may come;
-    of one without debug information no line is known. Raises MissingTool.
+    `vmlinux` has DWARF, None for modules alone. `modules` are those whose frames may come; of a module
+    without debug information no line is known. Raises MissingTool.
     """
 
     def __init__(self, vmlinux: Path | None, modules: Iterable[KernelModule] = ()) -> None:
@@ -52,8 +58,14 @@ class Symbolizer:
     ) -> tuple[SourceLine, ...]:
         """Returns the lines of `function+offset/size [module]`, the innermost inlined function first.
 
-        `returns` says that the offset is a return address: the line is that of the call before it.
-        `size`, as the kernel prints it, tells functions of one name apart. () when no line is known.
+        function: name of the function
+        offset: bytes from its start
+        size: bytes of the function as the kernel prints it, which distinguishes functions of one name; None
+            when unknown
+        module: name of the module, "" for the kernel
+        returns: True when the offset is a return address: the line is then that of the call before it
+
+        Returns () when no line is known.
         """
         program = self._program(module)
         if program is None:
@@ -72,14 +84,14 @@ class Symbolizer:
         return _lines(program, address + offset, section) if address is not None else ()
 
     def source_root(self) -> str:
-        """Returns what the paths of the kernel's sources begin with, "" when it is not known."""
+        """Returns the common start of the paths of the kernel's sources, "" when it is not known."""
         program = self._program("")
         return source_root(program) if program is not None else ""
 
     def code(self, function: str, module: str) -> bytes:
-        """Returns a module function's bytes as its file holds them, b"" when it is not known.
+        """Returns a module function's bytes as its file holds them, b"" when they are not known.
 
-        Not relocated: the operands of calls and of references to other sections are zero.
+        They are not relocated: operands of calls and of references to other sections are zero.
         """
         found = self._modules.get(module)
         for symbol in found.symbols if found else ():
@@ -95,7 +107,7 @@ class Symbolizer:
         return self._programs[module]
 
     def _open(self, name: str) -> Any:
-        """Returns a drgn Program of one object file: no name of another can be mistaken for its own."""
+        """Returns a drgn Program of one object file, so that names of other files cannot be found."""
         program = self._drgn.Program(self._drgn.host_platform)
         if not name:
             if self._vmlinux is None:
@@ -116,7 +128,7 @@ class Symbolizer:
 
 
 def addresses_apart(module: KernelModule) -> tuple[Mapping[str, int], int]:
-    """Returns section name -> an address of its own for every section that takes memory, and their end."""
+    """Returns section name -> an address for each allocated section, none overlapping, and their end."""
     addresses: dict[str, int] = {}
     end = MODULES_BASE_RANDOMIZED
     for section in module.sections:
@@ -128,7 +140,7 @@ def addresses_apart(module: KernelModule) -> tuple[Mapping[str, int], int]:
 
 
 def _lines(program: Any, address: int, function: str) -> tuple[SourceLine, ...]:
-    """Returns the lines of an address; `function`: for what DWARF has in none, padding and assembly."""
+    """Returns the lines of an address; `function` names those that DWARF does not: padding and assembly."""
     try:
         found = program.source_location(address)
     except LookupError:
@@ -139,19 +151,19 @@ def _lines(program: Any, address: int, function: str) -> tuple[SourceLine, ...]:
 
 
 def _address(symbols: Iterable[Any], offset: int, size: int | None) -> int | None:
-    """Returns the address meant: of the function whose size the kernel would print so, None without one."""
+    """Returns the address in the function whose size the kernel would print so, None without one."""
     if size is None:
         # assembly's symbols often have no size in ELF
         fitting = [symbol for symbol in symbols if symbol.size == 0 or offset <= symbol.size]
     else:
-        # a leftover on the stack may point behind the padding, where the next function starts
+        # an old word on the stack may point behind the padding, at the start of the next function
         fitting = [symbol for symbol in symbols if offset <= size and 0 <= size - symbol.size < _PADDING]
         fitting.sort(key=lambda symbol: int(size) - symbol.size)
     return int(fitting[0].address) + offset if fitting else None
 
 
 def source_root(program: Any) -> str:
-    """Returns what the paths of a kernel's sources begin with, by its drgn Program; "": not known."""
+    """Returns the common start of the paths of a kernel's sources, by its drgn Program; "" when not known."""
     try:
         path: str = program.source_location("start_kernel")[-1].filename
     except LookupError:
