@@ -1,6 +1,6 @@
-"""Runs inside gdb: chooses the CPU where the failure is, of a guest that was kept as it failed.
+"""Runs inside gdb: selects the CPU of the failure, in a guest that was kept as it failed.
 
-One whose stack goes through an oops or a panic, else one that is not idle.
+It is the CPU whose stack goes through an oops or a panic, else one that is not idle.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 
 import gdb
 
-#: Innermost frames that are looked at: a panic's notifiers and an oops's own functions stand below these.
+#: Number of innermost frames searched: more than a panic's notifiers and an oops's own functions add.
 DEPTH = 12
 FAILING = {"oops_exit", "panic"}
 IDLE = {"default_idle_call", "cpu_startup_entry"}

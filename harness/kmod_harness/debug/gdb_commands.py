@@ -1,4 +1,4 @@
-"""What gdb is told: a pure function from what the user wants to gdb's commands."""
+"""The commands for gdb: a pure function from the user's wishes to gdb's commands."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ AT_FAULT = Path(__file__).with_name("at_fault.py")
 
 @dataclass(frozen=True)
 class Stops:
-    """Where the guest is to stop.
+    """The places at which the guest is to stop.
 
     at: `init` (the first instruction of a module's init), `load` (before it, in do_init_module), "" for
-    neither. breakpoints: symbols, of modules too that are not loaded yet. at_fault: it stands where it
-    failed, on one CPU of several.
+        neither
+    breakpoints: symbols, also of modules that are not loaded yet
+    at_fault: True for a guest that was kept as it failed, on one of its CPUs
     """
 
     at: str = ""
@@ -31,10 +32,13 @@ class Stops:
 def gdb_commands(
     vmlinux: Path | None, slide: int, stub: Path, modules: Mapping[str, Path], stops: Stops
 ) -> tuple[str, ...]:
-    """Returns gdb's commands up to the prompt, the guest standing still.
+    """Returns gdb's commands up to the prompt; the guest is stopped.
 
-    vmlinux's symbols are moved by `slide` bytes; without it addresses are all gdb knows. modules: name
-    -> .ko, also such as are not loaded yet.
+    vmlinux: path of vmlinux, None without: gdb then knows addresses alone
+    slide: KASLR's slide in bytes
+    stub: socket of QEMU's gdb stub
+    modules: name -> .ko, also of modules that are not loaded yet
+    stops: places at which to stop
     """
     wanted = json.dumps({"at": stops.at, "modules": {name: str(path) for name, path in modules.items()}})
     symbols = (f"symbol-file {quote(str(vmlinux))} -o {slide:#x}",) if vmlinux else ()

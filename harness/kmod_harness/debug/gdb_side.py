@@ -1,8 +1,8 @@
-"""Runs inside gdb: gives it each module's symbols, every section at its place, as modules come and go.
+"""Runs inside gdb: adds each module's symbols, every section at its address, as modules come and go.
 
-Needs nothing of the kernel's own gdb scripts. `do_init_module` is where a module's
-memory is final and none of its code has run; `free_module` is where it goes
-(kernel/module/main.c, 6.1). Loaded by gdb's `-x`, with `$kmod_harness` set to a JSON text.
+Needs none of the kernel's own gdb scripts. When `do_init_module` is called, a module's memory is final and
+none of its code has run; `free_module` frees it (kernel/module/main.c, 6.1). Loaded by gdb's `-x`, with a
+JSON text in `$kmod_harness`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WANTED = json.loads(gdb.convenience_variable("kmod_harness").string())
 
 
 def sections(module):
-    """Yields (section, address) by the kernel's own table for sysfs (kernel/module/sysfs.c)."""
+    """Yields (section, address) from the kernel's own table for sysfs (kernel/module/sysfs.c)."""
     table = module["sect_attrs"]
     if not table:
         return
@@ -33,7 +33,7 @@ def sections(module):
 
 
 def listed_sections(attributes):
-    """Yields (section, address) of an array of pointers to `struct bin_attribute`."""
+    """Yields (section, address) from an array of pointers to `struct bin_attribute`."""
     while attributes.dereference():
         attribute = attributes.dereference().dereference()
         yield attribute["attr"]["name"].string(), int(attribute["private"])
@@ -41,7 +41,7 @@ def listed_sections(attributes):
 
 
 def add_symbols(module):
-    """Reads the symbols of a module whose file is known."""
+    """Adds the symbols of a module whose file is known."""
     name = module["name"].string()
     path = WANTED["modules"].get(name)
     places = dict(sections(module))
@@ -58,13 +58,13 @@ def add_symbols(module):
 
 
 def argument(name, register):
-    """Returns a function's first argument at its first instruction."""
+    """Returns a function's first argument, at its first instruction."""
     kind = gdb.lookup_type("struct module").pointer()
     return gdb.parse_and_eval(f"${register}").cast(kind)
 
 
 class ModuleLoadBreakpoint(gdb.Breakpoint):
-    """A module is about to be initialised."""
+    """Stops where a module is about to be initialised."""
 
     def stop(self):
         module = argument("mod", "rdi").dereference()
@@ -78,11 +78,11 @@ class ModuleLoadBreakpoint(gdb.Breakpoint):
 
 
 class ModuleInitBreakpoint(gdb.Breakpoint):
-    """The first instruction of a module's init."""
+    """Stops at the first instruction of a module's init."""
 
 
 class ModuleFreeBreakpoint(gdb.Breakpoint):
-    """A module is about to be freed."""
+    """Stops where a module is about to be freed."""
 
     def stop(self):
         text = LOADED.pop(int(argument("mod", "rdi")), None)

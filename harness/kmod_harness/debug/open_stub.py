@@ -1,4 +1,4 @@
-"""A machine that stands still and waits for gdb, with a file of all that gdb has to be told."""
+"""A stopped machine that waits for gdb, with a file of the commands for gdb."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from kmod_harness.machine.memory.guest_memory import GuestMemory
 def open_stub(machine: Machine, kernel: Kernel, modules: Sequence[KernelModule], stops: Stops) -> Path:
     """Stops the machine, opens QEMU's gdb stub, and returns a file for `gdb -x`.
 
-    All of it, with copies of modules that gdb cannot read as they are, lies in the machine's private
-    directory. Raises KernelNotFound, QemuDied.
+    The file, and copies of modules that gdb cannot read unchanged, are in the machine's private directory.
+    Raises KernelNotFound, QemuDied.
     """
     slide = _slide(machine, kernel)
     machine.qmp("stop")
@@ -33,7 +33,7 @@ def open_stub(machine: Machine, kernel: Kernel, modules: Sequence[KernelModule],
 
 
 def _slide(machine: Machine, kernel: Kernel) -> int:
-    """Returns KASLR's slide in bytes, from the page tables; 0 for a kernel without vmlinux."""
+    """Returns KASLR's slide in bytes, by the page tables; 0 for a kernel without vmlinux."""
     if kernel.vmlinux is None or kernel.system_map is None:
         return 0
     linked = parse_system_map(kernel.system_map.read_text()).address_of["_text"]

@@ -1,6 +1,6 @@
-"""Runs inside gdb: finds the way from an exception or a system call back to where it came from.
+"""Runs inside gdb: unwinds from an exception or a system call to the interrupted code.
 
-The kernel's assembler code has no unwind tables that gdb reads. What an entry calls finds `struct
+The kernel's assembler code has no unwind tables that gdb reads. A function that an entry calls finds `struct
 pt_regs` at the stack pointer (arch/x86/entry/entry_64.S, 6.1: idtentry_body, entry_SYSCALL_64).
 """
 
@@ -11,7 +11,7 @@ import contextlib
 import gdb
 from gdb.unwinder import Unwinder, register_unwinder
 
-#: The order of `struct pt_regs` (arch/x86/include/asm/ptrace.h); "" is orig_ax.
+#: Registers in the order of `struct pt_regs` (arch/x86/include/asm/ptrace.h); "" is orig_ax.
 REGISTERS = (
     "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8",
     "rax", "rcx", "rdx", "rsi", "rdi", "", "rip", "cs", "eflags", "rsp", "ss",
@@ -29,7 +29,7 @@ class FrameId:
 
 
 class EntryCodeUnwinder(Unwinder):
-    """Frames of the kernel's entry code, which called what stands below them."""
+    """Unwinds frames of the kernel's entry code."""
 
     def __init__(self):
         super().__init__("kernel entry")
@@ -39,12 +39,12 @@ class EntryCodeUnwinder(Unwinder):
         try:
             return self.unwound(pending)
         except gdb.error:
-            # memory that is not there: no entry of the kernel's
+            # no memory there, so this is not entry code
             return None
 
     def unwound(self, pending):
         pc, sp = pending.read_register("rip"), pending.read_register("rsp")
-        # on its first instructions an entry has not pushed them yet
+        # in its first instructions an entry has not pushed the registers yet
         if not self.start <= int(pc) & MASK < self.end or is_innermost(pending):
             return None
         words = gdb.selected_inferior().read_memory(int(sp) & MASK, 8 * len(REGISTERS))
@@ -65,15 +65,15 @@ def address_of(symbol):
 
 
 def is_innermost(pending):
-    """Whether a frame is where the CPU is; gdb before 13 does not tell."""
+    """Returns whether a frame is where the CPU is; False in gdb before 13, which does not tell."""
     return hasattr(pending, "level") and pending.level() == 0
 
 
 class InterruptStackUnwinder(Unwinder):
-    """The end of a CPU's stack for interrupts, where the stack pointer of before lies.
+    """Unwinds the end of a CPU's interrupt stack, which holds the previous stack pointer.
 
     Inline assembler changes the stack there, which the unwind tables do not know (call_on_stack,
-    arch/x86/include/asm/irq_stack.h). The function that did it is shown on both stacks.
+    arch/x86/include/asm/irq_stack.h). The function that does it appears on both stacks.
     """
 
     def __init__(self):

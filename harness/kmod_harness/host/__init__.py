@@ -1,1 +1,1 @@
-"""This machine as the harness finds it: directories, packages, and what it refuses."""
+"""The machine that the harness runs on: directories, packages, and errors of the system."""

@@ -1,4 +1,4 @@
-"""Where the user's own directories lie: the cache, what failures leave, the working directory."""
+"""The user's own directories: the cache, evidence of failures, the working directory."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def cache_root() -> Path:
 
 
 def bundle_root() -> Path:
-    """Returns where failures leave their evidence: `$XDG_STATE_HOME/kmod-harness`, or in ~/.local/state.
+    """Returns the directory for evidence of failures: `$XDG_STATE_HOME/kmod-harness`, or in ~/.local/state.
 
-    Not the cache, which drops what it did not make. Raises Misuse: no home.
+    It is not in the cache, which removes files that it did not make. Raises Misuse: no home.
     """
     return _base("XDG_STATE_HOME", ".local/state", "what failures leave") / "kmod-harness"
 
 
 def working_directory() -> Path | None:
-    """Returns the working directory, None for one that was removed."""
+    """Returns the working directory, None when it was removed."""
     try:
         return Path.cwd()
     except FileNotFoundError:
@@ -30,7 +30,7 @@ def working_directory() -> Path | None:
 
 
 def _base(variable: str, below: str, what: str) -> Path:
-    """XDG Base Directory Specification 0.8: a relative path in its variables is to be ignored."""
+    """Returns a base directory; a relative path in a variable is ignored (XDG Base Directory 0.8)."""
     base = os.environ.get(variable, "")
     if os.path.isabs(base):
         return Path(base)
@@ -46,7 +46,7 @@ def _base(variable: str, below: str, what: str) -> Path:
 
 
 def _home_of_passwd() -> str:
-    """Returns the home directory that the user data base has for this uid, "" without one."""
+    """Returns the home directory in the user database for this uid, "" without one."""
     import pwd
 
     try:

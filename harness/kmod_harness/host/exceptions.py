@@ -1,4 +1,4 @@
-"""Any exception as what a user is told: what happened, the evidence, what to do next."""
+"""Any exception as an error for the user: what happened, the evidence, what to do next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ADVICE = {
 
 
 def as_harness_error(error: Exception) -> KmodHarnessError:
-    """Returns the error as one of ours: Misuse for what this machine lacks, InternalError for a bug."""
+    """Returns the error as a KmodHarnessError: Misuse for the system's errors, InternalError for a bug."""
     if isinstance(error, KmodHarnessError):
         return error
     if isinstance(error, SpecError):
@@ -46,7 +46,7 @@ def as_harness_error(error: Exception) -> KmodHarnessError:
 
 @contextlib.contextmanager
 def os_errors_as_misuse() -> Iterator[None]:
-    """Has what this machine refuses inside (OSError) raised as Misuse; a bug stays what it is."""
+    """Raises an OSError inside as Misuse; other exceptions, which are bugs, pass unchanged."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the machine has to have, by the list that harness/scripts/install-packages.sh installs from."""
+"""The packages this machine needs, by the list that harness/scripts/install-packages.sh installs from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from kmod_harness.host.resources import data_directory
 
 @dataclass(frozen=True)
 class Requirement:
-    """One line of the list, whose head says what each word means."""
+    """One line of the list, whose head explains its words.
+
+    group: purpose that needs the package
+    package: name of the Debian package
+    check: what shows that it is installed
+    """
 
     group: str
     package: str
@@ -21,7 +26,7 @@ class Requirement:
 
     @property
     def subject(self) -> str:
-        """What a person would look for; the package itself where it is only to be downloaded."""
+        """The name a person looks for; the package's own where it is only downloaded."""
         return self.package if self.check == "-" else self.check.partition(":")[2] or self.check
 
 
@@ -41,7 +46,7 @@ def parse_requirements(text: str) -> tuple[Requirement, ...]:
 
 
 def found(check: str) -> str:
-    """Returns where it is what a check of the list asks for, "" when it is not here."""
+    """Returns the path of what a check of the list looks for, "" when it is missing."""
     kind, _, what = check.rpartition(":")
     if kind == "file":
         return what if Path(what).exists() else ""

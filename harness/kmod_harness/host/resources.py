@@ -1,4 +1,4 @@
-"""Where the project's own data files are: in a checkout, or inside an installed wheel."""
+"""The project's own data files: in a checkout, or inside an installed wheel."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def checkout() -> Path | None:
-    """Returns the root of the checkout this package runs from, or None when it was installed."""
+    """Returns the root of the checkout this package runs from, None when it was installed."""
     root = _PACKAGE.parents[1]
     return root if (root / "kernel-config").is_dir() else None
 
 
 def data_directory(name: str) -> Path:
-    """Returns the directory `name` (`kernel-config`, `modules`) of the checkout or the wheel.
+    """Returns the directory `name` (such as `modules`) of the checkout or the wheel.
 
     Raises Misuse when neither has it: the installation is damaged.
     """
@@ -46,9 +46,10 @@ def fragment_names() -> tuple[str, ...]:
 
 
 def kconfig_fragment(name: str) -> Path:
-    """Returns the fragment that a name of fragment_names() or a path means, absolute.
+    """Returns the absolute path of a fragment, given by a name of fragment_names() or by a path.
 
-    A name comes before a file of that name, which `./NAME` means. Raises Misuse, with the names, for neither.
+    A name takes precedence over a file of that name, which `./NAME` means. Raises Misuse, with the names, for
+    neither.
     """
     if name in fragment_names():
         return data_directory("kernel-config") / f"{name}.config"

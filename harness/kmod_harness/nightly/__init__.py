@@ -1,1 +1,1 @@
-"""The guest suite over a matrix of machines: one pytest process a cell, one summary, one exit status."""
+"""The guest tests over a matrix of machines: one pytest process a cell, one summary, one exit status."""

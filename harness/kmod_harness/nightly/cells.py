@@ -1,4 +1,4 @@
-"""Running the cells: one pytest process each, with a limit, its report and log kept."""
+"""Runs of the cells: one pytest process each, with a time limit; its report and log are kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ GRACE_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Suite:
-    """How to run the suite: `arguments` are pytest's own, `limit` seconds for a cell."""
+    """The tests to run in each cell.
+
+    suite: paths of the tests
+    arguments: further arguments of pytest
+    limit: seconds for a cell
+    pytest: command that runs pytest
+    """
 
     suite: tuple[str, ...]
     arguments: tuple[str, ...] = ()
@@ -34,13 +40,20 @@ class Suite:
     pytest: tuple[str, ...] = PYTEST
 
     def command(self, cell: Cell) -> tuple[str, ...]:
-        """The command that runs this cell, and that a person types to see its failures again."""
+        """Returns the command that runs this cell, also for a person who wants to see its failures again."""
         return (*self.pytest, *self.suite, *cell.pytest_options(), *self.arguments)
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """What one cell said; `directory` holds `junit.xml` and `pytest.log`, `seconds` is wall time."""
+    """The result of one cell.
+
+    cell: the cell
+    verdict: outcome and tests
+    command: command that was run
+    directory: directory of `junit.xml` and `pytest.log`
+    seconds: wall time
+    """
 
     cell: Cell
     verdict: CellVerdict
@@ -55,7 +68,7 @@ class CellResult:
 
 
 def run_cell(cell: Cell, run: Suite, directory: Path) -> CellResult:
-    """Runs the suite on one machine and returns what came of it; never raises for a failing suite."""
+    """Runs the suite on one machine and returns the result; never raises for a failing suite."""
     directory.mkdir(parents=True, exist_ok=True)
     report = directory / "junit.xml"
     report.unlink(missing_ok=True)
@@ -64,7 +77,7 @@ def run_cell(cell: Cell, run: Suite, directory: Path) -> CellResult:
     with (directory / "pytest.log").open("wb") as log:
         log.write(f"$ {shlex.join(command)}\n".encode())
         log.flush()
-        # the report's path and the cache are this run's own: not part of what a person types
+        # these two belong to this run, not to the command that a person types
         own = (f"--junitxml={report}", "-p", "no:cacheprovider")
         process = subprocess.Popen(
             (*command, *own),
@@ -92,11 +105,14 @@ def run_matrix(
     prepare: Callable[[str], object],
     say: Callable[[str], object],
 ) -> tuple[CellResult, ...]:
-    """Runs every cell, one after the other, and returns the results in the matrix's order.
+    """Runs all cells, one after the other, and returns the results in the order of the matrix.
 
-    `prepare` makes what a kernel's cells need (the kernel, its modules) and is called once for
-    each; when it raises, those cells are set-up errors and the others still run. `say` takes one
-    line when a cell starts and one when it ends.
+    matrix: the cells
+    run: tests to run in each
+    out: directory of the results
+    prepare: function that makes what a kernel's cells need (the kernel, its modules); called once for each
+        kernel. When it raises, those cells are set-up errors and the others still run
+    say: function that takes one line when a cell starts and one when it ends
     """
     results: list[CellResult] = []
     prepared: dict[str, KmodHarnessError | None] = {}
@@ -116,7 +132,7 @@ def run_matrix(
 
 
 def overall(results: Sequence[CellResult]) -> Outcome:
-    """Returns the outcome that wins over all cells."""
+    """Returns the worst outcome of all cells."""
     return worst(result.verdict.outcome for result in results)
 
 
@@ -136,7 +152,7 @@ def _unprepared(cell: Cell, run: Suite, directory: Path, error: KmodHarnessError
 
 
 def _past_limit(report: Path, exit_status: int, limit: float) -> CellVerdict:
-    """A pytest past its limit is a hang; what its report, if any, says of the kernel may be worse."""
+    """Returns the verdict of a pytest past its limit: a hang, or a worse outcome that its report names."""
     told = judge_cell(report, exit_status)
     said = f"pytest did not end within {limit:g} seconds"
     if told.cases:
@@ -145,7 +161,7 @@ def _past_limit(report: Path, exit_status: int, limit: float) -> CellVerdict:
 
 
 def _interruptible(die_with_us: Callable[[], None]) -> Callable[[], None]:
-    """Returns what pytest's process runs before exec: SIGINT, which ends it, is heard under nohup too."""
+    """Returns the function that the child runs before exec, so that SIGINT ends it also under nohup."""
 
     def in_child() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -155,7 +171,7 @@ def _interruptible(die_with_us: Callable[[], None]) -> Callable[[], None]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """Ends a process that is still there, gently first, and returns its exit status."""
+    """Ends a process that still runs, first by SIGINT, and returns its exit status."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:

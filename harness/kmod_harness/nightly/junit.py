@@ -1,4 +1,4 @@
-"""What one cell's pytest run means: its JUnit XML and exit status, as one outcome."""
+"""The outcome of one cell's pytest run, by its JUnit XML and exit status."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from kmod_harness.klog.outcome import Outcome, worst
 #: The testcase property that the pytest plugin writes.
 OUTCOME_PROPERTY = "kh_outcome"
 
-#: Exit statuses of pytest (pytest.ExitCode; documentation, "Exit codes") that say more than its XML.
-#: A negative one is the signal that ended it. 2 is an interruption or an error while collecting.
+#: Exit statuses of pytest (pytest.ExitCode; documentation, "Exit codes") after a complete run. 2 is an
+#: interruption or an error while collecting; a negative status is the signal that ended pytest.
 _EXIT_MEANS = {0: Outcome.PASSED, 1: Outcome.FAILED, 5: Outcome.NOTHING_TESTED}
 _OUTCOME_VALUES = frozenset(outcome.value for outcome in Outcome)
 
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """One test of a JUnit report: `outcome` is None for a skipped one."""
+    """One test of a JUnit report; `outcome` is None for a skipped one."""
 
     name: str
     outcome: Outcome | None
@@ -28,7 +28,12 @@ class CaseOutcome:
 
 @dataclass(frozen=True)
 class CellVerdict:
-    """A cell's outcome and its tests; `trouble` says why there is no report, else ""."""
+    """The verdict of a cell.
+
+    outcome: outcome of the cell
+    cases: its tests
+    trouble: why there is no complete report, "" where there is one
+    """
 
     outcome: Outcome
     cases: tuple[CaseOutcome, ...] = ()
@@ -48,7 +53,7 @@ class CellVerdict:
 
 
 def judge_cell(report: Path, exit_status: int) -> CellVerdict:
-    """Returns what a finished pytest process says, by its JUnit XML at `report` and its exit status."""
+    """Returns the verdict of a finished pytest process, by its JUnit XML at `report` and its exit status."""
     try:
         cases = read_cases(report.read_bytes())
     except (OSError, ElementTree.ParseError) as error:
@@ -63,10 +68,10 @@ def judge_cell(report: Path, exit_status: int) -> CellVerdict:
 
 
 def read_cases(xml: bytes) -> tuple[CaseOutcome, ...]:
-    """Returns the tests of a JUnit report; raises ElementTree.ParseError when it is none.
+    """Returns the tests of a JUnit report. Raises ElementTree.ParseError for other text.
 
-    A test has one outcome, the worst, though pytest writes a second testcase
-    element for one that fails both in its call and in its teardown.
+    A test has one outcome, the worst: pytest writes a second testcase element for a test that fails both in
+        its call and in its teardown.
     """
     found: dict[str, list[Outcome | None]] = {}
     for element in ElementTree.fromstring(xml).iter("testcase"):

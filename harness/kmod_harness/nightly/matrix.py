@@ -1,4 +1,4 @@
-"""Which machines a nightly run covers: a matrix, and its cells."""
+"""The machines that a nightly run covers: a matrix, and its cells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from itertools import product
 
 @dataclass(frozen=True)
 class Cell:
-    """One machine: a kernel's name or path, the number of CPUs, and whether KASLR is left on."""
+    """One machine.
+
+    kernel: name or path of the kernel
+    cpus: number of CPUs
+    kaslr: whether KASLR is on
+    """
 
     kernel: str
     cpus: int
@@ -17,7 +22,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A name for people and for a directory, e.g. `minimal-2cpu-nokaslr`."""
+        """A name for people and for a directory, such as `minimal-2cpu-nokaslr`."""
         kernel = "".join(c if c.isalnum() or c in "._-" else "_" for c in self.kernel).lstrip("._-")
         return f"{kernel or 'kernel'}-{self.cpus}cpu-{'kaslr' if self.kaslr else 'nokaslr'}"
 

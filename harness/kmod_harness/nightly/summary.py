@@ -12,7 +12,7 @@ _SHOWN_TESTS = 10
 
 
 def text_summary(results: Sequence[CellResult]) -> str:
-    """Returns the table, the cells that did not pass with the commands that reproduce them, the verdict."""
+    """Returns the table, each cell that did not pass with the command that repeats it, and the verdict."""
     table = [_HEADINGS, *map(_row, results)]
     widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
     lines = [_aligned(row, widths) for row in table]
@@ -23,7 +23,7 @@ def text_summary(results: Sequence[CellResult]) -> str:
 
 
 def markdown_summary(results: Sequence[CellResult]) -> str:
-    """Returns the same as Markdown; what the tests and the kernel named is quoted as code."""
+    """Returns the summary as Markdown; names from tests and the kernel are quoted as code."""
     lines = ["# Nightly", "", _markdown_row(_HEADINGS), _markdown_row(["---"] * len(_HEADINGS))]
     lines += [_markdown_row(_row(result)) for result in results]
     for result in results:
@@ -46,7 +46,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _trouble(result: CellResult) -> list[str]:
-    """Returns nothing for a cell that passed, else a heading, what failed, and how to see it again."""
+    """Returns nothing for a cell that passed, else a heading, the failures, and how to see them again."""
     verdict = result.verdict
     if verdict.outcome.exit_status == 0:
         return []

@@ -1,1 +1,1 @@
-"""gdb at QEMU's stub, and breakpoints of our own by it."""
+"""gdb at QEMU's gdb stub, and the harness's own breakpoints through it."""

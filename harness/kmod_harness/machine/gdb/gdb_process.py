@@ -1,4 +1,4 @@
-"""gdb at QEMU's stub: the owner of both, command by command, while the guest and its caller go on."""
+"""gdb connected to QEMU's stub: one command after the other, while the guest goes on."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SECONDS = 30.0
 _LEAVING_SECONDS = 10.0
 
 _SETTINGS = (
-    # nobody is there to answer, or to turn a page
+    # no person answers or turns pages
     "set confirm off",
-    # an unknown name is an error, not a breakpoint that waits for a library to bring it
+    # an unknown name is an error, not a breakpoint that waits for a library
     "set breakpoint pending off",
     "set pagination off",
     "set width 0",
@@ -35,9 +35,9 @@ _SETTINGS = (
     # evaluating the arguments of every frame of a kernel stack takes seconds
     "set print frame-arguments none",
     "set print entry-values no",
-    # an address before each frame, also where it is the beginning of a line
+    # an address before each frame, also at the beginning of a line
     "set print frame-info location-and-address",
-    # `-exec-interrupt` is heard while the guest runs
+    # gdb reads `-exec-interrupt` while the guest runs
     "set mi-async on",
     # without vmlinux, and before the first answer, gdb knows no architecture
     "set architecture i386:x86-64",
@@ -49,12 +49,12 @@ class GdbFailed(MachineFailure):
 
 
 class Gdb:
-    """gdb connected to a machine; a context manager. The guest stands still until `resume`.
+    """gdb connected to a machine; a context manager. The guest is stopped until `resume`.
 
-    vmlinux's symbols are moved by KASLR's `slide` bytes, and read before the guest is stopped. Leaving
-    removes every breakpoint, and lets the guest run on if it ran before or was resumed here. While it
-    runs under gdb, nobody else may stop it (GuestMemory): gdb would take that for a stop of its own.
-    Raises MissingTool.
+    vmlinux's symbols are moved by KASLR's `slide` bytes, and read before the guest is stopped. At the end
+    every breakpoint is removed, and the guest runs on if it ran before or was resumed. While it runs under
+    gdb, nothing else may stop it (GuestMemory): gdb would take that for a stop of its own. Raises
+    MissingTool.
     """
 
     def __init__(self, machine: Machine, vmlinux: Path | None = None, slide: int = 0) -> None:
@@ -77,7 +77,7 @@ class Gdb:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "LC_ALL": "C.UTF-8", "TERM": "dumb"},
-            # Ctrl-C is the harness's to answer
+            # Ctrl-C is handled by the harness
             start_new_session=True,
         )
         try:
@@ -97,7 +97,7 @@ class Gdb:
         self._leave()
 
     def ask(self, command: str, seconds: float | None = None) -> str:
-        """Returns what gdb prints for a command that does not let the guest run.
+        """Returns the output of a gdb command that does not let the guest run.
 
         Raises GdbFailed with gdb's message, GuestHang after `seconds`, QemuDied.
         """
@@ -121,7 +121,7 @@ class Gdb:
         """Lets the guest run; `await_stop` returns at the next breakpoint, which may be reached at once."""
         self._run_on = True
         if self._at_breakpoint:
-            # gdb would take this step unseen, and an interrupt that meets it is lost in QEMU
+            # -exec-continue would make this step by itself, and QEMU loses an interrupt during it
             self._execute("-exec-step-instruction")
             stop = self._await_stop(self._deadline("a step from the breakpoint", None))
             if stop.field("reason") != "end-stepping-range":
@@ -145,10 +145,10 @@ class Gdb:
     def await_stop(self, seconds: float | None = None) -> str:
         """Returns why the guest stopped, in gdb's words: `breakpoint-hit`, `signal-received`, ...
 
-        Raises GuestHang when it ran on for `seconds`, KernelPanic and QemuDied when that ended it.
+        Raises GuestHang when it ran on for `seconds`, KernelPanic and QemuDied when one of these ended it.
         """
         stop = self._await_stop(self._deadline("running to a breakpoint", seconds))
-        # QEMU's stub tells of a machine that was stopped as of SIGINT, of one that ended as of others
+        # QEMU's stub reports a machine that was stopped as SIGINT, one that ended as another signal
         # (gdbstub/gdbstub.c, 7.2: gdb_vm_state_change)
         if stop.field("signal-name") not in ("", "SIGINT", "SIGTRAP"):
             self._machine.watch.wait_for_end(1.0)
@@ -167,14 +167,14 @@ class Gdb:
         return int(self.ask(f'printf "%lu", (unsigned long)({expression})'))
 
     def _leave(self) -> None:
-        """Takes the breakpoints out of the guest, ends gdb and the stub."""
+        """Removes the breakpoints from the guest, ends gdb and the stub."""
         try:
-            # who waited for gdb was told already why it does not answer
+            # the caller that waited for gdb has already received the error
             with contextlib.suppress(MachineFailure):
                 if self._running and self._machine.watch.qemu_is_alive():
                     self._send(f"{next(self._numbers)}-exec-interrupt\n")
                     self._await_stop(self._deadline("stopping the guest", _LEAVING_SECONDS))
-                # gdb tells of a stop before it takes its breakpoints out: its next answer comes after
+                # gdb reports a stop before it removes its breakpoints; its next answer comes after that
                 self.ask("delete", _LEAVING_SECONDS)
         finally:
             self._gdb.kill()
@@ -196,7 +196,7 @@ class Gdb:
             raise GdbFailed("gdb ended", evidence=line) from error
 
     def _next(self, deadline: Deadline) -> Record:
-        """Returns gdb's next record; stops are noted for `await_stop` whoever reads them."""
+        """Returns gdb's next record; notes stops for `await_stop`."""
         while True:
             line, newline, rest = self._received.partition(b"\n")
             if not newline:
@@ -211,7 +211,7 @@ class Gdb:
             return record
 
     def _read(self, deadline: Deadline) -> bytes:
-        """Returns what gdb wrote; not by Watch.wait, for a panicked guest can still be looked at."""
+        """Returns bytes from gdb. Does not use Watch.wait, since a panicked guest can still be read."""
         assert self._gdb.stdout is not None
         fd, watch = self._gdb.stdout.fileno(), self._machine.watch
         poll = select.poll()

@@ -1,4 +1,4 @@
-"""gdb's machine interface, the part used here: a command out, its records in (gdb manual, "GDB/MI")."""
+"""The part of gdb's machine interface that is used: a command out, its records in (gdb manual, "GDB/MI")."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "e": "\x1b", "a": "\a", "b": "\b", 
 
 @dataclass(frozen=True)
 class Record:
-    """One line of gdb's: a stream's text (kind is ~, @ or &), or a record of a class (`done`, `stopped`).
+    """One line of gdb's output.
 
-    number: that of the command which it answers, 0 for none. detail: the rest, as gdb writes it.
+    kind: `~`, `@` or `&` for the text of a stream, otherwise the mark of a record
+    text: text of a stream
+    number: number of the command that it answers, 0 for none
+    record_class: such as `done` and `stopped`
+    detail: the rest, as gdb writes it
     """
 
     kind: str
@@ -32,7 +36,7 @@ class Record:
 
 
 def parse_record(line: str) -> Record | None:
-    """Returns what a line says; None for the prompt `(gdb)` and for what is no record.
+    """Returns the record of a line; None for the prompt `(gdb)` and for other lines.
 
     >>> parse_record('7^error,msg="No symbol \\\\"x\\\\" in current context."').field("msg")
     'No symbol "x" in current context.'
@@ -48,19 +52,19 @@ def parse_record(line: str) -> Record | None:
 
 
 def console_command(number: int, command: str) -> str:
-    """Returns the line that has gdb run a command as if it was typed. Raises ValueError for two lines."""
+    """Returns the line by which gdb runs a command as if it was typed. Raises ValueError for two lines."""
     if "\n" in command or "\r" in command:
         raise ValueError(f"gdb takes one line a command: {command!r}")
     return f"{number}-interpreter-exec console {quote(command)}\n"
 
 
 def quote(text: str) -> str:
-    """Returns text as a C string, which MI and gdb's own file arguments both read."""
+    """Returns the text as a C string, which both MI and gdb's arguments of files accept."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def unescape(text: str) -> str:
-    """Returns the inside of a C string as gdb writes it: letters, and octal bytes of UTF-8.
+    """Returns the text of a C string as gdb writes it, with letters and octal bytes of UTF-8.
 
     >>> unescape(r"a\\tb\\303\\244\\n")
     'a\\tb\\xe4\\n'

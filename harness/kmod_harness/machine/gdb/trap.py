@@ -1,6 +1,6 @@
-"""A breakpoint in the kernel where an oops has told all and has not yet killed its task: its stack is whole.
+"""A breakpoint at which the kernel has reported an oops and not yet killed the task: the stack is whole.
 
-By QEMU's gdb stub, which the kernel cannot see; guests run as fast as without it.
+It is set through QEMU's gdb stub, which the kernel cannot see; guests run as fast as without it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from kmod_harness.machine.qmp import CommandRefused
 if TYPE_CHECKING:
     from kmod_harness.machine.machine import Machine
 
-#: Where every oops comes by, and nothing else does: `oops_end` calls it before it ends the task
-#: (arch/x86/kernel/dumpstack.c, 6.1). On a page of code that runs seldom, which emulation needs.
+#: A function that every oops calls, and nothing else: `oops_end` calls it before it ends the task
+#: (arch/x86/kernel/dumpstack.c, 6.1). Code on its page runs seldom, so that emulation stays fast.
 OOPS_EXIT = "oops_exit"
 #: Seconds in which QEMU answers; it takes milliseconds.
 _SECONDS = 10.0
@@ -40,7 +40,7 @@ class Trap:
         self._end.setblocking(False)
         end_of_stub = {"addr": {"type": "fd", "data": {"str": "trap"}}, "server": False}
         with theirs:
-            # nobody waits: a guest is started in the time that it takes QEMU to answer three times
+            # not awaited here: three answers take QEMU as long as starting a guest
             self._answers = [
                 machine.begin("getfd", {"fdname": "trap"}, theirs.fileno()),
                 machine.begin(
@@ -48,15 +48,15 @@ class Trap:
                 ),
                 machine.begin("human-monitor-command", {"command-line": "gdbserver chardev:trap"}),
             ]
-        # read when the stub opens, which stops the guest; a hardware breakpoint: no byte of it changes
+        # the stub reads this when it opens, which stops the guest; a hardware breakpoint changes no byte
         self._end.sendall(_packet(f"Z1,{address:x},1") + _packet("vCont;c"))
 
     def await_set(self) -> None:
-        """Returns when the guest cannot pass it any more. Raises QemuDied."""
+        """Returns when the breakpoint is surely set. Raises QemuDied."""
         try:
             for answer in self._answers:
                 answer.result(_SECONDS)
-            # answered in the moment in which the guest runs on
+            # the answer arrives when the guest runs on
             self._await(b"$OK#")
         except (OSError, CommandRefused) as error:
             raise QemuDied(f"QEMU sets no breakpoint: {error}") from error
@@ -65,16 +65,16 @@ class Trap:
         return self._end.fileno()
 
     def was_hit(self) -> bool:
-        """Takes in what the stub said; True when the kernel came by. Other stops are told as others.
+        """Reads from the stub; returns whether the kernel reached the breakpoint. Other stops do not count.
 
-        Raises ConnectionError when somebody else's gdb has taken the stub.
+        Raises ConnectionError when another gdb has taken over the stub.
         """
         self._receive()
         # SIGTRAP (gdb's manual, Stop Reply Packets)
         return b"$T05" in self._received
 
     def handle_hit(self) -> None:
-        """Does what is to be done of a guest that came by, then lets it run on; deadlines wait."""
+        """Calls `act` while the guest is stopped there, then lets it run on; deadlines are paused."""
         clock = self._machine.clock
         stood_still = clock.is_paused
         clock.pause()
@@ -88,7 +88,7 @@ class Trap:
                 clock.resume()
 
     def remove(self) -> None:
-        """Takes the breakpoint out; a guest that stands still runs on. A second call does nothing."""
+        """Removes the breakpoint; a stopped guest runs on. A second call does nothing."""
         if self._end.fileno() < 0:
             return
         with self._end, contextlib.suppress(OSError, QemuDied):
@@ -98,7 +98,7 @@ class Trap:
             self._await(b"$OK#")
 
     def close(self) -> None:
-        """Lets go of a QEMU that ends."""
+        """Closes the connection to a QEMU that ends."""
         self._end.close()
 
     def _await(self, answer: bytes) -> None:
@@ -114,7 +114,7 @@ class Trap:
             data = self._end.recv(4096)
             if not data:
                 raise ConnectionError("QEMU's gdb stub was closed")
-            # only the last words count
+            # only the end is searched
             self._received = (self._received + data)[-4096:]
 
 

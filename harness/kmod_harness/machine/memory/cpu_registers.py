@@ -1,4 +1,4 @@
-"""The CPUs' registers, from QEMU's `info registers -a`: a pure function and its result."""
+"""The CPUs' registers, by QEMU's `info registers -a`: a pure function and its result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,18 @@ class RegistersUnreadable(MachineFailure):
 
 @dataclass(frozen=True)
 class Registers:
-    """One stopped CPU. cpl: 0 in the kernel, 3 in user mode; bases are those of the hidden descriptors."""
+    """The registers of one stopped CPU.
+
+    cpu: number of the CPU
+    cpl: privilege level, 0 in the kernel, 3 in user mode
+    halted: whether it waits for an interrupt
+    rip, rsp, rflags: instruction pointer, stack pointer, flags
+    cs, ss: selectors
+    fs_base, gs_base: bases of the hidden descriptors
+    cr0, cr2, cr3, cr4: control registers
+    efer: EFER
+    general: name -> value of the general registers
+    """
 
     cpu: int
     cpl: int
@@ -61,9 +72,9 @@ class Registers:
 
 
 def parse_registers(text: str) -> tuple[Registers, ...]:
-    """Returns each CPU's registers, in QEMU's order (QEMU target/i386/cpu-dump.c, 7.2 to 10.0).
+    """Returns the registers of each CPU, in QEMU's order (QEMU target/i386/cpu-dump.c, 7.2 to 10.0).
 
-    Raises RegistersUnreadable for a text of another form, as that of a CPU that is not in 64-bit code.
+    Raises RegistersUnreadable for a text of another form, such as that of a CPU that is not in 64-bit mode.
     """
     parts = _CPU.split(text)
     if len(parts) < 3:

@@ -1,4 +1,4 @@
-"""A stopped guest's memory in a file, with what a debugger needs to read it."""
+"""The memory of a stopped guest in a file, with the notes that a debugger needs to read it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from kmod_harness.machine.qmp import CommandRefused
 if TYPE_CHECKING:
     from kmod_harness.machine.machine import Machine
 
-#: `__START_KERNEL_map`, arch/x86/include/asm/page_64_types.h: where physical `phys_base` is mapped.
+#: `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h): address at which `phys_base` is mapped.
 _START_KERNEL_MAP = 0xFFFFFFFF80000000
 #: The most a pipe may hold without privileges (pipe(7)).
 _PIPE_BYTES = 1 << 20
-#: Seconds until the next bytes (times 4 under emulation); 256 MiB take half of one.
+#: Seconds to wait for the next bytes (times 4 under emulation); all of 256 MiB take half a second.
 _SECONDS = 5.0
-#: Symbols of vmlinux that the notes of a crash kernel hold, and drgn asks for; the page directory
-#: has its old name there (kernel/crash_core.c, 6.1).
+#: Symbols in the notes of a crash kernel which drgn reads -> their names in vmlinux. The page directory has its
+#: old name in the notes (kernel/crash_core.c, 6.1).
 _SYMBOLS = {"init_uts_ns": "init_uts_ns", "swapper_pg_dir": "init_top_pgt", "_stext": "_stext"}
 
 
@@ -31,14 +31,13 @@ class DumpFailed(MachineFailure):
 
 
 def dump_memory(machine: Machine, path: Path) -> None:
-    """Writes RAM and the CPUs' registers as an ELF core file, packed; the guest stands still meanwhile.
+    """Writes RAM and the CPUs' registers as a compressed ELF core file; the guest is stopped meanwhile.
 
-    QEMU documentation, `dump-guest-memory` without paging: physical addresses. Raises DumpFailed, QemuDied,
-    OSError.
+    QEMU's `dump-guest-memory` without paging: physical addresses. Raises DumpFailed, QemuDied, OSError.
     """
     from kmod_harness.machine.memory.packed import pack
 
-    # packed as it comes: neither memory nor a disk of this host holds all of the guest's
+    # compressed as it arrives, so that the host holds it all neither in memory nor on disk
     reading, writing = os.pipe()
     with GuestMemory(machine), os.fdopen(reading, "rb", buffering=0) as pipe:
         with os.fdopen(writing, "wb"):
@@ -53,24 +52,29 @@ def dump_memory(machine: Machine, path: Path) -> None:
 
 
 class _DumpStream:
-    """What QEMU writes to a pipe, as a file to read from."""
+    """The pipe that QEMU writes the dump to, as a file to read from."""
 
     def __init__(self, machine: Machine, fd: int) -> None:
         self._machine = machine
         self._fd = fd
 
     def read(self, size: int) -> bytes:
-        """Returns bytes, b"" at the end. Raises GuestHang when none come, QemuDied."""
+        """Returns bytes, b"" at the end. Raises GuestHang when none arrive, QemuDied."""
         deadline = self._machine.deadline("QEMU's dump", _SECONDS)
         self._machine.watch.wait([self._fd], deadline, of_qemu=True)
         return os.read(self._fd, size)
 
 
 def vmcoreinfo(machine: Machine, symbols: Mapping[str, int], release: str, build_id: str) -> bytes:
-    """Returns the notes that a kernel with CONFIG_KEXEC would have left, from vmlinux and the page tables.
+    """Returns the notes of a kernel with CONFIG_KEXEC, computed from vmlinux and the page tables.
 
-    symbols: vmlinux's addresses as linked. Raises UnmappedAddress, KernelNotFound; KeyError for
-    a symbol that is not there. Documentation/admin-guide/kdump/vmcoreinfo.rst, 6.1.
+    machine: the machine
+    symbols: vmlinux's addresses as linked
+    release: release of the kernel
+    build_id: vmlinux's build-id, hexadecimal digits
+
+    Raises UnmappedAddress, KernelNotFound; KeyError for a missing symbol.
+    Documentation/admin-guide/kdump/vmcoreinfo.rst, 6.1.
     """
     with GuestMemory(machine) as memory:
         slide = memory.slide(symbols["_text"])

@@ -1,4 +1,4 @@
-"""The guest's memory and registers from outside, with the machine stopped: nothing in the guest is asked."""
+"""A guest's memory and registers, read from outside while the machine is stopped."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class GuestMemory:
-    """A machine that stands still while this is entered, and runs on afterwards if it ran before.
+    """The memory of a machine; a context manager that stops the machine, and lets it run on if it ran before.
 
-    A panicked guest, or one that gdb holds, is read too; one inside another finds it standing. Addresses
+    It also reads a guest that panicked or that gdb has stopped. One context may lie inside another. Addresses
     and sizes are in bytes. Raises MemoryClosed, and QemuDied from every method.
     """
 
@@ -33,7 +33,7 @@ class GuestMemory:
         self._machine = machine
 
     def __enter__(self) -> GuestMemory:
-        # what it looked like before it ran on
+        # the guest has run since these were read
         for name in ("registers", "tables", "direct_map"):
             self.__dict__.pop(name, None)
         self._ran = bool(self._machine.qmp("query-status")["running"])
@@ -71,7 +71,10 @@ class GuestMemory:
         return self._physical.read(self._spans(address, size))
 
     def write_virtual(self, address: int, data: bytes) -> None:
-        """Changes bytes of the kernel's memory, whatever its pages permit. Raises as `read_virtual`."""
+        """Changes bytes of the kernel's memory, whatever its pages permit.
+
+        Raises as `read_virtual`.
+        """
         rest, spans = memoryview(data), []
         for physical, size in self._spans(address, len(data)):
             spans.append((physical, bytes(rest[:size])))
@@ -79,7 +82,7 @@ class GuestMemory:
         self._physical.write(spans)
 
     def _spans(self, address: int, size: int) -> list[tuple[int, int]]:
-        """Returns the (physical address, size) of consecutive virtual bytes, neighbours as one."""
+        """Returns (physical address, size) for a range of virtual bytes, adjacent ones joined."""
         spans: list[tuple[int, int]] = []
         end = address + size
         while address < end:
@@ -102,7 +105,7 @@ class GuestMemory:
 
     @cached_property
     def tables(self) -> PageTables:
-        """The kernel's page tables, by the first CPU that runs in 64-bit mode. Raises UnmappedAddress."""
+        """The kernel's page tables, by the first CPU in 64-bit mode. Raises UnmappedAddress."""
         failure: MachineFailure | None = None
         for cpu in self.registers:
             try:
@@ -113,10 +116,10 @@ class GuestMemory:
         raise failure
 
     def tables_of(self, cpu: Registers) -> PageTables:
-        """The page tables of one CPU: the kernel's half, and the half of the process it runs.
+        """Returns the page tables of one CPU: the kernel's half, and that of the process it runs.
 
-        With page-table isolation no user page is executable in them: the kernel's copy forbids it.
-        Raises RegistersUnreadable, UnmappedAddress.
+        With page-table isolation no user page is executable in them: the kernel's copy forbids it. Raises
+        RegistersUnreadable, UnmappedAddress.
         """
         levels = cpu.page_table_levels
         root = kernel_root(self.read_physical, cpu.cr3)

@@ -1,4 +1,4 @@
-"""Whether a vmlinux is the running kernel: its notes, with the build-id, against those in guest memory."""
+"""Comparison of a vmlinux with the running kernel: its notes, with the build-id, and those in memory."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from kmod_harness.machine.memory.physical import NotInRam
 
 _NOTE = struct.Struct("<III")
 _BUILD_ID = 3  # NT_GNU_BUILD_ID (elf.h)
-#: Notes of a kernel are under 1 KiB; a file that claims more is not believed.
+#: Bytes of notes above which a file is refused; a kernel has less than 1 KiB.
 _LARGEST_NOTES = 1 << 16
 
 
 class VmlinuxMismatch(Misuse):
-    """The vmlinux is not that of the running kernel, or nothing can tell."""
+    """The vmlinux is not that of the running kernel, or cannot be compared with it."""
 
 
 @dataclass(frozen=True)
 class VmlinuxNotes:
-    """The section .notes of a vmlinux: its linked address, and its bytes."""
+    """The section .notes of a vmlinux.
+
+    address: linked address
+    data: its bytes
+    """
 
     address: int
     data: bytes
@@ -32,7 +36,7 @@ class VmlinuxNotes:
 def build_id_of(notes: bytes) -> bytes:
     """Returns the build-id in ELF notes (a .notes section, /sys/kernel/notes), b"" without one.
 
-    Bytes that are no notes have none (gABI, "Note Section": three words, name and content padded to 4).
+    Bytes that are not notes have none (gABI, "Note Section": three words, name and content padded to 4).
     """
     at = 0
     while at + _NOTE.size <= len(notes):
@@ -66,13 +70,17 @@ def read_vmlinux_notes(path: Path) -> VmlinuxNotes:
 def check_vmlinux(read_virtual: Callable[[int, int], bytes], path: Path, slide: int) -> bytes:
     """Returns the build-id that a vmlinux and the running kernel share.
 
-    `read_virtual` reads the stopped guest (GuestMemory's); slide in bytes. Raises VmlinuxMismatch with both.
+    read_virtual: function that reads the stopped guest's memory, as GuestMemory's
+    path: path of the vmlinux
+    slide: KASLR's slide in bytes
+
+    Raises VmlinuxMismatch with both build-ids.
     """
     notes = read_vmlinux_notes(path)
     wanted = build_id_of(notes.data)
     if not wanted:
         raise VmlinuxMismatch(
-            f"{path} has no build-id: nothing tells whether it is the running kernel's",
+            f"{path} has no build-id, by which it could be compared with the running kernel",
             advice="link the kernel with --build-id, as its own Makefile does",
         )
     try:
@@ -86,6 +94,6 @@ def check_vmlinux(read_virtual: Callable[[int, int], bytes], path: Path, slide: 
         raise VmlinuxMismatch(
             f"{path} is not the running kernel's vmlinux",
             evidence=f"vmlinux: {wanted.hex()}\nmemory:  {there}",
-            advice="give the vmlinux of the very build that was booted",
+            advice="give the vmlinux of the build that was booted",
         )
     return wanted

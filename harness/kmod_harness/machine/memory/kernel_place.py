@@ -1,4 +1,4 @@
-"""Where the kernel put itself, told by its page tables alone: KASLR's slide, the direct map, aliases."""
+"""The kernel's place in memory, by its page tables alone: KASLR's slide, the direct map, aliases."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kmod_harness.machine.memory.page_tables import PAGE, Page, PageTables, Unma
 LINKED_TEXT = KERNEL_IMAGE_BASE + 0x1000000
 #: CONFIG_PHYSICAL_ALIGN is 2 MiB at least on x86-64 (arch/x86/Kconfig, 6.1): KASLR's step.
 _SLIDE_STEP = 2 << 20
-#: Lowest direct map of 4 and 5 levels, `__PAGE_OFFSET_BASE_L4`, `_L5` (page_64_types.h, 6.1), and the end
-#: of what KASLR places there: the CPU entry area (arch/x86/mm/kaslr.c).
+#: Lowest direct map by levels, `__PAGE_OFFSET_BASE_L4`, `_L5` (page_64_types.h, 6.1), and the end of the
+#: regions that KASLR places: the CPU entry area (arch/x86/mm/kaslr.c).
 _DIRECT_MAP_LOWEST = {4: 0xFFFF888000000000, 5: 0xFF11000000000000}
 _DIRECT_MAP_LIMIT = 0xFFFFFE0000000000
 #: RANDOMIZE_MEMORY moves the direct map by multiples of a PUD (arch/x86/mm/kaslr.c, 6.1).
@@ -28,10 +28,10 @@ class KernelNotFound(MachineFailure):
 
 
 def kernel_slide(tables: PageTables, linked_text: int = LINKED_TEXT) -> int:
-    """Returns KASLR's slide in bytes: the lowest page of the kernel image's range less vmlinux's `_text`.
+    """Returns KASLR's slide in bytes: the lowest mapped page of the kernel's range minus linked `_text`.
 
-    Below `_text` nothing stays mapped (arch/x86/mm/init_64.c, 6.1: cleanup_highmap). Raises
-    KernelNotFound when that is no slide a kernel can have.
+    Nothing below `_text` stays mapped (arch/x86/mm/init_64.c, 6.1: cleanup_highmap). Raises KernelNotFound
+    when the result is not a possible slide.
     """
     lowest = next(tables.walk(KERNEL_IMAGE_BASE, KERNEL_IMAGE_END), None)
     if lowest is None:
@@ -66,9 +66,12 @@ def direct_map_base(tables: PageTables) -> int:
 
 @dataclass(frozen=True)
 class MappedPage:
-    """A 4 KiB page of a range, and the same physical page in the direct map; None where it is unmapped there.
+    """A 4 KiB page and the mapping of the same physical page in the direct map.
 
-    Permissions of the two together decide W^X: a page that is executable here must not be writable there.
+    page: the page
+    alias: its direct-map alias, None where that is not mapped
+
+    W^X depends on both: a page that is executable in one mapping must not be writable in the other.
     """
 
     page: Page
@@ -76,7 +79,7 @@ class MappedPage:
 
     @property
     def is_writable_and_executable(self) -> bool:
-        """True when one mapping is both, or one is writable and the other executable."""
+        """Whether one mapping is both, or one is writable and the other executable."""
         views = [view for view in (self.page, self.alias) if view is not None]
         return any(view.writable for view in views) and any(view.executable for view in views)
 
@@ -86,7 +89,7 @@ def mapped_pages(
 ) -> Iterator[MappedPage]:
     """Yields each 4 KiB page of start..end with its alias, ascending; large pages in parts of 4 KiB.
 
-    Raises UnmappedAddress at the first page that is missing. `direct_map`: its base, found when None.
+    `direct_map` is its base, None to find it. Raises UnmappedAddress at the first page that is missing.
     """
     base = direct_map_base(tables) if direct_map is None else direct_map
     address = start & -PAGE
@@ -101,7 +104,7 @@ def mapped_pages(
 
 
 def is_contiguous(pages: Iterable[Page]) -> bool:
-    """True when the pages' physical addresses follow one another as their virtual ones do."""
+    """Returns whether the physical addresses of the pages follow one another."""
     return all(a.physical + a.size == b.physical for a, b in itertools.pairwise(pages))
 
 

@@ -1,4 +1,4 @@
-"""Guest memory in a file as small as it is quick to write: zstd, and holes where it is unpacked."""
+"""Compressed guest memory: zstd, unpacked into a sparse file."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import zstandard
 
 from kmod_harness.errors import MachineFailure
 
-#: A verdict waits for it: 42 MB that a 256 MiB guest uses become 12.6 MB in 0.2 s; level 3 saves one more.
+#: Level of zstd: the 42 MB that a 256 MiB guest uses become 12.6 MB in 0.2 s; level 3 saves 1 MB more.
 _LEVEL = 1
 _THREADS = 2
-#: Bytes looked at together for a hole: a page.
+#: Bytes that become a hole when all are zero: a page.
 _BLOCK = 1 << 12
 _CHUNK = 1 << 20
-#: Zeros become ten thousand times as many bytes.
+#: Bytes decompressed at a time; zeros become ten thousand times as many.
 _PACKED_CHUNK = 1 << 10
 
 
 class PackedFileDamaged(MachineFailure):
-    """A packed file is cut or changed."""
+    """A compressed file is truncated or was changed."""
 
 
 class Readable(Protocol):
-    """All that is needed of a file to read from."""
+    """A file to read bytes from."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 def pack(source: Readable, path: Path) -> None:
-    """Writes what is left of a file, compressed, to a new one. Raises OSError, and what reading raises."""
+    """Writes the rest of a file, compressed, to a new one. Raises OSError, and what reading raises."""
     with path.open("wb") as packed:
         compressor = zstandard.ZstdCompressor(level=_LEVEL, threads=_THREADS)
         compressor.copy_stream(source, packed, read_size=_CHUNK)  # type: ignore[arg-type]
 
 
 def unpacked(path: Path, directory: Path) -> BinaryIO:
-    """Returns an unlinked file in `directory` with what `pack` was given, zero pages as holes.
+    """Returns an unlinked file in `directory` with the content that `pack` was given; zero pages are holes.
 
     Raises PackedFileDamaged, OSError.
     """
@@ -72,7 +72,7 @@ def _unpack(path: Path, target: int) -> None:
 
 
 def _write_with_holes(target: int, chunk: bytes, start: int) -> None:
-    """Writes what is not zero of a chunk that begins on a page."""
+    """Writes those pages of a chunk that are not zero; the chunk begins on a page."""
     if chunk.count(0) == len(chunk):
         return
     zero = bytes(_BLOCK)

@@ -1,7 +1,7 @@
 """Page tables of x86-64, walked without the CPU: four and five levels, pages of 4 KiB, 2 MiB and 1 GiB.
 
-Intel SDM volume 3, 4.5 (4-level and 5-level paging). A page's permissions are those of all levels
-together: writable where every entry allows it, executable where none forbids it.
+Intel SDM volume 3, 4.5 (4-level and 5-level paging). A page's permissions combine those of all levels: it is
+writable where every entry allows it, executable where none forbids it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 
 from kmod_harness.errors import MachineFailure
 
-#: Returns so many bytes of physical memory; raises where there is no RAM.
+#: Reads (address, size) of physical memory; raises where there is no RAM.
 ReadPhysical = Callable[[int, int], bytes]
 
 PAGE = 4096
 _PRESENT, _WRITE, _USER, _LARGE, _NO_EXECUTE = 1, 1 << 1, 1 << 2, 1 << 7, 1 << 63
 #: Bits 51..12 of an entry: the physical address of a page or table.
 _FRAME = 0x000FFFFFFFFFF000
-#: CR3's bit that tells a process's user tables from its kernel ones, PTI_USER_PGTABLE_BIT
-#: (arch/x86/include/asm/pgtable.h, 6.1): the two tables are neighbours.
+#: CR3's bit that selects a process's user tables instead of its kernel ones, PTI_USER_PGTABLE_BIT
+#: (arch/x86/include/asm/pgtable.h, 6.1): the two tables are adjacent.
 _PTI_USER = 1 << 12
 #: Top-level entries of the direct map, vmalloc and vmemmap: from behind the LDT's to before the CPU entry
 #: area's (Documentation/x86/x86_64/mm.rst, 6.1). A kernel table has one for each at least; a user table
@@ -31,7 +31,7 @@ _TABLE = struct.Struct("<512Q")
 
 
 class UnmappedAddress(MachineFailure):
-    """The guest's page tables map nothing there; `address` is virtual."""
+    """A virtual address that the guest's page tables do not map."""
 
     def __init__(self, address: int, message: str = "", **more: str) -> None:
         super().__init__(message or f"{address:#x} is not mapped in the guest's page tables", **more)
@@ -40,7 +40,15 @@ class UnmappedAddress(MachineFailure):
 
 @dataclass(frozen=True)
 class Page:
-    """One mapped page: addresses of its first byte, size in bytes, effective permissions."""
+    """One mapped page.
+
+    virtual: virtual address of its first byte
+    physical: physical address of its first byte
+    size: bytes
+    writable: whether it may be written
+    executable: whether it may be executed
+    user: whether user mode may access it
+    """
 
     virtual: int
     physical: int
@@ -51,7 +59,7 @@ class Page:
 
     @property
     def permissions(self) -> str:
-        """`r-x`, `rw-`, ...: x86-64 has no page that is present and unreadable."""
+        """Such as `r-x` and `rw-`; on x86-64 every present page is readable."""
         return f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'}"
 
     @property
@@ -60,19 +68,22 @@ class Page:
         return self.virtual + self.size
 
     def physical_of(self, virtual: int) -> int:
-        """The physical address of one of its bytes."""
+        """Returns the physical address of one of its bytes."""
         return self.physical + virtual - self.virtual
 
     def slice(self, start: int, end: int) -> Page:
-        """The part of a large page that lies in start..end, which must meet it."""
+        """Returns the part of the page that lies in start..end, which must overlap it."""
         first, last = max(start, self.virtual), min(end, self.end)
         return replace(self, virtual=first, physical=self.physical_of(first), size=last - first)
 
 
 class PageTables:
-    """The tables below one root of a machine that stands still: each is read once.
+    """The page tables below one root, of a stopped machine; each is read once.
 
-    root: physical address of the top table; levels: 4 or 5. `no_execute`: EFER.NXE.
+    read: function that reads physical memory
+    root: physical address of the top table
+    levels: 4 or 5
+    no_execute: EFER.NXE
     """
 
     def __init__(self, read: ReadPhysical, root: int, levels: int, *, no_execute: bool = True) -> None:
@@ -85,7 +96,7 @@ class PageTables:
         self._empty: set[tuple[int, int]] = set()
 
     def find(self, address: int) -> Page | None:
-        """Returns the page an address lies in, None where nothing is mapped.
+        """Returns the page that holds an address, None where nothing is mapped.
 
         Raises what `read` raises when an entry points outside RAM: the guest is not trusted.
         """
@@ -104,14 +115,14 @@ class PageTables:
         raise AssertionError("level 1 always returns")
 
     def page(self, address: int) -> Page:
-        """Returns the page an address lies in. Raises UnmappedAddress."""
+        """Returns the page that holds an address. Raises UnmappedAddress."""
         page = self.find(address)
         if page is None:
             raise UnmappedAddress(address)
         return page
 
     def walk(self, start: int, end: int) -> Iterator[Page]:
-        """Yields the mapped pages that meet start..end, ascending, each whole; gaps are left out."""
+        """Yields the mapped pages that overlap start..end, ascending, each whole."""
         yield from self._walk(self.root, self.levels, 0, _WRITE | _USER, start, end)
 
     def _walk(self, table: int, level: int, base: int, flags: int, start: int, end: int) -> Iterator[Page]:
@@ -136,7 +147,7 @@ class PageTables:
                     yield page
                     yield from below
                 elif start <= virtual and virtual + (1 << shift) <= end:
-                    # a guest could point every entry of every table at it: 2**27 visits
+                    # a guest could make every entry of every table point to it: 2**27 visits
                     self._empty.add((entry & _FRAME, level - 1))
 
     def _page(self, virtual: int, entry: int, shift: int, flags: int) -> Page:
@@ -160,9 +171,11 @@ class PageTables:
 def kernel_root(read: ReadPhysical, cr3: int) -> int:
     """Returns the physical address of the top table that maps the kernel.
 
-    CR3 as it is in the kernel. In user mode, and in the first instructions of an entry, a kernel with
-    page-table isolation runs on tables that map neither modules nor the direct map: the process's
-    kernel table lies before them. Raises UnmappedAddress when neither maps a kernel.
+    cr3: CR3 of a CPU. In the kernel it points to that table. In user mode, and in the first instructions of
+        an entry, a kernel with page-table isolation runs on tables without modules and direct map; the
+        process's kernel table lies just before them
+
+    Raises UnmappedAddress when neither maps a kernel.
     """
     root = cr3 & _FRAME
     for candidate in (root, root & ~_PTI_USER):
@@ -178,12 +191,12 @@ def kernel_root(read: ReadPhysical, cr3: int) -> int:
 
 
 def _together(flags: int, entry: int) -> int:
-    """Write and user access need every level's consent, execution every level's silence."""
+    """Returns combined flags: write and user access need every level, execution is forbidden by any level."""
     return flags & entry & (_WRITE | _USER) | (flags | entry) & _NO_EXECUTE
 
 
 def _canonical(address: int, levels: int) -> int:
-    """Returns the address with the bits above those the levels translate equal to the highest of them."""
+    """Returns the address with the bits above the translated ones equal to the highest translated one."""
     bits = 12 + 9 * levels
     low = address & (1 << bits) - 1
     return low | (1 << 64) - (1 << bits) if low >> (bits - 1) else low

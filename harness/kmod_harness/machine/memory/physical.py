@@ -1,9 +1,9 @@
 """A machine's RAM, read and written from outside through QEMU's `qtest` object.
 
-qtest is QEMU's own protocol for its device tests (QEMU docs/devel/qtest.rst); the object is added over QMP
-and works beside any accelerator. Against QMP's `pmemsave` it needs no file, takes 0.05 ms for a page
-instead of 1.6, and writes too: through the same path as a device's DMA, so that translated code is
-dropped and a restored guest's private mapping is met.
+qtest is QEMU's own protocol for its device tests (QEMU docs/devel/qtest.rst). The object is added over QMP
+and works with any accelerator. Compared with QMP's `pmemsave` it needs no file and takes 0.05 ms for a page
+instead of 1.6. It also writes, on the same path as a device's DMA, so that translated code is dropped and a
+restored guest's private mapping is used.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 _ID = "kmod-harness-memory"
 _SECONDS = 30.0
-#: Bytes of one command, and commands on their way at once: QEMU reads none while its answer finds no room.
+#: Bytes of one command, and commands sent at once: QEMU reads none while it cannot send its answer.
 _CHUNK, _AHEAD = 1 << 16, 64
 _GIB_4 = 1 << 32
 
 
 class NotInRam(MachineFailure):
-    """A physical address where the machine has no RAM; `address` is the first such."""
+    """A physical address without RAM; `address` is the first one."""
 
     def __init__(self, address: int) -> None:
         super().__init__(f"there is no RAM at the physical address {address:#x}")
@@ -36,7 +36,7 @@ class NotInRam(MachineFailure):
 
 
 class MemoryClosed(Misuse):
-    """This QEMU has no `qtest` object, or gives it to somebody else."""
+    """This QEMU has no `qtest` object, or it is in use."""
 
 
 def ram_ranges(memory_mib: int) -> tuple[range, ...]:
@@ -53,10 +53,10 @@ def ram_ranges(memory_mib: int) -> tuple[range, ...]:
 
 
 class PhysicalMemory:
-    """The connection of one machine, which opens it when first asked for and closes it at its own end.
+    """The connection to a machine's qtest object, made at its first use and closed with the machine.
 
-    QEMU keeps the object until then: it cannot be removed and added again. Whoever reads has stopped
-    the machine. Raises MemoryClosed.
+    QEMU keeps the object until then: it cannot be removed and added again. The caller stops the machine.
+        Raises MemoryClosed.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -77,7 +77,7 @@ class PhysicalMemory:
     def _add_object(self) -> None:
         end = {"addr": {"type": "fd", "data": {"str": _ID}}, "server": False}
         backend = {"type": "socket", "data": end}
-        # unless told otherwise it logs each command to QEMU's stderr
+        # by default it logs each command to QEMU's stderr
         qtest = {"qom-type": "qtest", "id": _ID, "chardev": _ID, "log": "none"}
         try:
             self._machine.qmp("chardev-add", {"id": _ID, "backend": backend})
@@ -125,7 +125,7 @@ class PhysicalMemory:
             address = within.stop
 
     def _ask(self, commands: Sequence[str]) -> list[bytes]:
-        """Returns what follows each OK."""
+        """Returns what follows OK in each answer."""
         answers: list[bytes] = []
         try:
             with self._lock:
