@@ -21,7 +21,7 @@ _START_KERNEL_MAP = 0xFFFFFFFF80000000
 _PIPE_BYTES = 1 << 20
 #: Seconds to wait for the next bytes (times 4 under emulation); all of 256 MiB take half a second.
 _SECONDS = 5.0
-#: Symbols in the notes of a crash kernel which drgn reads -> their names in vmlinux. The page directory has its
+#: Symbols in the notes of a crash kernel that drgn reads -> names in vmlinux. The page directory has its
 #: old name in the notes (kernel/crash_core.c, 6.1).
 _SYMBOLS = {"init_uts_ns": "init_uts_ns", "swapper_pg_dir": "init_top_pgt", "_stext": "_stext"}
 
