@@ -32,7 +32,7 @@ def build_repository_modules(
         file = repository.file or "there is no kmod-harness.toml in the working directory or above it"
         raise Misuse(
             f"this repository names no modules: {file}",
-            advice='[modules] with kbuild = ["."] has them built; `kmod-harness init` writes such a file',
+            advice='`kbuild = ["."]` below [modules] has them built; `kmod-harness init` writes such a file',
         )
     with _alone(repository.directory, cache) as log:
         built: list[Path] = []

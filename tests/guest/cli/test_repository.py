@@ -192,7 +192,7 @@ def test_the_first_files_pass(here: Path, run_kernel: Kernel) -> None:
     (here / "kmod-harness.toml").unlink()
     done = kmod_harness("init")
     assert done.returncode == 0, done.stderr
-    assert "found      my.ko: from Makefile; it makes a device" in done.stdout
+    assert "found    my.ko: from Makefile; it makes a device" in done.stdout
     settings = here / "kmod-harness.toml"
     lines = settings.read_text().splitlines()
     # the kernel of this run in place of the one that is here

@@ -41,10 +41,10 @@ def execute(args: argparse.Namespace) -> int:
     here = Path.cwd()
     found = look_through(here)
     _refuse_nothing(found)
-    for line in _understood(found):
-        print(line)
+    for row in _understood(found):
+        _say(*row)
     if has_table(here / PYPROJECT):
-        print(_row("left", PYPROJECT, "it has [tool.kmod-harness]"))
+        _say("left", PYPROJECT, "it has [tool.kmod-harness]")
     else:
         _write(here, Path(FILE), settings_text(found, _kernel()))
     if found.modules:
@@ -54,10 +54,10 @@ def execute(args: argparse.Namespace) -> int:
         kernel, source = read_repository().machine.kernel or "minimal", _installed_from()
         recipe = ci_recipe(args.ci, kernel, _packages(kernel, source), source or "kmod-harness")
         if _write(here, Path(CI_FILES[args.ci]), recipe) and not source:
-            print(_row("", "in it KMOD_HARNESS", "put what pip installs; here that was a local directory"))
+            _say("", "in it KMOD_HARNESS", "put what pip installs there; here it was a local directory")
     print("\nnext:")
     for command, why in _next(found):
-        print(f"  {command:<28}  # {why}")
+        print(f"  {command:<26}  # {why}")
     return 0
 
 
@@ -70,25 +70,28 @@ def _refuse_nothing(found: Found) -> None:
             f"no module was found in {Path.cwd()}",
             evidence="\n".join(f"not understood in {one.makefile}: {one.line}" for one in found.unclear)
             or "looked for obj-m in Makefile and Kbuild, here and four directories deep, and for .ko files",
-            advice="go to the directory of the module's Makefile, or write kmod-harness.toml:"
-            ' [modules] with build = "COMMAND" and load = ["FILE.ko"]',
+            advice="go to the directory of the module's Makefile, or write kmod-harness.toml yourself:"
+            ' below [modules] `build = "COMMAND"` and `load = ["FILE.ko"]`',
         )
 
 
-def _understood(found: Found) -> Iterator[str]:
+def _understood(found: Found) -> Iterator[tuple[str, str, str]]:
     for module in found.modules:
         about = f"from {module.makefile}"
         about += f", where {' and '.join(module.configs)} is m" if module.configs else ""
-        yield _row("found", str(module.ko), about + ("; it makes a device" if module.makes_node else ""))
+        yield "found", str(module.ko), about + ("; it makes a device" if module.makes_node else "")
     for one in found.unclear:
-        yield _row("unclear", str(one.makefile), f"what is built by `{one.line}`")
+        yield "unclear", str(one.makefile), f"what is built by `{one.line}`"
     for ko in found.lying:
         about = "no Makefile here names it" + ("" if found.modules else "; how it is built, say in [modules]")
-        yield _row("found" if not found.modules else "unclear", str(ko), about)
+        yield "found" if not found.modules else "unclear", str(ko), about
 
 
-def _row(what: str, subject: str, about: str = "") -> str:
-    return f"{what:<9}  {subject}{f': {about}' if about else ''}"
+def _say(what: str, subject: str, about: str = "") -> None:
+    from kmod_harness.report.columns import wrapped
+
+    for line in wrapped(f"{what:<9}{subject}{f': {about}' if about else ''}", further=" " * 9):
+        print(line)
 
 
 def _write(here: Path, path: Path, text: str) -> bool:
@@ -99,9 +102,9 @@ def _write(here: Path, path: Path, text: str) -> bool:
         with place.open("x") as file:
             file.write(text)
     except FileExistsError:
-        print(_row("left", str(path), "it is there already"))
+        _say("left", str(path), "it is there already")
         return False
-    print(_row("wrote", str(path)))
+    _say("wrote", str(path))
     return True
 
 
