@@ -35,6 +35,8 @@ VERDICTS = {
     "swappable": "false",
     "own-copy": "false",
     "private-names": "false",
+    "built-for-this-kernel": "imprecise",
+    "taints-the-kernel": "true",
 }
 
 
@@ -49,6 +51,9 @@ def usual_verdict(key: str, seen: Observations) -> str:
     """What the claim is worth with KASLR on this release."""
     if key == "one-block" and release_pair(seen.machine.release) >= MEMORY_TYPES_SINCE:
         return "outdated"
+    # with symbol versions the release is not compared
+    if key == "built-for-this-kernel" and "modversions" in seen.module.vermagic.split():
+        return "false"
     return VERDICTS[key]
 
 

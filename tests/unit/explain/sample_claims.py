@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from kmod_harness.explain.observed.admission import Admission
 from kmod_harness.explain.observed.observations import (
     AddressSpace,
     Attempt,
@@ -213,6 +214,17 @@ UNLOADING = Unloading(
     mapped_after=(),
     still_named=(),
 )
+ADMISSION = Admission(
+    other_release=attempt("the file, built for 6.1.193", errno.ENOEXEC, "version magic '6.1.193' should be"),
+    kernel_vermagic="6.1.192-kmod-harness SMP mod_unload ",
+    taint_before=0,
+    taint_loaded=1 << 12,
+    taint_after=1 << 12,
+    module_taint="O",
+    checks_signatures=False,
+    modprobe="/sbin/modprobe",
+    modaliases=(("/sys/bus/virtio/devices/virtio0/modalias", "virtio:d00000003v00001AF4"),),
+)
 SEEN = Observations(
     machine=MACHINE,
     module=MODULE,
@@ -226,6 +238,7 @@ SEEN = Observations(
     linking=LINKING,
     sharing=SHARING,
     unloading=UNLOADING,
+    admission=ADMISSION,
     shown=ShownByGuest(
         {".text": BASE}, IMAGE, ("__ksymtab_chardev_sum_counters",), "load_module+0x9e1 pages=5"
     ),

@@ -119,7 +119,7 @@ def summary(seen: Observations, judged: Sequence[JudgedClaim], account: Account)
 
 
 def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None) -> Found:
-    """One cold boot: first the module's bytes, which also tells whether it loads; then the claims."""
+    """One cold boot: the claims, before anything has tainted the kernel; then the module's bytes."""
     from kmod_harness.cli.run.report import say
     from kmod_harness.explain.claims.catalogue import judge_claims
     from kmod_harness.explain.observe.observe import observe
@@ -137,9 +137,10 @@ def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None)
     with boot(machine, boot_timeout=boot_timeout) as guest:
         for module in request.before:
             guest.load(module.path)
+        guest.check_before_loading(subject.file)
+        seen = observe(guest, kernel, log, subject)
         with guest.load(subject.file.path, request.parameters):
             report = verify_modules(guest, kernel, [subject.file], subject.providers)
-        seen = observe(guest, kernel, log, subject)
         splats = guest.judge(0)
     return Found(seen, judge_claims(seen), account_of(report), splats)
 

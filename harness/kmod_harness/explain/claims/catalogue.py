@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kmod_harness.explain.claims.admission import TAINT, VERMAGIC
 from kmod_harness.explain.claims.claim import Claim, JudgedClaim
 from kmod_harness.explain.claims.coming_and_going import RMMOD, ROOT
 from kmod_harness.explain.claims.linking import DYNAMIC, EXECUTABLE, PRIVATE, SYSTEM_MAP
@@ -28,7 +29,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
                 DYNAMIC,
                 SYSTEM_MAP,
             ),
-            *(DOCUMENTED, MOVES, STACK, RMMOD, SWAPPED, COPIES, PRIVATE),
+            *(DOCUMENTED, MOVES, STACK, RMMOD, SWAPPED, COPIES, PRIVATE, VERMAGIC, TAINT),
         ),
         key=lambda claim: claim.number,
     )

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from kmod_harness.build.kernel.known import Kernel
-from kmod_harness.explain.observe import crafted_modules, placement, refusals, sharing
+from kmod_harness.explain.observe import admission, crafted_modules, placement, refusals, sharing
 from kmod_harness.explain.observe.code_reading import code_history
 from kmod_harness.explain.observe.debugged_load import (
     DebuggedLoad,
@@ -52,6 +52,7 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
     UnsupportedRelease, and what ends the machine.
     """
     experiment = set_up_experiment(guest, kernel, log, subject)
+    taint_before = admission.taint(guest, experiment.running)
     refused = refusals.try_all(guest, experiment.running, experiment.file, subject.dependent)
     logged = observe_logged_load(
         guest, experiment.log, experiment.file, experiment.layout, experiment.file.data, subject.parameters
@@ -60,6 +61,8 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
     load = observe_debugged_load(experiment, logged)
     space = address_space(guest, experiment.running)
     shown = _shown(experiment)
+    taint_loaded = admission.taint(guest, experiment.running)
+    letters = admission.module_taint(guest, experiment.file.name)
     table = placement.symbol_table(guest, experiment.file, experiment.layout, load.bases)
     pages = placement.with_symbol_table(placement.module_pages(guest, experiment.layout, load.bases), table)
     sections = placement.module_sections(experiment.layout, load.bases, pages)
@@ -87,6 +90,9 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
         unloading=unloading,
         shown=shown,
         missing=_missing(load, timeline),
+        admission=admission.observe_admission(
+            guest, experiment.running, refused.other_release, (taint_before, taint_loaded), letters
+        ),
         code=code_history(experiment.layout, memory, linking.relocations, report),
     )
 

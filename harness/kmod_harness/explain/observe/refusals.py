@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kmod_harness.errors import Misuse
 from kmod_harness.explain.observe import crafted_modules
+from kmod_harness.explain.observe.admission import other_release
 from kmod_harness.explain.observe.running_kernel import RunningKernel
 from kmod_harness.explain.observed.observations import Attempt
 from kmod_harness.explain.probes.attempts import delete, finit
@@ -24,13 +25,15 @@ class Refusals:
     """What came of the tries before the load.
 
     unexported: a function that is not exported, which `wanting` wanted. dependent: of the module that
-    needs this one, None without such a module.
+    needs this one, None without such a module. other_release: of the file with another release in its
+    vermagic, None for a file that names none.
     """
 
     executable: Attempt
     unexported: str
     wanting: Attempt
     dependent: Attempt | None
+    other_release: Attempt | None
 
 
 def try_all(
@@ -43,6 +46,7 @@ def try_all(
         name,
         wanting(guest, file, name),
         finit(guest, f"{dependent.name} without {file.name}", dependent.data) if dependent else None,
+        other_release(guest, file),
     )
 
 

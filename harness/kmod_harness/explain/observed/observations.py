@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kmod_harness.explain.observed.admission import NOT_ASKED, Admission
 from kmod_harness.explain.observed.code_history import NO_HISTORY, CodeHistory
 from kmod_harness.explain.observed.measures import (
     Attempt,
@@ -298,3 +299,4 @@ class Observations:
     shown: ShownByGuest = ShownByGuest({}, 0, (), "")
     missing: tuple[str, ...] = ()
     code: CodeHistory = NO_HISTORY
+    admission: Admission = NOT_ASKED

@@ -32,6 +32,7 @@ from kmod_harness.explain.page.journey import stack_use, stations
 from kmod_harness.explain.page.module_pages import pages_picture
 from kmod_harness.explain.page.relocations import relocation_rows, relocation_summary
 from kmod_harness.explain.page.scale import largest
+from kmod_harness.explain.page.source_links import exact_release, linked_places, place_url
 from kmod_harness.explain.page.timeline import timeline
 
 PAGE = "index.html"
@@ -51,7 +52,7 @@ STYLES = tuple(
         "paper",
     )
 )
-SCRIPTS = ("script/tables.js",)
+SCRIPTS = ("script/tables.js", "script/quiz.js")
 #: Bands of one step that its legend names; the rest is counted.
 _MAX_LEGEND = 16
 
@@ -115,6 +116,7 @@ def render(
         blocks=kept_blocks(seen),
         code=place_of_code(seen),
         checked_in=checked_in(seen.machine.release),
+        exact=exact_release(seen.machine.release),
         legends=[largest(step.bands, _MAX_LEGEND) for step in steps],
         picture=picture,
         followed=followed_function(seen),
@@ -164,11 +166,13 @@ def _environment() -> Environment:
         "percent": lambda value: f"{value:.3f}".rstrip("0").rstrip(".") + "%",
         "permissions": permission_kind,
         "prose": wording.prose_markup,
+        "places": linked_places,
     }
     environment.filters.update(filters)
     environment.globals |= {
         "plural": wording.plural,
         "section_kind": section_kind,
+        "place_url": place_url,
     }
     return environment
 

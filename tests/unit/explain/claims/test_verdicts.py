@@ -12,6 +12,7 @@ from kmod_harness.explain.claims.catalogue import CLAIMS, judge_claims
 from kmod_harness.explain.claims.claim import Verdict
 from kmod_harness.explain.observed.observations import Observations, PageTableView, Region
 from unit.explain.sample_claims import (
+    ADMISSION,
     BASE,
     IMAGE,
     LINKING,
@@ -56,6 +57,8 @@ USUAL: Mapping[str, Verdict] = {
     "swappable": FALSE,
     "own-copy": FALSE,
     "private-names": FALSE,
+    "built-for-this-kernel": IMPRECISE,
+    "taints-the-kernel": TRUE,
 }
 
 
@@ -195,6 +198,18 @@ FLIPS: tuple[tuple[str, str, Observations, Verdict], ...] = (
     ("private-names", "a module that exports nothing", EXPORTING_NOTHING, TRUE),
     ("private-names", "nobody wants what it exports",
      replace(SEEN, linking=replace(LINKING, dependent_with=None)), IMPRECISE),
+    ("built-for-this-kernel", "symbol versions: the release is not compared",
+     replace(SEEN, admission=replace(ADMISSION, other_release=LOADED)), FALSE),
+    ("built-for-this-kernel", "refused by a signature check",
+     replace(SEEN, admission=replace(ADMISSION, other_release=attempt("x", errno.EKEYREJECTED))), UNDECIDED),
+    ("built-for-this-kernel", "a file without version magic",
+     replace(SEEN, admission=replace(ADMISSION, other_release=None)), UNDECIDED),
+    ("taints-the-kernel", "a module of the kernel's own",
+     replace(SEEN, admission=replace(ADMISSION, module_taint="", taint_loaded=0, taint_after=0)), FALSE),
+    ("taints-the-kernel", "a kernel that was tainted before",
+     replace(SEEN, admission=replace(ADMISSION, taint_before=1 << 12)), UNDECIDED),
+    ("taints-the-kernel", "flags that go with the module",
+     replace(SEEN, admission=replace(ADMISSION, taint_after=0)), IMPRECISE),
 )  # fmt: skip
 
 
