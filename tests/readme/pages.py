@@ -4,5 +4,9 @@ from __future__ import annotations
 
 from shared.checkout import ROOT
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "harness/docs").glob("*.md")))
+#: design.md is for those who work on the harness: unit/front_door/test_design.py looks after it.
+PAGES = (
+    ROOT / "README.md",
+    *(page for page in sorted((ROOT / "harness/docs").glob("*.md")) if page.name != "design.md"),
+)
 TEXT = "\n\n".join(page.read_text() for page in PAGES)
