@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from figures import Figure, seconds
@@ -31,24 +34,31 @@ def main() -> int:
     prepared = prepare(Spec(kernel=str(options.kernel)))
     print(f"{prepared.kernel.release}, {prepared.accelerator.name}; {prepared.qemu}")
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}", flush=True)
-    runs = {
-        "bare QEMU, until the first process writes": None,
-        "kmod-harness run --cold -- uname -r": harness(options.kernel, "--cold"),
-        "kmod-harness run -- uname -r": harness(options.kernel),
+    release = prepared.kernel.release
+    actions: dict[str, Callable[[], object]] = {
+        "bare QEMU, until the first process writes": partial(bare_qemu, prepared),
+        "kmod-harness run --cold -- uname -r": partial(run, harness(options.kernel, "--cold"), release),
+        "kmod-harness run -- uname -r": partial(run, harness(options.kernel), release),
     }
     if options.vng:
-        runs["vng --run VMLINUZ -- uname -r"] = vng(options.vng, prepared)
-    run(harness(options.kernel), prepared.kernel.release)  # saves the guest that the others are restored from
-    values: dict[str, list[float]] = {name: [] for name in runs}
+        actions["vng --run VMLINUZ -- uname -r"] = partial(run, vng(options.vng, prepared), release)
+    run(harness(options.kernel), release)  # saves the guest that later runs restore
+    values: dict[str, list[tuple[float, float]]] = {name: [] for name in actions}
     for _ in range(options.rounds):
-        for name, argv in runs.items():
-            values[name].append(
-                seconds(lambda argv=argv: run(argv, prepared.kernel.release) if argv else bare_qemu(prepared))
-            )
+        for name, action in actions.items():
+            before = processor_seconds()
+            values[name].append((seconds(action), processor_seconds() - before))
     for name, measured in values.items():
-        print(Figure(name, "s", tuple(measured)).row())
+        print(Figure(name, "s", tuple(wall for wall, _ in measured)).row())
+        print(Figure("    of a processor", "s", tuple(processor for _, processor in measured)).row())
     print(f"load {os.getloadavg()[0]:.2f}")
     return 0
+
+
+def processor_seconds() -> float:
+    """What all processes that have ended took: it says little of how busy the machine is."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def harness(kernel: Path, *words: str) -> list[str]:

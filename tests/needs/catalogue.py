@@ -5,6 +5,7 @@ from __future__ import annotations
 from shared.checkout import ROOT
 
 from .looking import (
+    checkout,
     directory,
     environment,
     fonts,
@@ -59,6 +60,7 @@ _KERNEL = (
 _PLACE = (
     Need("user namespaces", user_namespaces, Otherwise("unshare --user is refused")),
     Need("root", root, Otherwise("run as root")),
+    Need("git checkout", checkout(ROOT), Otherwise("this copy of the sources is none")),
     Need("recorded logs", directory(RECORDED_LOGS), Otherwise("../shared/data")),
     Need("a Buildroot tree", environment("BUILDROOT"), Otherwise("BUILDROOT=DIRECTORY")),
 )

@@ -65,6 +65,11 @@ def option(name: str) -> Look:
     return lambda config: bool(chosen(config, name))
 
 
+def checkout(root: Path) -> Look:
+    # in a worktree of git's it is a file
+    return lambda config: (root / ".git").exists()
+
+
 def directory(path: Path) -> Look:
     return lambda config: path.is_dir()
 

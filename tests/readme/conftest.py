@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from readme.blocks import Block, blocks
+from readme.pages import TEXT
 from readme.plan import OWN_REPOSITORY
 from readme.shell import Shell
 from shared.checkout import ROOT
 
-README = (ROOT / "README.md").read_text()
 #: What a checkout has at its top and a clone of it has not.
 _MADE = ("build", "dist", ".git", ".venv", ".hypothesis")
 
@@ -39,7 +39,7 @@ def demo(clean_copy: Path) -> str:
 @pytest.fixture(scope="session")
 def copy(clean_copy: Path, demo: str, stranger: Shell) -> Shell:
     """A shell in the copy after `make demo`, with the README's test and somebody's module in it."""
-    for block in blocks(README):
+    for block in blocks(TEXT):
         if block.file:
             (clean_copy / block.file).write_text(block.text)
     for name in ("my.ko", "check.sh"):
@@ -49,7 +49,7 @@ def copy(clean_copy: Path, demo: str, stranger: Shell) -> Shell:
 
 @pytest.fixture(scope="session")
 def own_repository_block() -> Block:
-    return next(block for block in blocks(README) if OWN_REPOSITORY in block.commands)
+    return next(block for block in blocks(TEXT) if OWN_REPOSITORY in block.commands)
 
 
 @pytest.fixture(scope="session")

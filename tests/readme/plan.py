@@ -100,7 +100,6 @@ NOT_TYPED = (
 
 #: ModuleBlocks that nobody types, by their first line.
 OUTPUT = ("Accelerator",)
-PICTURES = ("harness/kmod_harness/",)
 
 #: Python that is part of a file, by its first line: what makes it whole, in place of a body `...` or below.
 FRAGMENTS = {

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from readme.blocks import blocks
+from readme.pages import TEXT
 from readme.plan import IN_THE_COPY, OUTPUT, Typed
 from readme.shell import Shell, try_command
-from shared.checkout import ROOT
-
-README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("first", OUTPUT)
 def test_the_demo_says_what_the_readme_shows(first: str, demo: str) -> None:
-    shown = next(block for block in blocks(README) if block.lines[0] == first)
+    shown = next(block for block in blocks(TEXT) if block.lines[0] == first)
     headings = [line for line in shown.lines if line and not line.startswith(" ")][:-1]
     told = demo.splitlines()
     assert [heading for heading in headings if heading not in told] == []

@@ -6,9 +6,8 @@ import re
 import subprocess
 import sys
 
-import pytest
-
 from readme.blocks import Block, blocks, inline_commands, options
+from readme.pages import TEXT
 from readme.plan import (
     FRAGMENTS,
     IN_A_STRANGERS_REPOSITORY,
@@ -17,22 +16,19 @@ from readme.plan import (
     ON_A_DEBUG_KERNEL,
     OUTPUT,
     OWN_REPOSITORY,
-    PICTURES,
 )
-from shared.checkout import ROOT
 
-README = (ROOT / "README.md").read_text()
 #: Of pytest, of gdb and of git, as the README names them: none of ours.
 OTHERS_OPTIONS = {"--help"}
 
 
 def own_repository() -> Block:
-    return next(block for block in blocks(README) if OWN_REPOSITORY in block.commands)
+    return next(block for block in blocks(TEXT) if OWN_REPOSITORY in block.commands)
 
 
 def test_every_command_of_the_readme_is_typed_or_listed_with_a_reason() -> None:
-    written = {command for block in blocks(README) for command in block.commands}
-    written |= set(inline_commands(README))
+    written = {command for block in blocks(TEXT) for command in block.commands}
+    written |= set(inline_commands(TEXT))
     planned = [*IN_THE_COPY, *IN_A_STRANGERS_REPOSITORY, *ON_A_DEBUG_KERNEL, *NOT_TYPED]
     known = {one.command for one in planned} | set(own_repository().commands) | {"make demo"}
     assert sorted(written - known) == [], "in the README, and nobody types it"
@@ -41,10 +37,10 @@ def test_every_command_of_the_readme_is_typed_or_listed_with_a_reason() -> None:
 
 
 def test_every_other_block_is_known_for_what_it_is() -> None:
-    fragments = [block.lines[0] for block in blocks(README) if block.language and not block.file]
+    fragments = [block.lines[0] for block in blocks(TEXT) if block.language and not block.file]
     assert sorted(fragments) == sorted(FRAGMENTS)
-    rest = [block.lines[0] for block in blocks(README) if not block.language and not block.is_typed]
-    assert sorted(rest) == sorted((*OUTPUT, *PICTURES))
+    rest = [block.lines[0] for block in blocks(TEXT) if not block.language and not block.is_typed]
+    assert sorted(rest) == sorted(OUTPUT)
 
 
 def test_every_option_that_the_readme_names_exists() -> None:
@@ -58,19 +54,5 @@ def test_every_option_that_the_readme_names_exists() -> None:
     known = " ".join(
         subprocess.run(words, capture_output=True, text=True, check=True).stdout for words in helps
     )
-    missing = [name for name in options(README) if not re.search(rf"(?<![\w-]){name}\b(?!-)", known)]
+    missing = [name for name in options(TEXT) if not re.search(rf"(?<![\w-]){name}\b(?!-)", known)]
     assert missing == []
-
-
-@pytest.mark.parametrize("first", PICTURES)
-def test_what_the_picture_of_directories_shows_is_there(first: str) -> None:
-    picture = next(block for block in blocks(README) if block.lines[0] == first)
-    below = ""
-    for line in picture.lines:
-        names = line[:24].split()
-        if line.startswith(" "):
-            missing = [name for name in names if not list((ROOT / below).glob(f"{name}*"))]
-        else:
-            below = names[0]
-            missing = [name for name in names if not (ROOT / name).is_dir()]
-        assert missing == [], line

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from readme.blocks import Block, blocks
+from readme.pages import TEXT
 from readme.plan import FRAGMENTS, IN_A_STRANGERS_REPOSITORY, ON_A_DEBUG_KERNEL, Typed
 from readme.shell import Shell, try_command
-from shared.checkout import ROOT
 
-README = (ROOT / "README.md").read_text()
-_FRAGMENTS = [block for block in blocks(README) if block.lines[0] in FRAGMENTS]
+_FRAGMENTS = [block for block in blocks(TEXT) if block.lines[0] in FRAGMENTS]
 
 
 @pytest.mark.parametrize("typed", IN_A_STRANGERS_REPOSITORY, ids=lambda typed: typed.command)
