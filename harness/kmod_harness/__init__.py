@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kmod_harness.guest.agent.protocol import Call, InOut, Out, Result, ResultOf
     from kmod_harness.guest.guest import Checkpoint, Guest
     from kmod_harness.guest.jobs import Completed
     from kmod_harness.guest.loaded_module import LoadedModule
@@ -32,14 +33,19 @@ if TYPE_CHECKING:
     from kmod_harness.verify.verify_modules import verify_modules
 
 __all__ = [
+    "Call",
     "Checkpoint",
     "Completed",
     "Guest",
     "GuestFile",
+    "InOut",
     "LoadedModule",
+    "Out",
     "Prepared",
     "Pristine",
     "Process",
+    "Result",
+    "ResultOf",
     "Spec",
     "Testbed",
     "boot",
@@ -48,14 +54,19 @@ __all__ = [
 ]
 _FILE_OF = {
     "__version__": "host.version",
+    "Call": "guest.agent.protocol",
     "Checkpoint": "guest.guest",
     "Completed": "guest.jobs",
     "Guest": "guest.guest",
     "GuestFile": "guest.open_file",
+    "InOut": "guest.agent.protocol",
     "LoadedModule": "guest.loaded_module",
+    "Out": "guest.agent.protocol",
     "Prepared": "lifecycle.prepare",
     "Pristine": "pytest_plugin.testbed",
     "Process": "guest.process",
+    "Result": "guest.agent.protocol",
+    "ResultOf": "guest.agent.protocol",
     "Spec": "spec.spec",
     "Testbed": "pytest_plugin.testbed",
     "boot": "lifecycle.boot",

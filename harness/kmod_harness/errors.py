@@ -163,5 +163,21 @@ class ModuleLoadError(MachineFailure):
         self.errno = errno
 
 
+class CommandFailed(MachineFailure):
+    """A program of the guest did not exit with status 0, and `check()` insists on it."""
+
+
+class SshFailed(MachineFailure):
+    """The guest does not take the SSH connection, or a transfer by SSH failed."""
+
+
+class StateNotSaved(MachineFailure):
+    """QEMU could not save or load the guest's state."""
+
+
 class CheckFailed(MachineFailure):
     """A check of a module or of the kernel does not hold."""
+
+
+class ModuleNotExplained(CheckFailed):
+    """A byte, an address or a permission of a loaded module has no explanation."""

@@ -18,11 +18,11 @@ from kmod_harness import Prepared, Spec, prepare
 from kmod_harness.build.cache import Cache, default_cache
 from kmod_harness.build.image.cpio import regular, write_cpio
 from kmod_harness.build.image.embedded import embedded_rootfs
+from kmod_harness.errors import StateNotSaved
 from kmod_harness.lifecycle.boot_template import template_of
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
 from kmod_harness.lifecycle.saved_guest import SavedGuest, SavedGuestUnusable, restore
 from kmod_harness.lifecycle.standby import GuestSource
-from kmod_harness.machine.migration import StateNotSaved
 
 #: The user's own cache, before a test sets another.
 REAL_CACHE = default_cache().root

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kmod_harness.errors import GuestHang, MachineFailure
+from kmod_harness.errors import CommandFailed, GuestHang
 from kmod_harness.guest.agent.calls import os_error, signal_name
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.agent.protocol import Kind, ProtocolError, encode_run
@@ -27,10 +27,6 @@ ENVIRONMENT: Mapping[str, str] = {
     "TERM": "dumb",
     "LANG": "C.UTF-8",
 }
-
-
-class CommandFailed(MachineFailure):
-    """A program of the guest, run with `check=True`, did not exit with 0."""
 
 
 @dataclass(frozen=True)

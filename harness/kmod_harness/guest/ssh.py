@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from kmod_harness.errors import MachineFailure, Misuse
+from kmod_harness.errors import Misuse, SshFailed
 from kmod_harness.guest.jobs import Completed
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 _ADDRESS = "10.0.2.15"
 SSH_SECONDS = 30.0
 _MAX_OUTPUT = 64 << 20
-
-
-class SshFailed(MachineFailure):
-    """The guest does not take the connection; says how far it got."""
 
 
 class SshOwner(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kmod_harness.build.cache import Cache, CacheUnusable, default_cache, digest_of
-from kmod_harness.errors import MachineFailure, QemuDied
+from kmod_harness.errors import MachineFailure, QemuDied, StateNotSaved
 from kmod_harness.guest.agent.protocol import CHUNK
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
@@ -25,7 +25,7 @@ from kmod_harness.lifecycle.saved_guest import (
     saved_disks,
 )
 from kmod_harness.machine.argv import Endpoints, RamFile, qemu_argv
-from kmod_harness.machine.migration import StateNotSaved, StateRefused
+from kmod_harness.machine.migration import StateRefused
 
 _KIND = "template"
 #: Changes when templates are made in another way.

@@ -11,14 +11,13 @@ import os
 import tempfile
 from pathlib import Path
 
-from kmod_harness.errors import QemuDied
+from kmod_harness.errors import QemuDied, StateNotSaved
 from kmod_harness.guest.agent.protocol import Kind
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.restore import SavedFacts, freshen
 from kmod_harness.lifecycle.prepare import Prepared, start_machine
 from kmod_harness.lifecycle.saved_guest import SavedGuest, digest_of_disks, obstacle, save_disks, saved_disks
 from kmod_harness.machine.argv import RamFile
-from kmod_harness.machine.migration import StateNotSaved
 
 #: Seconds to wait for a moment between two frames (times 4 under emulation); usually none.
 _QUIET_SECONDS = 15.0

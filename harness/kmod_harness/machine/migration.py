@@ -8,17 +8,13 @@ import re
 from pathlib import Path
 from typing import Any, Protocol
 
-from kmod_harness.errors import GuestHang, MachineFailure
+from kmod_harness.errors import GuestHang, StateNotSaved
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.qmp import CommandRefused
 from kmod_harness.machine.watch import Watch
 
 #: Seconds a stream may take (times 4 under emulation): a device state 0.02 s, 256 MiB of RAM 0.4 s.
 _SECONDS = 60.0
-
-
-class StateNotSaved(MachineFailure):
-    """The machine could not be saved or loaded this time."""
 
 
 class StateRefused(StateNotSaved):

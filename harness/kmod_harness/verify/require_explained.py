@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from kmod_harness.errors import CheckFailed
+from kmod_harness.errors import ModuleNotExplained
 from kmod_harness.verify.report import Finding, Report
 
 #: The most findings shown in a message.
 _SHOWN = 20
-
-
-class ModuleNotExplained(CheckFailed):
-    """A byte, address or permission of a loaded module has no explanation."""
 
 
 def require_explained(report: Report) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.errors import GuestHang, ProcessKilled
+from kmod_harness.errors import CommandFailed, GuestHang, ProcessKilled
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.jobs import CommandFailed
 
 
 def sh(line: str) -> list[str]:

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from kmod_harness import prepare
-from kmod_harness.errors import QemuDied
+from kmod_harness.errors import ModuleNotExplained, QemuDied
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.lifecycle.boot import boot
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.running_symbols import KernelFilesMismatch
 from kmod_harness.verify.report import FindingKind, totals
-from kmod_harness.verify.require_explained import ModuleNotExplained
 from kmod_harness.verify.verify_modules import verify_modules
 from shared.cli_process import kmod_harness
 from shared.schemas import require_schema

@@ -12,7 +12,7 @@ from kmod_harness.cli.verify.as_json import as_json
 from kmod_harness.cli.verify.record import VerifyRecord
 from kmod_harness.cli.verify.request import is_path
 from kmod_harness.cli.verify.show import last_line, show
-from kmod_harness.errors import KernelPanic, Misuse, QemuDied
+from kmod_harness.errors import KernelPanic, Misuse, ModuleNotExplained, QemuDied
 from kmod_harness.klog.outcome import Outcome
 from kmod_harness.kmod.elf.module import Symbol
 from kmod_harness.kmod.symbols.symbolizer import Symbolizer
@@ -20,7 +20,7 @@ from kmod_harness.verify.changes import code_changes
 from kmod_harness.verify.comparison import Difference
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.report import Finding, FindingKind, ModuleReport, Report, SectionReport, totals
-from kmod_harness.verify.require_explained import ModuleNotExplained, require_explained
+from kmod_harness.verify.require_explained import require_explained
 from kmod_harness.verify.source_location import source_line, symbol_at
 from shared.schemas import require_schema
 from unit.verify.images import TEXT, linked
