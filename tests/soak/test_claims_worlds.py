@@ -11,7 +11,7 @@ from kmod_harness.build.modules import build_modules
 from kmod_harness.explain.claims.catalogue import judge_claims
 from kmod_harness.explain.observe.crafted_modules import with_bytes_replaced
 from kmod_harness.explain.observe.experiment import Subject, read_subject, set_up_experiment
-from kmod_harness.explain.observe.refusals import unexported_symbol, wanting
+from kmod_harness.explain.observe.refusals import load_with_symbol_renamed, unexported_symbol
 from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.host.resources import data_directory
 from kmod_harness.kmod.elf.module import read_module
@@ -84,7 +84,9 @@ def test_a_module_that_exports_a_symbol_makes_it_one_that_others_can_have(
         def try_it() -> int:
             # `panic` is called by nothing but fault=panic
             harmless = "fault=init_error when=write"
-            return wanting(guest, faulty, name, instead_of="panic", parameters=harmless).errno
+            return load_with_symbol_renamed(
+                guest, faulty, name, instead_of="panic", parameters=harmless
+            ).errno
 
         refused = try_it()
         exporter = with_bytes_replaced(

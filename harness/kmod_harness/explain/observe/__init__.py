@@ -1,1 +1,1 @@
-"""The experiments: one module loaded, used and unloaded while everything is watched."""
+"""The experiments: one module loaded, used and unloaded while it is observed from inside and outside."""

@@ -1,4 +1,4 @@
-"""Version magic, taint, signatures, and who would load a module unasked: looked up on a running guest."""
+"""The kernel's checks on admission: version magic, taint, signatures, modprobe and modaliases."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from kmod_harness.explain.observe import crafted_modules
 from kmod_harness.explain.observe.running_kernel import RunningKernel
 from kmod_harness.explain.observed.admission import Admission
 from kmod_harness.explain.observed.measures import Attempt
-from kmod_harness.explain.probes.attempts import delete, finit
+from kmod_harness.explain.probes.attempts import delete_module, finit_module
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 
-#: `vermagic` ends with a NUL byte; longer ones do not exist.
+#: Bytes read of `vermagic`, which ends with a NUL byte: more than any has.
 _LONGEST_VERMAGIC = 256
 _BUSES = "/sys/bus"
-#: A few devices are enough to show what they say of themselves; those of these buses say most.
+#: A few devices suffice as examples; those of these buses have the richest modaliases.
 _MAX_MODALIASES = 3
 _FIRST_BUSES = ("virtio", "pci", "usb")
 
 
 def other_release(guest: Guest, file: KernelModule) -> Attempt | None:
-    """finit_module on the file with another release in its vermagic; one that is taken is removed again."""
+    """Attempts to load the file with another release in its vermagic; unloads what the kernel takes."""
     digit = re.match(r"\d+\.\d+\.\d*(\d)", file.release)
     if digit is None:
         return None
@@ -33,14 +33,14 @@ def other_release(guest: Guest, file: KernelModule) -> Attempt | None:
     data = crafted_modules.with_bytes_replaced(
         file.data, f"vermagic={file.release}".encode(), f"vermagic={changed}".encode()
     )
-    attempt = finit(guest, f"the file, built for {changed} by its own words", data)
+    attempt = finit_module(guest, f"the file, built for {changed} by its own words", data)
     if attempt.worked:
-        delete(guest, "rmmod", file.name)
+        delete_module(guest, "rmmod", file.name)
     return attempt
 
 
 def taint(guest: Guest, running: RunningKernel) -> int:
-    """Return the kernel's taint flags, from its memory; where no symbol tells, from /proc/sys/kernel."""
+    """Returns the kernel's taint flags, from its memory; from /proc/sys/kernel where no symbol gives them."""
     address = running.symbols.addresses.get("tainted_mask")
     if address is None:
         return int(guest.read_text("/proc/sys/kernel/tainted"))
@@ -49,16 +49,20 @@ def taint(guest: Guest, running: RunningKernel) -> int:
 
 
 def module_taint(guest: Guest, name: str) -> str:
-    """Return the letters that sysfs shows for a loaded module."""
+    """Returns the taint letters that sysfs shows for a loaded module."""
     return _text(guest, f"/sys/module/{name}/taint")
 
 
 def observe_admission(
     guest: Guest, running: RunningKernel, attempt: Attempt | None, taints: tuple[int, int], letters: str
 ) -> Admission:
-    """Return what was found; called when the module is gone again.
+    """Returns the observations; called when the module is unloaded.
 
-    attempt: of `other_release`. taints: before the module was first offered, and while it was loaded.
+    guest: the guest
+    running: its kernel
+    attempt: result of `other_release`
+    taints: taint flags before the first attempt, and while the module was loaded
+    letters: result of `module_taint`
     """
     config = running.kernel.config
     return Admission(

@@ -1,11 +1,11 @@
-"""From what was read of a module's memory to the history of its code. Pure."""
+"""The history of a module's code, by what was read of its memory. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from kmod_harness.explain.observed.code_history import CodeAtMoment, CodeHistory, CodePatch, Moment
-from kmod_harness.explain.probes.stops import ModuleMemory
+from kmod_harness.explain.probes.load_stops import ModuleMemory
 from kmod_harness.kmod.layout.placed import PlacedSection
 from kmod_harness.kmod.layout.predict import Layout
 from kmod_harness.kmod.link.relocation import BoundRelocation
@@ -15,9 +15,12 @@ from kmod_harness.verify.report import ModuleReport
 def code_history(
     layout: Layout, memory: Sequence[ModuleMemory], bound: Sequence[BoundRelocation], report: ModuleReport
 ) -> CodeHistory:
-    """Return the history of `.text`; of a module without one an empty history.
+    """Returns the history of `.text`, an empty one for a module without `.text`.
 
-    memory: what was read on the way to init. bound: every relocation. report: of the same load, running.
+    layout: layout of the module
+    memory: what was read of the module on the way to init
+    bound: every relocation
+    report: verification of the same load, running
     """
     text = layout.place(".text")
     running = next((section for section in report.sections if section.name == ".text"), None)
@@ -44,7 +47,7 @@ def _at_moment(memory: ModuleMemory, text: PlacedSection) -> CodeAtMoment:
 
 
 def _holds(memory: ModuleMemory, bound: BoundRelocation) -> bool | None:
-    """Whether memory has the relocation as it was computed; None where it was not read."""
+    """Returns whether memory holds the relocation as computed; None where it was not read."""
     for block, base in memory.bases.items():
         at = bound.where - base
         if 0 <= at <= len(memory.blocks[block]) - bound.size:

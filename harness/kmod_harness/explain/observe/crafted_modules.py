@@ -1,4 +1,4 @@
-"""Module files that are wrong on purpose: pure surgery on ELF bytes."""
+"""Module files that are wrong on purpose, made by changes of ELF bytes. Pure."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def elf_header(data: bytes) -> tuple[int, int, int]:
 
 
 def with_undefined_symbol_renamed(data: bytes, old: str, new: str) -> bytes:
-    """Returns the file with its undefined symbol `old` called `new`, which may be longer.
+    """Returns the file with its undefined symbol `old` renamed to `new`, which may be longer.
 
-    The string table is copied to the file's end with the new name behind it. Raises Misuse when
-    the module has no undefined symbol of that name.
+    The string table is copied to the file's end with the new name behind it. Raises Misuse when the module
+    has no undefined symbol of that name.
     """
     headers = _section_headers(data)
     symtab = next((header for header in headers if header[1] == _SHT_SYMTAB), None)
@@ -62,9 +62,9 @@ def with_undefined_symbol_renamed(data: bytes, old: str, new: str) -> bytes:
 
 
 def with_bytes_replaced(data: bytes, old: bytes, new: bytes) -> bytes:
-    """Returns the file with `old` replaced by `new` of the same or a smaller size, NULs behind it.
+    """Returns the file with `old` replaced by `new`, padded with NULs to the same size.
 
-    Raises Misuse when it does not occur, or `new` is longer.
+    Raises Misuse when `old` does not occur, or `new` is longer.
     """
     if old not in data or len(new) > len(old):
         raise Misuse(f"cannot put {new!r} in the place of {old!r}")

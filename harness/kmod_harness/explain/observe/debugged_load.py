@@ -1,4 +1,4 @@
-"""The life of the module that the page shows: loaded and opened under the debugger, looked at, removed."""
+"""The load that the page shows: loaded and opened under gdb, inspected, unloaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from kmod_harness.explain.observe.running_kernel import symbols_of
 from kmod_harness.explain.observed.function_names import FunctionNames, named
 from kmod_harness.explain.observed.observations import Region, Sharing, Unloading
 from kmod_harness.explain.probes import attempts
-from kmod_harness.explain.probes.stops import LoadPlan, LoadStops, StoppedKernel, stop_in_load
+from kmod_harness.explain.probes.load_stops import LoadPlan, LoadStops, StoppedKernel
+from kmod_harness.explain.probes.stops import stop_in_load
 from kmod_harness.guest.process import Process
 from kmod_harness.machine.gdb.gdb_process import Gdb
 from kmod_harness.verify.outside.memory_types import MEMORY_CHANGED_SINCE
@@ -24,10 +25,19 @@ _FREEING_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class DebuggedLoad:
-    """The module loaded, for good or until `unload`.
+    """The loaded module, until `observe_unloading`.
 
-    stops: None where the debugger could not; `no_stops_reason` says why. init_mapped_after: pages of the init
-    block, once it was freed. loader, openers: the processes that loaded it and have it open.
+    bases: block -> address
+    blocks: the blocks
+    names: names of its functions
+    stops: what gdb saw, None where it could not stop the guest
+    no_stops_reason: why gdb could not, "" where it could
+    init_mapped_after: pages of the init block that are mapped after it was freed
+    loader: process that loaded the module
+    openers: processes that have its device open
+    log: kernel log of the load
+    tasks_before: pid -> comm of the kernel's tasks before the load
+    tasks_after: pid -> comm of the kernel's tasks after it
     """
 
     bases: Mapping[str, int]
@@ -44,15 +54,15 @@ class DebuggedLoad:
 
 
 def observe_debugged_load(experiment: Experiment, logged: LoggedLoad) -> DebuggedLoad:
-    """Loads the module, under the debugger where there is one. Raises ModuleLoadError."""
+    """Loads the module, under gdb where it is installed. Raises ModuleLoadError."""
     guest = experiment.guest
     loader, openers = guest.process(), (guest.process(), guest.process())
-    before = sharing.kernels_tasks(guest)
+    before = sharing.kernel_tasks(guest)
     mark = guest.kernel_log.mark()
     no_stops_reason = _why_no_stops(experiment)
     stops = None if no_stops_reason else _record_stops(experiment, logged, loader, openers)
     if stops is None:
-        attempt = attempts.finit(
+        attempt = attempts.finit_module(
             guest, "insmod", experiment.file.data, parameters=experiment.subject.parameters, process=loader
         )
         attempts.require_loaded(attempt, experiment.file.name)
@@ -72,7 +82,7 @@ def observe_debugged_load(experiment: Experiment, logged: LoggedLoad) -> Debugge
         openers,
         log,
         before,
-        sharing.kernels_tasks(guest),
+        sharing.kernel_tasks(guest),
     )
 
 
@@ -115,7 +125,7 @@ def _record_stops(
 
 
 def _await_freeing(experiment: Experiment, blocks: tuple[Region, ...]) -> int:
-    """Returns the pages of the init block that are mapped once it was freed, or after some seconds."""
+    """Returns how many pages of the init block are still mapped once it was freed, or after some seconds."""
     init = tuple(block for block in blocks if placement.is_init(block.name))
     machine = experiment.guest.machine
     deadline = machine.deadline("the init block's freeing", _FREEING_SECONDS)
@@ -127,14 +137,17 @@ def _await_freeing(experiment: Experiment, blocks: tuple[Region, ...]) -> int:
 def observe_sharing(
     experiment: Experiment, load: DebuggedLoad, logged: LoggedLoad, physical: Mapping[int, int]
 ) -> Sharing:
-    """Looks at the pages from several processes and under memory pressure. physical: by virtual address."""
+    """Observes the module's pages from several processes and under memory pressure.
+
+    `physical` is virtual address -> physical address of its pages.
+    """
     guest = experiment.guest
     core = tuple(block for block in load.blocks if not placement.is_init(block.name))
     flags = sharing.page_flags(guest, tuple(physical.values()))
-    control = sharing.flags_of_a_programs_page(guest)
+    control = sharing.program_page_flags(guest)
     with guest.process() as reader:
         user_read = sharing.read_in_user_mode(reader, min(physical))
-    pressure = sharing.press(guest)
+    pressure = sharing.apply_memory_pressure(guest)
     after = dict(placement.mapped_pages(guest, core))
     return Sharing(
         views=load.stops.views if load.stops is not None else (),
@@ -144,24 +157,24 @@ def observe_sharing(
         page_flags=flags,
         control_flags=control,
         swaps=guest.read_text("/proc/swaps") if guest.exists("/proc/swaps") else "",
-        seen_by_second=sharing.second_opener(guest, logged.device),
+        seen_by_second=sharing.exchange_by_device(guest, logged.device),
     )
 
 
 def observe_unloading(experiment: Experiment, load: DebuggedLoad, logged: LoggedLoad) -> Unloading:
-    """Removes the module, after a try while its device is open; returns what came of both and what stays."""
+    """Unloads the module, after an attempt while its device is open."""
     guest, name = experiment.guest, experiment.file.name
     for opener in load.openers:
         opener.kill()
     while_open = None
     if logged.device:
         with guest.open(logged.device):
-            while_open = attempts.delete(guest, "rmmod while its device is open", name)
+            while_open = attempts.delete_module(guest, "rmmod while its device is open", name)
     core = tuple(block for block in load.blocks if not placement.is_init(block.name))
     mark = guest.kernel_log.mark()
     with guest.process() as caller:
         with experiment.log.recording("rmmod") as executed:
-            done = attempts.delete(guest, "rmmod", name, process=caller)
+            done = attempts.delete_module(guest, "rmmod", name, process=caller)
         pid = caller.pid
     mapped = placement.mapped_pages(guest, core)
     return Unloading(

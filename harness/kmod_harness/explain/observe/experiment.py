@@ -1,4 +1,4 @@
-"""What every step of a run works with: the guest, the running it stands on, the module and its layout."""
+"""The surroundings of every experiment: guest, running kernel, execution log, module and layout."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from kmod_harness.kmod.symbols.symbol_files import AddressesHidden
 
 @dataclass(frozen=True)
 class Subject:
-    """The module to be examined. parameters: as insmod takes them. dependent: a module that needs it.
+    """The module to be examined.
 
-    providers: loaded modules that it may depend on.
+    file: the module
+    parameters: parameters as insmod takes them
+    dependent: a module that needs it, None without
+    providers: loaded modules that it may depend on
     """
 
     file: KernelModule
@@ -28,13 +31,20 @@ class Subject:
 
 
 def read_subject(path: Path, *, parameters: str = "", dependent: Path | None = None) -> Subject:
-    """Returns a module as the experiments take it. Raises ModuleFileError."""
+    """Returns the module to be examined. Raises ModuleFileError."""
     return Subject(read_module(path), parameters, read_module(dependent) if dependent is not None else None)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """guest: booted, with `execution_log_arguments` on its command line, and the subject not loaded."""
+    """A booted guest and the module to be examined, not loaded yet.
+
+    guest: the guest, with `execution_log_arguments` on QEMU's command line
+    running: its kernel
+    log: execution log of its machine
+    subject: the module
+    layout: layout of the module in this kernel
+    """
 
     guest: Guest
     running: RunningKernel
@@ -50,7 +60,7 @@ class Experiment:
 def set_up_experiment(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Experiment:
     """Returns the experiment; `log` is the file given to `execution_log_arguments`.
 
-    Raises NoExecutionLog, UnsupportedRelease (whose module layout is not known), KernelSymbolsHidden,
+    Raises NoExecutionLog, UnsupportedRelease (the module layout is not known), KernelSymbolsHidden,
     AddressesHidden.
     """
     if guest.machine.accelerator.name != "tcg" or str(log) not in guest.machine.argv:

@@ -1,4 +1,4 @@
-"""The module loaded, opened and removed while QEMU's execution log watches: who may, and what runs."""
+"""A load recorded by QEMU's execution log: which processes may load the module, and what code runs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from kmod_harness.kmod.layout.predict import Layout
 
 @dataclass(frozen=True)
 class LoggedLoad:
-    """loaded: what ran during the load. device: the device that appeared, "" for none. open_function: the
-    module's function that an open of it calls first, "" for none.
+    """The result of a recorded load.
+
+    privilege: attempts of several kinds of process
+    loaded: code that ran during the load
+    device: device that appeared, "" for none
+    open_function: function of the module that opening the device calls first, "" for none
     """
 
     privilege: Privilege
@@ -32,7 +36,13 @@ class LoggedLoad:
 
 @dataclass(frozen=True)
 class ModulePlaces:
-    """A loaded module's places: block -> address, the blocks, names for its functions (init's too)."""
+    """Where a loaded module lies.
+
+    module: the loaded module
+    bases: block -> address
+    blocks: the blocks
+    names: names of its functions, init's too
+    """
 
     module: LoadedModule
     bases: Mapping[str, int]
@@ -41,7 +51,7 @@ class ModulePlaces:
 
 
 def places_of(guest: Guest, file: KernelModule, layout: Layout) -> ModulePlaces:
-    """Returns where a loaded module is, by what sysfs shows of its sections; those of init dangle there."""
+    """Returns where a loaded module lies, by the sections in sysfs; those of init are freed already."""
     module = LoadedModule(guest, file)
     bases = layout.anchors(module.sections)
     return ModulePlaces(module, bases, blocks_of(layout, bases), FunctionNames(file, module.sections))
@@ -50,20 +60,20 @@ def places_of(guest: Guest, file: KernelModule, layout: Layout) -> ModulePlaces:
 def observe_logged_load(
     guest: Guest, log: ExecutionLog, file: KernelModule, layout: Layout, data: bytes, parameters: str
 ) -> LoggedLoad:
-    """Tries to load the module as three kinds of process; the one that may opens and removes it."""
+    """Attempts to load the module as three kinds of process; the one that may also opens and unloads it."""
     others = loaded_modules(guest, file.release)
     root = guest.process()
     attempts.drop_cap_sys_module(root)
     root_status = attempts.status_of(guest, root)
     with log.recording("finit_module by root without CAP_SYS_MODULE") as root_executed:
-        root_without = attempts.finit(
+        root_without = attempts.finit_module(
             guest, "root without CAP_SYS_MODULE", data, parameters=parameters, process=root
         )
 
     namespace = guest.process()
     attempts.enter_new_user_namespace(namespace)
     namespace_status = attempts.status_of(guest, namespace)
-    namespace_root = attempts.finit(
+    namespace_root = attempts.finit_module(
         guest, "root of a user namespace of its own, with every capability there", data, process=namespace
     )
 
@@ -72,7 +82,7 @@ def observe_logged_load(
     user_status = attempts.status_of(guest, user)
     devices = character_devices(guest)
     with log.recording("finit_module by uid 1000 with CAP_SYS_MODULE") as user_executed:
-        user_with = attempts.finit(
+        user_with = attempts.finit_module(
             guest, "uid 1000 with CAP_SYS_MODULE", data, parameters=parameters, process=user
         )
     loaded, device, function = user_executed[0], "", ""
@@ -82,7 +92,7 @@ def observe_logged_load(
         device = next(iter(sorted(character_devices(guest) - devices)), "")
         if device:
             device, function = _first_function(guest, log, device, places)
-        attempts.delete(guest, "rmmod", file.name)
+        attempts.delete_module(guest, "rmmod", file.name)
     for process in (root, namespace, user):
         process.kill()
     nothing_of_it = apart_from(root_executed[0], others)
@@ -100,7 +110,7 @@ def observe_logged_load(
 
 
 def _first_function(guest: Guest, log: ExecutionLog, device: str, places: ModulePlaces) -> tuple[str, str]:
-    """Returns the device and the first function that an open of it enters; "", "" when it refuses."""
+    """Returns the device and the first function that opening it enters; "", "" when the open is refused."""
     try:
         with log.recording(f"open {device}") as executed:
             opened = guest.open(device)
@@ -112,7 +122,7 @@ def _first_function(guest: Guest, log: ExecutionLog, device: str, places: Module
 
 
 def character_devices(guest: Guest) -> set[str]:
-    """Returns the paths of the character devices in /dev itself."""
+    """Returns the paths of the character devices in /dev, without its directories."""
     process = guest.syscaller
     paths = (f"/dev/{name}" for name in process.list_directory("/dev"))
     return {path for path in paths if stat.S_ISCHR(process.stat(path, follow=False).st_mode)}

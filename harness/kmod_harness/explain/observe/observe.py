@@ -44,16 +44,21 @@ _ALLOCATED_BY = re.compile(r" (?:load_module\+|move_module\+|module_\w*alloc|exe
 
 
 def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observations:
-    """Returns all that the claims are judged by; about 10 s under software emulation.
+    """Returns everything that the claims are judged by; takes about 10 s under software emulation.
 
-    guest: cold booted under software emulation (a restored one has a frozen slide) with
-    `execution_log_arguments(log, ...)` on QEMU's command line; the module must not be loaded, and is not
-    at the end. Raises NoExecutionLog, ModuleLoadError, AddressesHidden, KernelSymbolsHidden,
-    UnsupportedRelease, and what ends the machine.
+    guest: booted cold under software emulation (a restored guest has its template's slide), with
+        `execution_log_arguments(log, ...)` on QEMU's command line; the module is not loaded before or
+        afterwards
+    kernel: its kernel
+    log: file of the execution log
+    subject: the module to be examined
+
+    Raises NoExecutionLog, ModuleLoadError, AddressesHidden, KernelSymbolsHidden, UnsupportedRelease, and what
+    ends the machine.
     """
     experiment = set_up_experiment(guest, kernel, log, subject)
     taint_before = admission.taint(guest, experiment.running)
-    refused = refusals.try_all(guest, experiment.running, experiment.file, subject.dependent)
+    refused = refusals.try_refused_loads(guest, experiment.running, experiment.file, subject.dependent)
     logged = observe_logged_load(
         guest, experiment.log, experiment.file, experiment.layout, experiment.file.data, subject.parameters
     )
@@ -142,7 +147,7 @@ def _loading(
 def _opening(experiment: Experiment, load: DebuggedLoad, logged: LoggedLoad) -> Opening:
     guest, name, device = experiment.guest, experiment.file.name, logged.device
     core = tuple(block for block in load.blocks if not placement.is_init(block.name))
-    traces = tracing.is_there(guest)
+    traces = tracing.can_trace(guest)
     quiet_trace, open_trace, probe = "", "", ""
     mark = guest.kernel_log.mark()
     with contextlib.ExitStack() as on:
@@ -241,24 +246,24 @@ def _linking(
 
 
 def _dependent(experiment: Experiment) -> tuple[Attempt | None, tuple[BoundRelocation, ...], Attempt | None]:
-    """Loads the dependent on top, binds it on the host, removes it, has it want what is not exported."""
+    """Loads the dependent module on top, links it, unloads it, and tries it with a private symbol."""
     other, file = experiment.subject.dependent, experiment.file
     if other is None:
         return None, (), None
     guest = experiment.guest
-    attempt = attempts.finit(guest, f"{other.name} with {file.name} loaded", other.data)
+    attempt = attempts.finit_module(guest, f"{other.name} with {file.name} loaded", other.data)
     if not attempt.worked:
         return attempt, (), None
     bound = placement.relocations_of_loaded(
         guest, experiment.running, other, layout_of(experiment.running, other), file
     )
-    attempts.delete(guest, "rmmod", other.name)
+    attempts.delete_module(guest, "rmmod", other.name)
     wanted = next(symbol.name for symbol in other.undefined if symbol.name in file.exports)
     private = next(
         symbol.name for symbol in file.symbols if symbol.kind == "FUNC" and symbol.name not in file.exports
     )
     changed = crafted_modules.with_undefined_symbol_renamed(other.data, wanted, private)
-    refused = attempts.finit(guest, f"{other.name} with {private} in the place of {wanted}", changed)
+    refused = attempts.finit_module(guest, f"{other.name} with {private} in the place of {wanted}", changed)
     return attempt, bound, refused
 
 
@@ -282,13 +287,13 @@ def _shown(experiment: Experiment) -> ShownByGuest:
 
 
 def _timeline(experiment: Experiment) -> tuple[tuple[Step, ...], str]:
-    """Loads the module once more, traced, and removes it."""
+    """Loads the module once more under ftrace, and unloads it."""
     guest = experiment.guest
-    if not tracing.is_there(guest):
+    if not tracing.can_trace(guest):
         return (), ""
     with guest.process() as loader:
         with tracing.trace_load(guest, loader) as trace:
-            attempt = attempts.finit(
+            attempt = attempts.finit_module(
                 guest,
                 "insmod, traced",
                 experiment.file.data,
@@ -297,5 +302,5 @@ def _timeline(experiment: Experiment) -> tuple[tuple[Step, ...], str]:
             )
         pid = loader.pid
     if attempt.worked:
-        attempts.delete(guest, "rmmod", experiment.file.name)
+        attempts.delete_module(guest, "rmmod", experiment.file.name)
     return tracing.parse_timeline(trace[0], pid), tracing.entries(trace[0])

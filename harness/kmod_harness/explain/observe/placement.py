@@ -1,4 +1,4 @@
-"""Where a loaded module is: its sections by its own layout, its pages by the page tables, its relocations."""
+"""Where a loaded module lies: sections by its layout, pages by the page tables, relocations."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _PAGE = 4096
 
 
 def blocks_of(layout: Layout, bases: Mapping[str, int]) -> tuple[Region, ...]:
-    """Returns the blocks that have an address, whole pages, in the layout's order."""
+    """Returns the blocks that have an address, as whole pages, in the order of the layout."""
     return tuple(
         Region(name, bases[name], bases[name] + size) for name, size in layout.blocks.items() if name in bases
     )
 
 
 def is_init(block: str) -> bool:
-    """Whether a block is freed after init."""
+    """Returns whether a block is freed after init."""
     return block.startswith("init")
 
 
 def symbol_table(
     guest: Guest, file: KernelModule, layout: Layout, bases: Mapping[str, int]
 ) -> ModuleSection | None:
-    """Return where the kernel keeps the module's symbols for /proc/kallsyms: in no section of the file.
+    """Returns the place of the module's symbols for /proc/kallsyms, which is in no section of the file.
 
     None where the names are not found there (layout_symtab and add_kallsyms, kernel/module/kallsyms.c, 6.1).
     """
@@ -51,7 +51,7 @@ def symbol_table(
 
 
 def with_symbol_table(pages: tuple[ModulePage, ...], table: ModuleSection | None) -> tuple[ModulePage, ...]:
-    """Return the pages, the table's name behind the sections of those that it lies on."""
+    """Returns the pages with the table's name added to the sections of those it lies on."""
     if table is None:
         return pages
     end = table.address + table.size
@@ -64,7 +64,7 @@ def with_symbol_table(pages: tuple[ModulePage, ...], table: ModuleSection | None
 
 
 def module_pages(guest: Guest, layout: Layout, bases: Mapping[str, int]) -> tuple[ModulePage, ...]:
-    """Returns the pages of what stays in memory, from outside, each with its direct-map alias."""
+    """Returns the pages of the blocks that stay in memory, with their direct-map aliases."""
     sections = {
         placed.section.name: (bases[placed.block] + placed.offset, placed.section.size)
         for placed in layout.placed
@@ -101,7 +101,7 @@ def _on_page(sections: Mapping[str, tuple[int, int]], page: Page) -> tuple[str, 
 def module_sections(
     layout: Layout, bases: Mapping[str, int], pages: tuple[ModulePage, ...]
 ) -> tuple[ModuleSection, ...]:
-    """Returns every section that was placed, by address; init's without permissions: they are freed."""
+    """Returns every section that was placed, by address; those of init, which was freed, lack permissions."""
     permissions = {page.virtual: page.permissions for page in pages}
     found = []
     for placed in layout.placed:
@@ -138,19 +138,19 @@ def relocations(
     bases: Mapping[str, int],
     others: Mapping[str, Mapping[str, int]] = {},
 ) -> tuple[BoundRelocation, ...]:
-    """Returns every relocation as the independent linker binds it, init's too. others: module -> exports."""
+    """Returns every relocation as the independent linker binds it; `others`: module -> its exports."""
     return link(file, layout, layout.addresses(bases), resolver(running.symbols.exports, others)).relocations
 
 
 def relocations_of_loaded(
     guest: Guest, running: RunningKernel, file: KernelModule, layout: Layout, provider: KernelModule
 ) -> tuple[BoundRelocation, ...]:
-    """Returns the relocations of a module that is loaded on top of another, by what sysfs shows of both."""
+    """Returns the relocations of a module loaded on top of another, by sysfs's sections of both."""
     bases = layout.anchors(LoadedModule(guest, file).sections)
     return relocations(running, file, layout, bases, exports_of(guest, (provider,)))
 
 
 def exports_of(guest: Guest, modules: tuple[KernelModule, ...]) -> dict[str, dict[str, int]]:
-    """Returns module -> name -> address of what these loaded modules export, by what sysfs shows."""
+    """Returns module -> name -> address of the exports of loaded modules, by sysfs's sections."""
     loaded = [LoadedModule(guest, module) for module in modules]
     return {module.name: {name: module.symbol(name) for name in module.file.exports} for module in loaded}

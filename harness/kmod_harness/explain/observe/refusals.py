@@ -1,4 +1,4 @@
-"""What the kernel refuses: the module as an executable, and with a name that is not exported."""
+"""Loads that the kernel refuses: the module as an executable, and with a symbol that is not exported."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from kmod_harness.explain.observe import crafted_modules
 from kmod_harness.explain.observe.admission import other_release
 from kmod_harness.explain.observe.running_kernel import RunningKernel
 from kmod_harness.explain.observed.observations import Attempt
-from kmod_harness.explain.probes.attempts import delete, finit
+from kmod_harness.explain.probes.attempts import delete_module, finit_module
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.elf.module import KernelModule
 
-#: Places where System.map is kept, by habit and by klogd, ksymoops and depmod.
+#: Usual places of System.map, where klogd, ksymoops and depmod look.
 _SYSTEM_MAPS = ("/System.map", "/boot", "/usr/src/linux", "/usr/lib/debug/boot")
-#: Kernel functions that an open goes through, and that no release has exported: one of them is asked for.
+#: Kernel functions that no release has exported; the first that the kernel has is asked for.
 _UNEXPORTED = ("do_one_initcall", "do_sys_open", "chrdev_open", "do_init_module", "load_module")
 
 
 @dataclass(frozen=True)
 class Refusals:
-    """What came of the tries before the load.
+    """The results of the attempts before the load.
 
-    unexported: a function that is not exported, which `wanting` wanted. dependent: of the module that
-    needs this one, None without such a module. other_release: of the file with another release in its
-    vermagic, None for a file that names none.
+    executable: the module as an executable
+    unexported: a kernel function that is not exported
+    wanting: the module with that function as an undefined symbol
+    dependent: the module that needs this one, alone; None without such a module
+    other_release: the file with another release in its vermagic, None for a file that names none
     """
 
     executable: Attempt
@@ -36,23 +38,23 @@ class Refusals:
     other_release: Attempt | None
 
 
-def try_all(
+def try_refused_loads(
     guest: Guest, running: RunningKernel, file: KernelModule, dependent: KernelModule | None
 ) -> Refusals:
-    """Tries what the kernel has to refuse while the module is not loaded."""
+    """Attempts the loads that the kernel has to refuse while the module is not loaded."""
     name = unexported_symbol(running)
     return Refusals(
-        as_executable(guest, file),
+        load_as_executable(guest, file),
         name,
-        wanting(guest, file, name),
-        finit(guest, f"{dependent.name} without {file.name}", dependent.data) if dependent else None,
+        load_with_symbol_renamed(guest, file, name),
+        finit_module(guest, f"{dependent.name} without {file.name}", dependent.data) if dependent else None,
         other_release(guest, file),
     )
 
 
-def as_executable(guest: Guest, file: KernelModule) -> Attempt:
-    """finit_module on the same file, called ET_EXEC in its header; one that is taken is removed again."""
-    attempt = finit(
+def load_as_executable(guest: Guest, file: KernelModule) -> Attempt:
+    """Attempts to load the file with ET_EXEC in its header; unloads it where the kernel takes it."""
+    attempt = finit_module(
         guest,
         "the file with e_type 2, ET_EXEC",
         crafted_modules.with_elf_type(file.data, crafted_modules.ET_EXEC),
@@ -70,24 +72,30 @@ def unexported_symbol(running: RunningKernel) -> str:
     raise Misuse("this kernel exports even what no kernel does", evidence=" ".join(_UNEXPORTED))
 
 
-def wanting(
+def load_with_symbol_renamed(
     guest: Guest, file: KernelModule, name: str, *, instead_of: str = "", parameters: str = ""
 ) -> Attempt:
-    """finit_module on the module with a symbol that it wants called `name`; what is taken is removed again.
+    """Attempts to load the module with an undefined symbol renamed; unloads it where the kernel takes it.
 
-    instead_of: which symbol, "" for the first. A kernel that does not refuse it may call it.
+    guest: the guest
+    file: the module
+    name: new name of the symbol
+    instead_of: its old name, "" for the first undefined symbol
+    parameters: parameters of the module
+
+    A kernel that does not refuse the module may call the function.
     """
     wanted = instead_of or next(symbol.name for symbol in file.undefined if not symbol.weak)
     changed = crafted_modules.with_undefined_symbol_renamed(file.data, wanted, name)
     what = f"the module with {name} in the place of {wanted}"
-    attempt = finit(guest, what, changed, parameters=parameters)
+    attempt = finit_module(guest, what, changed, parameters=parameters)
     _remove(guest, attempt, file)
     return attempt
 
 
 def _remove(guest: Guest, attempt: Attempt, file: KernelModule) -> None:
     if attempt.worked:
-        delete(guest, "rmmod", file.name)
+        delete_module(guest, "rmmod", file.name)
 
 
 def system_map_line(running: RunningKernel, name: str) -> str:
@@ -100,7 +108,7 @@ def system_map_line(running: RunningKernel, name: str) -> str:
 
 
 def system_maps(guest: Guest) -> tuple[str, ...]:
-    """Returns the System.map files that the guest has where such files are kept."""
+    """Returns the paths of System.map files in the guest."""
     found = []
     for place in _SYSTEM_MAPS:
         path = Path(place)

@@ -1,4 +1,4 @@
-"""What every experiment needs to know of the running kernel: symbols, ranges, how it was configured."""
+"""The running kernel as every experiment needs it: symbols, ranges, configuration."""
 
 from __future__ import annotations
 
@@ -35,16 +35,22 @@ _STACK_SIZE = 16384
 #: The running task's pointer in the per-CPU area: a symbol of its own up to 6.1, the first field of
 #: `pcpu_hot` from 6.2 on (arch/x86/include/asm/current.h).
 _CURRENT = ("current_task", "pcpu_hot")
-#: Where vmalloc and vmemmap begin: variables of a kernel that moves them (DYNAMIC_MEMORY_LAYOUT), else the
-#: constants of four levels (pgtable_64_types.h, 6.1).
+#: Starts of vmalloc and vmemmap: variables of a kernel that moves them (DYNAMIC_MEMORY_LAYOUT), else the
+#: constants for four levels (pgtable_64_types.h, 6.1).
 _BASES = {"vmalloc_base": 0xFFFFC90000000000, "vmemmap_base": 0xFFFFEA0000000000}
 
 
 @dataclass(frozen=True)
 class RunningKernel:
-    """slide: KASLR's, bytes. randomize_base: as configured, None: unknown. source: its path, or "".
+    """The kernel of a booted guest.
 
-    has_debug_info: whether there is a vmlinux with DWARF, which gdb unwinds stacks by.
+    kernel: its files
+    options: its options for modules
+    symbols: its symbols
+    slide: KASLR's slide in bytes
+    randomize_base: whether RANDOMIZE_BASE is set, None when unknown
+    source: path of its source, "" when unknown
+    has_debug_info: whether it has a vmlinux with DWARF, by which gdb unwinds stacks
     """
 
     kernel: Kernel
@@ -57,7 +63,7 @@ class RunningKernel:
 
     @property
     def module_range(self) -> Region:
-        """MODULES_VADDR..MODULES_END; where the configuration is unknown, the usual RANDOMIZE_BASE."""
+        """MODULES_VADDR..MODULES_END; RANDOMIZE_BASE is assumed where the configuration is unknown."""
         base = MODULES_BASE_FIXED if self.randomize_base is False else MODULES_BASE_RANDOMIZED
         return Region("module range", base, MODULES_END, "where modules go")
 
@@ -69,7 +75,7 @@ class RunningKernel:
 
     @property
     def current_offset(self) -> int | None:
-        """Where the pointer to the running task is, from GS's base; None when no symbol tells."""
+        """Offset of the pointer to the running task from GS's base; None when no symbol gives it."""
         return next(
             (self.symbols.addresses[name] for name in _CURRENT if name in self.symbols.addresses), None
         )
@@ -86,7 +92,7 @@ class RunningKernel:
 
 
 def read_running_kernel(guest: Guest, kernel: Kernel) -> RunningKernel:
-    """Returns the running of a booted guest. Raises KernelSymbolsHidden when no source tells its symbols."""
+    """Returns the kernel of a booted guest. Raises KernelSymbolsHidden when its symbols are hidden."""
     system_map = read_system_map(kernel)
     kallsyms = guest.kallsyms() if system_map is None and guest.exists("/proc/kallsyms") else None
     linked = system_map.address_of.get("_text", LINKED_TEXT) if system_map is not None else LINKED_TEXT
@@ -107,7 +113,7 @@ def read_running_kernel(guest: Guest, kernel: Kernel) -> RunningKernel:
 
 
 def randomize_base(kernel: Kernel) -> bool | None:
-    """Returns whether the kernel was built with RANDOMIZE_BASE, None when its configuration is not here."""
+    """Returns whether the kernel was built with RANDOMIZE_BASE, None when its configuration is not known."""
     if kernel.config is None:
         return None
     return parse_config(kernel.config.read_text()).get("RANDOMIZE_BASE") == "y"
@@ -126,7 +132,7 @@ def _source(kernel: Kernel) -> str:
 
 
 def address_space(guest: Guest, running: RunningKernel) -> AddressSpace:
-    """Returns this boot's ranges: by the page tables and the kernel's own variables, read from outside."""
+    """Returns this boot's ranges, read from outside by the page tables and the kernel's variables."""
     modules = loaded_modules(guest, running.kernel.release)
     with GuestMemory(guest.machine) as memory:
         levels = memory.tables.levels
@@ -169,14 +175,14 @@ def _bases(memory: GuestMemory, addresses: Mapping[str, int]) -> dict[str, int]:
 
 
 def symbols_of(guest: Guest, module: str) -> tuple[KallsymsEntry, ...]:
-    """Returns what /proc/kallsyms lists of a module, () on a kernel without it."""
+    """Returns the symbols of a module in /proc/kallsyms, () on a kernel without it."""
     return guest.kallsyms().of_module(module) if guest.exists("/proc/kallsyms") else ()
 
 
 def loaded_modules(guest: Guest, release: str) -> tuple[Region, ...]:
-    """Returns each module's core by address; hidden addresses are left out.
+    """Returns the range of each module's core by address, without modules whose address is hidden.
 
-    From 6.4 on its text alone: /proc/modules shows where that is, and the size of all its blocks.
+    From 6.4 on it is the range of the text: /proc/modules shows its address, and the size of all blocks.
     """
     found = []
     for line in guest.read_text("/proc/modules").splitlines():
@@ -191,7 +197,7 @@ def loaded_modules(guest: Guest, release: str) -> tuple[Region, ...]:
 
 
 def _end_of_text(memory: GuestMemory, module: Region) -> int:
-    """Where the executable pages end that begin at a module's text."""
+    """Returns the end of the executable pages that begin at a module's text."""
     end = module.start
     for page in memory.tables.walk(module.start, module.end):
         if page.virtual > end or not page.executable:

@@ -1,4 +1,4 @@
-"""One module, several processes: who sees it, who may touch it, and whether memory pressure moves it."""
+"""One module and several processes: who sees it, who may access it, and whether pressure moves it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PRESENT, _FRAME = 1 << 63, (1 << 55) - 1
 
 
 def flag_names(bits: int) -> tuple[str, ...]:
-    """Returns the names of a page's flags, as /proc/kpageflags numbers them.
+    """Returns the names of a page's flags, by their numbers in /proc/kpageflags.
 
     >>> flag_names(1 << 5 | 1 << 12)
     ('LRU', 'ANON')
@@ -52,8 +52,8 @@ def _flags_of(guest: Guest, frame: int) -> tuple[str, ...]:
         return flag_names(struct.unpack("<Q", file.read(8))[0])
 
 
-def flags_of_a_programs_page(guest: Guest) -> tuple[str, ...]:
-    """Returns the flags of a page that a process has just written to, () where the kernel does not tell."""
+def program_page_flags(guest: Guest) -> tuple[str, ...]:
+    """Returns the flags of a page that a process has just written, () where the kernel hides them."""
     process = guest.syscaller
     if not guest.exists(_KPAGEFLAGS) or not guest.exists("/proc/self/pagemap"):
         return ()
@@ -67,7 +67,7 @@ def flags_of_a_programs_page(guest: Guest) -> tuple[str, ...]:
 
 
 def read_in_user_mode(process: Process, address: int) -> str:
-    """Returns what becomes of a process that reads a kernel address as a program does."""
+    """Returns what happens to a process that reads a kernel address in user mode."""
     try:
         data = process.peek(address, 8)
     except ProcessKilled as killed:
@@ -75,8 +75,8 @@ def read_in_user_mode(process: Process, address: int) -> str:
     return f"it read {data.hex()}"
 
 
-def press(guest: Guest) -> int:
-    """Has a process take half of the free memory, at most 64 MiB, write to it all, and end; returns MiB."""
+def apply_memory_pressure(guest: Guest) -> int:
+    """Has a process allocate and write half of the free memory, at most 64 MiB, and end; returns the MiB."""
     size = min(_free_kib(guest) << 9, 64 << 20) & -_PAGE
     process = guest.process()
     address = process.allocate(size)
@@ -92,8 +92,8 @@ def _free_kib(guest: Guest) -> int:
     raise ValueError("/proc/meminfo has no MemFree")
 
 
-def second_opener(guest: Guest, device: str) -> str:
-    """Returns what one process wrote to the device and another read there, "" where it takes no bytes."""
+def exchange_by_device(guest: Guest, device: str) -> str:
+    """Returns what one process wrote to the device and another read, "" where it takes no bytes."""
     if not device:
         return ""
     with guest.process() as writer, guest.process() as reader:
@@ -109,13 +109,13 @@ def second_opener(guest: Guest, device: str) -> str:
 
 
 def stack_line(guest: Guest, process: Process) -> str:
-    """Returns the line of /proc/PID/maps that shows the program's stack."""
+    """Returns the line of /proc/PID/maps for the program's stack."""
     maps = guest.read_text(f"/proc/{process.pid}/maps")
     return next((line for line in maps.splitlines() if line.endswith("[stack]")), "")
 
 
 def maps_within(guest: Guest, start: int, end: int) -> tuple[str, ...]:
-    """Returns the lines of any process's /proc/PID/maps that meet start..end, each behind its pid."""
+    """Returns the lines of all /proc/PID/maps that overlap start..end, each behind its pid."""
     found = []
     for pid, text in _of_each_process(guest, "maps").items():
         for line in text.splitlines():
@@ -125,10 +125,10 @@ def maps_within(guest: Guest, start: int, end: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def kernels_tasks(guest: Guest) -> dict[int, str]:
-    """Returns pid -> comm of every task that the kernel itself started: its threads, and programs it runs.
+def kernel_tasks(guest: Guest) -> dict[int, str]:
+    """Returns pid -> comm of every task started by the kernel: its threads, and programs it runs.
 
-    What user space starts meanwhile is not the module's.
+    Tasks started by user space are left out.
     """
     parents = {}
     for pid, text in _of_each_process(guest, "stat").items():

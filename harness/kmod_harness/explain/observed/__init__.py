@@ -1,1 +1,1 @@
-"""One module as it was observed, as data: experiments fill it, claims and drawings read it. Pure."""
+"""The observations of one module as data: experiments fill it, claims and drawings read it. Pure."""

@@ -1,4 +1,4 @@
-"""What lets a module in besides its caller's rights, who asks for it, and what the kernel notes about it."""
+"""The kernel's checks on admission of a module, apart from privileges, and the marks it leaves."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from kmod_harness.explain.observed.measures import Attempt
 class Admission:
     """Checks and marks of one module on this boot.
 
-    other_release: the same file, built for another release by its own words; None for a file without
-    vermagic. kernel_vermagic: the kernel's own line, from its memory, "" where no symbol tells where.
-    taint_before, taint_loaded, taint_after: the kernel's flags before the module was first offered, while it
-    was loaded, and once it was gone. module_taint: letters that sysfs shows for the module.
-    checks_signatures: as the kernel was configured, None unknown. enforces_signatures: as sysfs says, "".
-    modprobe: the program that the kernel itself would run. modaliases: of this machine's devices, some
-    (path, alias).
+    other_release: attempt with another release in the file's vermagic, None for a file without vermagic
+    kernel_vermagic: the kernel's own version magic, from its memory, "" where no symbol gives its address
+    taint_before: the kernel's taint flags before the first attempt
+    taint_loaded: taint flags while the module was loaded
+    taint_after: taint flags after the unload
+    module_taint: taint letters that sysfs shows for the module
+    checks_signatures: whether MODULE_SIG is set, None when unknown
+    enforces_signatures: sysfs's sig_enforce, "" without
+    modprobe: program that the kernel itself would run
+    modaliases: path and alias of some of this machine's devices
     """
 
     other_release: Attempt | None = None
@@ -32,5 +35,5 @@ class Admission:
     modaliases: tuple[tuple[str, str], ...] = ()
 
 
-#: Of a module that was not looked at in this way.
+#: The value for a module that was not observed in this way.
 NOT_ASKED = Admission()

@@ -1,4 +1,4 @@
-"""The module's code at each moment of its load, as bytes: what the page's first drawing is made of."""
+"""The module's code at each moment of its load, as bytes, for the page's first drawing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from kmod_harness.verify.mechanism import Mechanism
 
 
 class Moment(StrEnum):
-    """When the module's memory was read.
+    """A moment at which the module's memory was read.
 
-    COPIED: the sections are in place, no address is filled in. LINKED: every relocation is applied, nothing
-    else. SEALED: before init's first instruction. RUNNING: init has returned.
+    COPIED: the sections are in place, no address is filled in
+    LINKED: every relocation is applied, nothing else
+    SEALED: before init's first instruction
+    RUNNING: init has returned
     """
 
     COPIED = "copied"
@@ -23,10 +25,12 @@ class Moment(StrEnum):
 
 @dataclass(frozen=True)
 class CodeAtMoment:
-    """The bytes of `.text`, read from the machine's memory while it stood still.
+    """The bytes of `.text`, read from memory while the machine was stopped.
 
-    function: of the kernel, at whose first instruction the CPU stood, "" for none. permissions: of the
-    section's first page, as `rw-`.
+    moment: the moment
+    function: kernel function at whose first instruction the CPU was stopped, "" for none
+    permissions: permissions of the section's first page, such as `rw-`
+    code: the bytes
     """
 
     moment: Moment
@@ -37,7 +41,7 @@ class CodeAtMoment:
 
 @dataclass(frozen=True)
 class CodePatch:
-    """Bytes of `.text` that the kernel changed once it had linked them; the mechanism is verify's."""
+    """Bytes of `.text` that the kernel changed after linking; the mechanism is one of verify's."""
 
     address: int
     size: int
@@ -46,10 +50,12 @@ class CodePatch:
 
 @dataclass(frozen=True)
 class CodeHistory:
-    """`.text` from copy to use: moments in the order of time, those that could be seen.
+    """`.text` from copy to use.
 
-    compared, differing: relocations of the whole module, init's too, that were looked up in memory at LINKED,
-    and how many of them were not as the independent linker has them.
+    moments: the moments that could be read, in order
+    patches: changes after linking
+    compared: relocations of the whole module, init's too, that were read in memory at LINKED
+    differing: of these, relocations that differ from the independent linker's
     """
 
     moments: tuple[CodeAtMoment, ...] = ()
@@ -58,9 +64,9 @@ class CodeHistory:
     differing: int = 0
 
     def at(self, moment: Moment) -> CodeAtMoment | None:
-        """Return what was read at that moment, None when it could not be seen."""
+        """Returns what was read at that moment, None when it could not be read."""
         return next((one for one in self.moments if one.moment is moment), None)
 
 
-#: Of code that was not looked at.
+#: The history of code that was not read.
 NO_HISTORY = CodeHistory()

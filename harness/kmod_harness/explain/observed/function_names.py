@@ -1,4 +1,4 @@
-"""Names for addresses within a module, from its own symbol table and its sections' addresses. Pure."""
+"""Names for addresses within a module, by its symbol table and its sections' addresses. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALIASES = ("init_module", "cleanup_module")
 
 
 class FunctionNames:
-    """Which function of a module an address lies in; `sections` is section name -> address."""
+    """Names for addresses in a module's functions; `sections` is section name -> address."""
 
     def __init__(self, file: KernelModule, sections: Mapping[str, int]) -> None:
         spans: dict[int, tuple[int, str]] = {}
@@ -27,7 +27,7 @@ class FunctionNames:
         self._spans = spans
 
     def function_at(self, address: int) -> tuple[str, int]:
-        """Returns the function's name and the offset in it, ("", 0) outside all of them."""
+        """Returns the name of the function at an address and the offset in it, ("", 0) outside of all."""
         at = bisect_right(self._starts, address) - 1
         if at < 0:
             return "", 0
@@ -36,19 +36,19 @@ class FunctionNames:
         return (name, address - start) if address < end else ("", 0)
 
     def label(self, address: int) -> str:
-        """Returns `chardev_open+0x31`, `chardev_open` at its start, "" outside."""
+        """Returns `chardev_open+0x31`, `chardev_open` at its start, "" outside of all."""
         name, offset = self.function_at(address)
         return f"{name}+{offset:#x}" if offset else name
 
 
 def named(executed: ExecutedCode, within: tuple[Region, ...], names: FunctionNames) -> ExecutedCode:
-    """Returns what ran in those ranges alone, each block with its function."""
+    """Returns the code that ran in those ranges, each block with its function's name."""
     blocks = (block for block in executed.blocks if any(block.address in one for one in within))
     return replace(executed, blocks=tuple(_labelled(block, names) for block in blocks))
 
 
 def apart_from(executed: ExecutedCode, others: tuple[Region, ...]) -> ExecutedCode:
-    """Returns what ran outside those ranges: other modules' code is left out."""
+    """Returns the code that ran outside those ranges, which are other modules'."""
     blocks = (block for block in executed.blocks if not any(block.address in other for other in others))
     return replace(executed, blocks=tuple(blocks))
 

@@ -1,6 +1,6 @@
-"""Single things that an experiment measures: a range, a stack, a step, what ran, what was refused.
+"""The single measurements of experiments: a range, a stack, a step, code that ran, an attempt.
 
-Addresses are ints, sizes bytes, ranges half-open.
+Addresses are ints, sizes are in bytes, the end of a range is exclusive.
 """
 
 from __future__ import annotations
@@ -27,9 +27,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of a stack. image: `vmlinux`, the module's name, or `user`; file and line: "" and 0 unknown.
+    """A frame of a stack.
 
-    address: where execution goes on in this frame; an inlined one has its caller's.
+    function: name of the function
+    address: where execution continues in this frame; an inlined frame has its caller's address
+    file: source file, "" when unknown
+    line: number of the line, 0 when unknown
+    image: `vmlinux`, the module's name, or `user`
+    inlined: whether the function is inlined
     """
 
     function: str
@@ -42,11 +47,20 @@ class Frame:
 
 @dataclass(frozen=True)
 class Stop:
-    """The CPU stopped by a breakpoint in the module, seen by gdb's stub and QEMU; innermost frame first.
+    """A CPU stopped by a breakpoint, seen by gdb and QEMU.
 
-    task_pid, task_comm: of `current`, from the kernel's memory, 0 and "" without vmlinux. task_stack:
-    `current->stack` and THREAD_SIZE. user_stack_pointer: where the user program's own stack was at the system
-    call. unwound: by debug information; else the frames are the return addresses that lie on the stack.
+    function: function in which it stopped
+    rip: instruction pointer
+    rsp: stack pointer
+    cpl: privilege level
+    cr3: root of the page tables
+    frames: the stack, innermost frame first
+    task_pid: pid of `current`, read from kernel memory, 0 without vmlinux
+    task_comm: comm of `current`, "" without vmlinux
+    task_stack: `current->stack` and THREAD_SIZE
+    user_stack_pointer: stack pointer of the user program at its system call
+    raw: gdb's own output, or the stack's bytes
+    unwound: True by debug information; otherwise the frames are return addresses found on the stack
     """
 
     function: str
@@ -65,11 +79,15 @@ class Stop:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the timeline: `at` microseconds after finit_module was entered, `took` microseconds.
+    """One step of the timeline.
 
-    depth: nesting, 0 for the system call itself. meaning: in plain words. source: file:line of
-    CHECKED_RELEASE.
-    count: how many calls in a row this stands for.
+    at: microseconds since finit_module was entered
+    took: microseconds
+    depth: nesting, 0 for the system call itself
+    function: name of the function
+    meaning: what it does, in plain words
+    source: file:line in CHECKED_RELEASE
+    count: number of consecutive calls that this step stands for
     """
 
     at: float
@@ -83,7 +101,13 @@ class Step:
 
 @dataclass(frozen=True)
 class ExecutedBlock:
-    """A translated block that ran: its first address, the CPU's privilege level (0: kernel), which CPU."""
+    """A translated block that ran.
+
+    address: its first address
+    cpl: privilege level of the CPU, 0 in the kernel
+    cpu: number of the CPU
+    symbol: function and offset, "" when not looked up
+    """
 
     address: int
     cpl: int
@@ -93,7 +117,12 @@ class ExecutedBlock:
 
 @dataclass(frozen=True)
 class ExecutedCode:
-    """What QEMU's execution log holds of the module over one stretch of `seconds` wall time, in order."""
+    """The code in the module range that ran during a period, by QEMU's execution log.
+
+    what: what happened in the period
+    seconds: wall time of the period
+    blocks: blocks that ran, in order
+    """
 
     what: str
     seconds: float
@@ -102,7 +131,12 @@ class ExecutedCode:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A system call that may be refused: what was tried, its errno (0: it worked), what the kernel logged."""
+    """A system call that may be refused.
+
+    what: what was attempted
+    errno: its error number, 0 when it worked
+    log: what the kernel logged
+    """
 
     what: str
     errno: int
@@ -115,7 +149,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class PageTableView:
-    """The module's first page in one process's page tables; physical None: not mapped there."""
+    """The module's first page in one process's page tables.
+
+    pid: the process
+    comm: its name
+    page_table: root of its page tables
+    physical: physical address of the page, None where it is not mapped
+    """
 
     pid: int
     comm: str

@@ -1,1 +1,1 @@
-"""One way of looking each: calls from inside, the tracers, gdb's stops, QEMU's execution log."""
+"""The means of observation, one a file: system calls from inside, tracers, gdb, QEMU's execution log."""

@@ -1,4 +1,4 @@
-"""System calls that may be refused, made once by a chosen process: the errno and the kernel's own words."""
+"""System calls that may be refused, made once by a chosen process: the errno and the kernel's log."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _UNSHARE, _CLONE_NEWUSER = 272, 0x10000000
 UID = 1000
 
 
-def finit(
+def finit_module(
     guest: Guest, what: str, data: bytes, *, parameters: str = "", process: Process | None = None
 ) -> Attempt:
-    """finit_module(2) once, on any bytes, past every check of ours."""
+    """Calls finit_module(2) once, with any bytes, without the harness's checks."""
     process = process or guest.syscaller
     mark = guest.kernel_log.mark()
     with as_file(guest, data) as path, guest.open(path) as file:
@@ -46,7 +46,7 @@ def _finit_by(guest: Guest, process: Process, fd: int, path: str, parameters: st
 
 
 def require_loaded(attempt: Attempt, name: str) -> None:
-    """Returns when the load worked. Raises ModuleLoadError with the kernel's own words."""
+    """Raises ModuleLoadError, with the kernel's log, unless the load worked."""
     if not attempt.worked:
         raise ModuleLoadError(
             f"loading {name} as {attempt.what} failed: {os.strerror(attempt.errno)}",
@@ -58,7 +58,7 @@ def require_loaded(attempt: Attempt, name: str) -> None:
 
 @contextlib.contextmanager
 def as_file(guest: Guest, data: bytes) -> Iterator[str]:
-    """The bytes as a file of the guest that everybody may read; its path."""
+    """Gives the path of a file of the guest with these bytes, which everybody may read."""
     guest.make_directories(DIRECTORY)
     path = f"{DIRECTORY}/module.ko"
     guest.write_file(path, data)
@@ -66,8 +66,8 @@ def as_file(guest: Guest, data: bytes) -> Iterator[str]:
     guest.syscaller.unlink(path)
 
 
-def delete(guest: Guest, what: str, name: str, *, process: Process | None = None) -> Attempt:
-    """delete_module(2) once, without waiting (O_NONBLOCK)."""
+def delete_module(guest: Guest, what: str, name: str, *, process: Process | None = None) -> Attempt:
+    """Calls delete_module(2) once, without waiting (O_NONBLOCK)."""
     mark = guest.kernel_log.mark()
     result = (process or guest.syscaller).syscall(NUMBERS["delete_module"], c_path(name), os.O_NONBLOCK)
     guest.kernel_log.sync(guest.syscaller)
@@ -75,7 +75,7 @@ def delete(guest: Guest, what: str, name: str, *, process: Process | None = None
 
 
 def become_user_with_cap_sys_module(process: Process) -> None:
-    """Turns a process of root's into one of uid 1000 whose only capability is CAP_SYS_MODULE."""
+    """Changes a process of root to uid 1000, with CAP_SYS_MODULE as its only capability."""
     process.call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
     process.call("setresgid", UID, UID, UID)
     process.call("setresuid", UID, UID, UID)
@@ -83,12 +83,12 @@ def become_user_with_cap_sys_module(process: Process) -> None:
 
 
 def drop_cap_sys_module(process: Process) -> None:
-    """Takes CAP_SYS_MODULE, and nothing else, from a process of root's."""
+    """Drops CAP_SYS_MODULE, and nothing else, from a process of root."""
     set_capabilities(process, get_capabilities(process) & ~(1 << _CAP_SYS_MODULE))
 
 
 def enter_new_user_namespace(process: Process) -> None:
-    """Puts a process into a user namespace of its own, where it has every capability. Raises OSError."""
+    """Moves a process into a user namespace of its own, where it has every capability. Raises OSError."""
     result = process.syscall(_UNSHARE, _CLONE_NEWUSER)
     if result.errno:
         raise OSError(result.errno, os.strerror(result.errno), "unshare")
@@ -110,12 +110,12 @@ def set_capabilities(process: Process, bits: int) -> None:
 
 
 def status_of(guest: Guest, process: Process) -> str:
-    """Returns the lines of /proc/PID/status that say who it is and what it may do."""
+    """Returns the lines of /proc/PID/status with a process's identity and capabilities."""
     wanted = ("Name", "Pid", "Uid", "Gid", "CapPrm", "CapEff")
     text = guest.read_text(f"/proc/{process.pid}/status")
     return "\n".join(line for line in text.splitlines() if line.split(":")[0] in wanted)
 
 
 def open_call(path: str, flags: int = os.O_RDONLY) -> Call:
-    """Returns the open of a file as a call that may be begun and awaited apart."""
+    """Returns an open of a file as a call to be begun and awaited separately."""
     return Call(NUMBERS["openat"], (AT_FDCWD, c_path(path), flags, 0))

@@ -1,4 +1,4 @@
-"""What gdb prints at a breakpoint, as data: registers, the stack with its source lines. Pure."""
+"""gdb's output at a breakpoint as data: registers, and the stack with its source lines. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _FRAME = re.compile(
 def parse_backtrace(text: str, images: Sequence[tuple[range, str]], source: str = "") -> tuple[Frame, ...]:
     """Returns the frames of gdb's `bt`, innermost first, up to the kernel's entry point.
 
-    images: address ranges and what lies there; a frame outside all of them ends the stack, for
-    behind the entry there is none. `source` is cut off the file names.
+    text: output of `bt`
+    images: (range, image) pairs; a frame outside of all ends the stack, which has none beyond the entry point
+    source: path that is cut off file names
     """
     found = []
     for match in _FRAME.finditer(text):
@@ -46,6 +47,6 @@ def parse_backtrace(text: str, images: Sequence[tuple[range, str]], source: str 
 
 
 def parse_registers(text: str) -> Mapping[str, int]:
-    """Returns name -> value of `info registers`: the second word of each line."""
+    """Returns name -> value from `info registers`, by the first two words of each line."""
     found = re.findall(r"^(\w+)\s+(0x[0-9a-f]+)", text, re.MULTILINE)
     return {name: int(value, 16) for name, value in found}

@@ -1,4 +1,4 @@
-"""Which code of the modules' range ran, by QEMU's own execution log: nothing in the guest takes part."""
+"""The code that ran in the module range, by QEMU's own execution log, without the guest's help."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _CPL_MASK = 3
 
 
 class NoExecutionLog(Misuse):
-    """The machine was not started so that QEMU could log what runs: no such argument, or not emulated."""
+    """The machine was not started with an execution log: without the arguments, or not emulated."""
 
 
 def execution_log_arguments(path: Path, randomize_base: bool | None) -> tuple[str, ...]:
-    """Returns what QEMU's command line needs for an `ExecutionLog` at `path`; it costs nothing until used.
+    """Returns the arguments that QEMU needs for an `ExecutionLog` at `path`; unused, it costs nothing.
 
-    Only software emulation logs what it runs; file and filter can only be given here. randomize_base: as
-    the kernel is configured (`RunningKernel.randomize_base`); None, unknown, is taken as yes: in the wider
-    range a moved kernel image would drown what is looked for.
+    Only software emulation logs code that runs, and file and filter have to be given at the start.
+    `randomize_base` is as in `RunningKernel`; None, unknown, counts as True: in the wider range, the log of a
+    moved kernel image would hide the module's.
     """
     base = MODULES_BASE_FIXED if randomize_base is False else MODULES_BASE_RANDOMIZED
     return ("-D", str(path), "-dfilter", f"{base:#x}..{MODULES_END - 1:#x}")
@@ -43,9 +43,9 @@ class ExecutionLog:
 
     @contextlib.contextmanager
     def recording(self, what: str) -> Iterator[list[ExecutedCode]]:
-        """Logs while the block runs, which slows the guest 5 times; `ExecutedCode` is in the list after it.
+        """Logs while the block runs, which slows the guest 5 times; the list then holds the `ExecutedCode`.
 
-        It has all that ran in the module range: `names.named` takes one module's part.
+        It holds all code that ran in the module range: `named` selects one module's.
         """
         done: list[ExecutedCode] = []
         at = self._size()
@@ -68,7 +68,7 @@ class ExecutionLog:
 
 
 def parse_execution_log(text: str) -> tuple[ExecutedBlock, ...]:
-    """Returns the blocks that ran, in order. A last line that is cut short is not one."""
+    """Returns the blocks that ran, in order, without a last line that is cut short."""
     return tuple(
         ExecutedBlock(int(match[2], 16), int(match[3], 16) & _CPL_MASK, int(match[1]))
         for match in _LINE.finditer(text)

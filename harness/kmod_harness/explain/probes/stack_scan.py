@@ -1,7 +1,7 @@
-"""A kernel stack without debug information: the return addresses that lie on it, in order. Pure.
+"""A kernel stack without debug information: the return addresses found on it, in order. Pure.
 
-As the kernel's own oops does for lines with a `?`: what stands behind a call instruction may be a frame,
-or what an earlier call left there.
+Like the lines with a `?` in the kernel's own oops: an address behind a call instruction may belong to a
+frame, or remain from an earlier call.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from kmod_harness.explain.observed.observations import Frame
 
 
 class TextNames:
-    """Names of the functions in one range of code, from name -> address."""
+    """Names of the functions in one range of code, by name -> address."""
 
     def __init__(self, addresses: Mapping[str, int], text: range) -> None:
         self.text = text
         self._functions = sorted((address, name) for name, address in addresses.items() if address in text)
 
     def at(self, address: int) -> str:
-        """Returns the function an address lies in, "" below the first one."""
+        """Returns the function at an address, "" below the first one."""
         index = bisect_right(self._functions, (address, "\x7f")) - 1
         return self._functions[index][1] if index >= 0 else ""
 
@@ -31,7 +31,9 @@ def scan_stack(
 ) -> tuple[Frame, ...]:
     """Returns the possible callers, innermost first.
 
-    stack: its bytes from the stack pointer up. read: gives bytes of the kernel's memory. names: by image.
+    stack: bytes from the stack pointer up
+    read: function that reads the kernel's memory
+    names: image -> names of its functions
     """
     found = []
     for (value,) in struct.iter_unpack("<Q", stack[: len(stack) & -8]):
@@ -42,7 +44,7 @@ def scan_stack(
 
 
 def _is_behind_a_call(code: bytes) -> bool:
-    """Whether the bytes end with a call: E8 rel32; FF /2 by register or memory (Intel SDM volume 2, CALL)."""
+    """Returns whether the bytes end with a call: E8 rel32, or FF /2 (Intel SDM volume 2, CALL)."""
     if code[-5] == 0xE8:
         return True
     # a register (2 bytes), with displacement (3, 6) or a REX prefix more

@@ -1,17 +1,17 @@
-"""The module watched by a debugger: loaded, then opened, the CPU stopped in its functions each time."""
+"""A load under gdb, and opens afterwards, with the CPU stopped in the module's functions."""
 
 from __future__ import annotations
 
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from kmod_harness.explain.observed.code_history import Moment
 from kmod_harness.explain.observed.function_names import FunctionNames
 from kmod_harness.explain.observed.observations import Frame, PageTableView, Region, Stop
 from kmod_harness.explain.probes.attempts import as_file, open_call
 from kmod_harness.explain.probes.backtrace import parse_backtrace
+from kmod_harness.explain.probes.load_stops import LoadPlan, LoadStops, ModuleMemory, StoppedKernel
 from kmod_harness.explain.probes.stack_scan import TextNames, scan_stack
 from kmod_harness.guest.agent.calls import check
 from kmod_harness.guest.agent.protocol import Call
@@ -19,8 +19,6 @@ from kmod_harness.guest.agent.syscalls import NUMBERS
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
 from kmod_harness.kmod.elf.for_gdb import without_section_addresses
-from kmod_harness.kmod.elf.module import KernelModule
-from kmod_harness.kmod.layout.predict import Layout
 from kmod_harness.kmod.link.relocation import relocations_of
 from kmod_harness.machine.gdb.gdb_process import Gdb
 from kmod_harness.machine.memory.cpu_registers import Registers
@@ -30,90 +28,21 @@ from kmod_harness.verify.outside.struct_module import anchors_of
 #: struct pt_regs lies at the stack's very top and ends with ip, cs, flags, sp, ss
 #: (arch/x86/include/asm/ptrace.h, 6.1).
 _SAVED_IP, _SAVED_SP = 40, 16
-#: Where any open of a character device passes, and one that every kernel has (fs/char_dev.c, 6.1).
+#: A function that every open of a character device calls, and a device that every kernel has
+#: (fs/char_dev.c, 6.1).
 _ANY_OPEN = ("chrdev_open", "/dev/null")
-#: Where the loader passes between copying and linking, and behind it; `struct module *` is the fifth
-#: argument of the one, the third of the other (arch/x86/kernel/module.c, 6.1).
+#: Functions that the loader calls between copying and linking, and after linking; `struct module *` is the
+#: fifth argument of the first, the third of the second (arch/x86/kernel/module.c, 6.1).
 _LINK_STOPS = ((Moment.COPIED, "apply_relocate_add", "$r8"), (Moment.LINKED, "module_finalize", "$rdx"))
 _ADDRESS_MASK = (1 << 64) - 1
 #: TASK_COMM_LEN
 _COMM = 16
 
 
-@dataclass(frozen=True)
-class StoppedKernel:
-    """What it takes to read a stop.
-
-    symbols: name -> address. text: of the image. source: path that is cut off file names. current_offset: of
-    `current` from GS's base. stack_size: THREAD_SIZE. has_debug_info: whether gdb was given vmlinux.
-    """
-
-    symbols: Mapping[str, int]
-    image: range
-    text: range
-    source: str
-    current_offset: int | None
-    stack_size: int
-    has_debug_info: bool
-
-
-@dataclass(frozen=True)
-class ModuleMemory:
-    """What the module's blocks held at one moment of the load.
-
-    function: the CPU stood at its first instruction. bases: block -> address. blocks: block -> its bytes.
-    permissions: block -> those of its first page.
-    """
-
-    moment: Moment
-    function: str
-    bases: Mapping[str, int]
-    blocks: Mapping[str, bytes] = field(repr=False)
-    permissions: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class LoadStops:
-    """What the debugger saw of one load and the opens behind it.
-
-    bases: block -> address, from `struct module`. init_address: of the init function, predicted from them,
-    0 without one. init_mapped: pages of the init block mapped while init ran. opens: one for each opener,
-    () for a module without an open function. views: the module's first page in each process's page tables.
-    memory: what the module's blocks held on the way to init, in the order of time.
-    """
-
-    bases: Mapping[str, int]
-    resolve: Stop | None
-    init_address: int
-    init: Stop | None
-    init_mapped: int
-    opens: tuple[Stop, ...]
-    views: tuple[PageTableView, ...]
-    memory: tuple[ModuleMemory, ...]
-
-
-@dataclass(frozen=True)
-class LoadPlan:
-    """A module's life to be watched: loaded by `loader`; `device` opened by each of `openers`.
-
-    open_function: the first function of the module's that an open calls; "" for none, and then the
-    openers are only looked at, in an open of another device.
-    """
-
-    file: KernelModule
-    layout: Layout
-    data: bytes
-    parameters: str
-    loader: Process
-    device: str
-    open_function: str
-    openers: tuple[Process, ...]
-
-
 def stop_in_load(guest: Guest, debugger: Gdb, kernel: StoppedKernel, plan: LoadPlan) -> LoadStops:
-    """Carries the plan out. The module stays loaded; what is open is closed with the openers.
+    """Loads and opens as planned. The module stays loaded; the openers' files are closed with them.
 
-    Each call is under way before the guest runs on, so that no breakpoint can be missed.
+    Each call is sent before the guest runs on, so that no breakpoint can be missed.
     """
     recorder = _StopRecorder(guest, debugger, kernel, plan)
     resolve = None
@@ -156,7 +85,7 @@ def stop_in_load(guest: Guest, debugger: Gdb, kernel: StoppedKernel, plan: LoadP
 
 
 class _StopRecorder:
-    """The debugger's place in one life, and what was learnt so far."""
+    """gdb during one load, and what it has found out so far."""
 
     def __init__(self, guest: Guest, debugger: Gdb, kernel: StoppedKernel, plan: LoadPlan) -> None:
         self._guest = guest
@@ -172,7 +101,7 @@ class _StopRecorder:
         self.memory: list[ModuleMemory] = []
 
     def go_to(self, address: int, *, wait: bool = True) -> None:
-        """Runs the guest to one breakpoint, the only one."""
+        """Runs the guest to a breakpoint, which is the only one."""
         self._debugger.ask("delete")
         self._debugger.ask(f"hbreak *{address:#x}")
         self._debugger.resume()
@@ -180,14 +109,14 @@ class _StopRecorder:
             self._debugger.await_stop()
 
     def address_of(self, function: str) -> int:
-        """The address of a function of the module, or else of the kernel."""
+        """Returns the address of a function of the module, else of the kernel."""
         for symbol in self._plan.file.symbols:
             if symbol.name == function and symbol.section in self._sections:
                 return self._sections[symbol.section] + symbol.value
         return self._kernel.symbols[function]
 
     def link_stops(self) -> None:
-        """Stops before the first relocation and behind the last one; reads the module's memory each time."""
+        """Stops before the first relocation and after the last one; reads the module's memory each time."""
         relocated = any(True for _ in relocations_of(self._plan.file, self._plan.layout))
         for moment, function, register in _LINK_STOPS if relocated else ():
             if function in self._kernel.symbols:
@@ -203,7 +132,7 @@ class _StopRecorder:
         self.memory.append(ModuleMemory(moment, function, dict(bases), blocks, permissions))
 
     def learn_places(self) -> None:
-        """Takes the blocks' addresses from do_init_module's argument; every other one follows from them."""
+        """Reads the blocks' addresses from do_init_module's argument; they give all other addresses."""
         plan = self._plan
         self.bases = self._bases("$rdi")
         addresses = plan.layout.addresses(self.bases)
@@ -220,7 +149,7 @@ class _StopRecorder:
         self._debugger.ask(f"add-symbol-file {path}{''.join(placed)}")
 
     def _bases(self, register: str) -> dict[str, int]:
-        """The blocks' addresses, by the `struct module` that a register points to."""
+        """Returns the blocks' addresses, by the `struct module` that a register points to."""
         plan, debugger = self._plan, self._debugger
         if not self._kernel.has_debug_info:
             with GuestMemory(self._guest.machine) as memory:
@@ -241,7 +170,7 @@ class _StopRecorder:
         return [(block, range(base, base + sizes[block])) for block, base in self.bases.items()]
 
     def at_init(self) -> Stop | None:
-        """Runs to init's first instruction, None for a module without init."""
+        """Runs to init's first instruction; returns None for a module without init."""
         if not self.init_address:
             return None
         self.go_to(self.init_address)
@@ -252,7 +181,7 @@ class _StopRecorder:
         return self.stop(names.label(self.init_address), self._plan.loader)
 
     def stop(self, function: str, process: Process) -> Stop:
-        """Returns the CPU as it stands: from QEMU its registers, from gdb the stack, from memory the task."""
+        """Returns the stopped CPU: registers from QEMU, the stack from gdb, the task from memory."""
         debugger, kernel = self._debugger, self._kernel
         rip = debugger.value("$rip")
         with GuestMemory(self._guest.machine) as memory:
@@ -293,7 +222,10 @@ class _StopRecorder:
         return (Frame(function, registers.rip, "", 0, image), *callers), stack.hex(" ", 8)
 
     def _task(self, memory: GuestMemory, registers: Registers) -> tuple[int, str, int]:
-        """Pid, comm, stack of the running task; without debug information 0, "", by the stack pointer."""
+        """Returns pid, comm and stack of the running task.
+
+        Without debug information they are 0, "" and the stack around the stack pointer.
+        """
         offset = self._kernel.current_offset
         if not self._kernel.has_debug_info or offset is None:
             # stacks are aligned to their size (THREAD_ALIGN, include/linux/thread_info.h, 6.1)
@@ -306,7 +238,7 @@ class _StopRecorder:
         return pid, comm.decode(errors="replace"), _word(memory, current + fields["stack"])
 
     def _task_offsets(self) -> dict[str, int]:
-        """Offsets in struct task_struct, by the first task's type: looked up by name it takes gdb seconds."""
+        """Returns offsets in struct task_struct, by init_task's type, which gdb finds fast."""
         if not self._offsets:
             fields = "gdb.lookup_global_symbol('init_task').type.fields()"
             shown = self._debugger.ask(

@@ -1,4 +1,4 @@
-"""The kernel's own account, by ftrace: the timeline of a load, and which functions of a module ran."""
+"""The kernel's own trace, by ftrace: the timeline of a load, and the functions of a module that ran."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ _GRAPH_LINE = re.compile(
 )
 
 
-def is_there(guest: Guest) -> bool:
-    """Whether this kernel can trace functions with their durations."""
+def can_trace(guest: Guest) -> bool:
+    """Returns whether this kernel can trace functions with their durations."""
     path = f"{TRACING}/available_tracers"
     return guest.exists(path) and "function_graph" in guest.read_text(path).split()
 
 
 @contextlib.contextmanager
 def traced(guest: Guest, tracer: str, functions: tuple[str, ...], *, pid: int = 0) -> Iterator[list[str]]:
-    """Traces `functions` (names or `*:mod:NAME`) while the block runs; the trace is in the list after it.
+    """Traces `functions` (names or `*:mod:NAME`) while the block runs; the list then holds the trace.
 
-    `pid` 0 traces every process. Where none of the functions can be traced the trace is "". The tracer
-    is off again at the end, and the kernel's text as it was.
+    `pid` 0 traces every process. The trace is "" where none of the functions can be traced. At the end the
+    tracer is off and the kernel's text unchanged.
     """
     result: list[str] = []
     try:
@@ -100,9 +100,9 @@ def trace_load(guest: Guest, process: Process) -> contextlib.AbstractContextMana
 
 
 def parse_timeline(trace: str, pid: int) -> tuple[Step, ...]:
-    """Returns the steps of the first finit_module that process `pid` made, in order, () when there is none.
+    """Returns the steps of the first finit_module that process `pid` made, in order, () without one.
 
-    Neighbours of one name and depth are one step with a count: 38 symbols are 38 calls.
+    Consecutive calls of one name and depth are one step with a count, such as 38 look-ups of symbols.
     """
     lines = [match for match in _GRAPH_LINE.finditer(trace) if int(match["pid"]) == pid]
     first = next((i for i, line in enumerate(lines) if line["name"] == "__x64_sys_finit_module"), None)
@@ -150,7 +150,7 @@ def entries(trace: str) -> str:
 
 @contextlib.contextmanager
 def probed_stack(guest: Guest, module: str, function: str) -> Iterator[list[str]]:
-    """A kprobe on a function of the module while the block runs; what it logged is in the list after it.
+    """Sets a kprobe on a function of the module while the block runs; the list then holds its log.
 
     Raises OSError on a kernel without kprobe events.
     """
@@ -169,7 +169,7 @@ def probed_stack(guest: Guest, module: str, function: str) -> Iterator[list[str]
 
 
 def parse_stack_pointer(trace: str) -> int:
-    """Returns the first `sp=0x...` of a probe's log, 0 when there is none."""
+    """Returns the first `sp=0x...` in the log of a kprobe, 0 without one."""
     found = re.search(r"sp=0x([0-9a-f]+)", trace)
     return int(found[1], 16) if found else 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kmod_harness.explain.observe.code_reading import code_history
 from kmod_harness.explain.observed.code_history import Moment
-from kmod_harness.explain.probes.stops import ModuleMemory
+from kmod_harness.explain.probes.load_stops import ModuleMemory
 from kmod_harness.kmod.elf.module import Section
 from kmod_harness.kmod.layout.placed import PlacedSection
 from kmod_harness.kmod.layout.predict import Layout
