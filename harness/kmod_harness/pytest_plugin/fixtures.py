@@ -71,8 +71,8 @@ def built_modules(
 ) -> Mapping[str, Path]:
     """The modules that kmod-harness.toml names, built for the machine's kernel: name -> .ko, in load order.
 
-    The only fixture that compiles, and never a kernel. Raises BuildFailed with the first error, Misuse where
-    no file names modules.
+    The name is the kernel's or the file's (my_driver, my-driver). The only fixture that compiles, and never a
+    kernel. Raises BuildFailed with the first error, Misuse where no file names modules.
     """
     from kmod_harness.build.repository_modules import build_repository_modules
     from kmod_harness.kmod.elf.module import read_module
@@ -83,7 +83,17 @@ def built_modules(
         machine.prepared.kernel,
         copies=tmp_path_factory.mktemp("built_modules"),
     )
-    return {module.name: module.path for module in load_order([read_module(path) for path in paths])}
+    return _ByName({module.name: module.path for module in load_order([read_module(path) for path in paths])})
+
+
+class _ByName(dict[str, Path]):
+    """Modules by the kernel's names; a file's name with a dash means the same."""
+
+    def __missing__(self, name: str) -> Path:
+        plain = name.replace("-", "_")
+        if plain in self:
+            return self[plain]
+        raise KeyError(f"{name}: the modules of kmod-harness.toml are {', '.join(self)}")
 
 
 @pytest.fixture

@@ -170,9 +170,12 @@ def read_settings(config: pytest.Config) -> Settings:
 
 
 def _repository(config: pytest.Config) -> Repository:
-    """Returns what the file says that is nearest to where pytest was started."""
+    """Return what the file nearest to where pytest was started says, else the one nearest to its tests."""
+    started = config.invocation_params.dir
+    tests = (started / argument.partition("::")[0] for argument in config.args)
     try:
-        return read_repository(config.invocation_params.dir)
+        found = (read_repository(place) for place in (started, *tests))
+        return next((one for one in found if one.file is not None), Repository())
     except Misuse as error:
         raise pytest.UsageError(str(error)) from None
 

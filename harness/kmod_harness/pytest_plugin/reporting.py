@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,9 @@ def header(config: pytest.Config) -> str | None:
     settings = config.stash[SETTINGS]
     lines = [f"kmod-harness: {', '.join(settings.given)}"] if settings.given else []
     if settings.repository.file is not None:
-        lines.append(f"{settings.repository.file}: {', '.join(settings.taken) or 'modules'}")
+        file = os.path.relpath(settings.repository.file, config.invocation_params.dir)
+        taken = [*settings.taken, *(["modules"] if settings.repository.modules.are_said else [])]
+        lines.append(f"kmod-harness: {', '.join(taken) or 'nothing'} (from {file})")
     return "\n".join(lines) or None
 
 

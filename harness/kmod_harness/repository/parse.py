@@ -118,7 +118,8 @@ def _meant(name: str) -> str:
     place = places[near[0]]
     if place == table:
         return f"; did you mean `{near[0]}`?"
-    return f"; did you mean `{near[0]}`, which stands {f'below [{place}]' if place else 'before any table'}?"
+    where = f"below [{place}]" if place else f"at the top, before [{table}]"
+    return f": it stands {where}" if near[0] == last else f"; did you mean `{near[0]}`? It stands {where}"
 
 
 def _contradictions(modules: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -131,11 +132,12 @@ def _contradictions(modules: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _told(mistakes: Sequence[tuple[str, str]], file: Path, text: str, prefix: Sequence[str]) -> Misuse:
     lines = [(_line_of(text, (*prefix, *name.split("."))), f"`{name}` {what}") for name, what in mistakes]
-    told = [f"{file}:{line}: {what}" if line else f"{file}: {what}" for line, what in sorted(lines)]
     are_unknown = any("is no key" in what for _, what in lines)
     advice = f"the keys: {', '.join(KEY_NAMES)}" if are_unknown else ""
-    if len(told) == 1:
-        return Misuse(told[0], advice=advice)
+    if len(lines) == 1:
+        ((line, what),) = lines
+        return Misuse(f"{file}:{line}: {what}" if line else f"{file}: {what}", advice=advice)
+    told = [f"line {line}: {what}" if line else what for line, what in sorted(lines)]
     return Misuse(f"{file} has {len(told)} mistakes", evidence="\n".join(told), advice=advice)
 
 

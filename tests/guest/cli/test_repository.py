@@ -158,7 +158,21 @@ def test_pytest_takes_machine_and_modules_from_the_file(here: Path, run_kernel: 
     (spec,) = (line for line in run.output.splitlines() if line.startswith("SPEC"))
     assert "cpus=1" in spec, "command line over file"
     assert "memory_mib=300" in spec
-    assert f"{here}/kmod-harness.toml: kernel={run_kernel.name}, memory=300M" in run.output
+    assert (
+        f"kmod-harness: kernel={run_kernel.name}, memory=300M, modules (from kmod-harness.toml)" in run.output
+    )
+
+
+def test_pytest_started_elsewhere_has_the_file_of_the_tests_it_is_given(here: Path, tmp_path: Path) -> None:
+    (here / "test_my.py").write_text(SUITE)
+    run = run_pytest(tmp_path, {}, f"{here.name}/test_my.py::test_it_remembers")
+    assert run.tests["test_it_remembers"].status == ("passed",), run.output
+    assert f"(from {here.name}/kmod-harness.toml)" in run.output
+
+
+def test_a_name_that_no_module_has_is_answered_with_those_there_are(here: Path) -> None:
+    run = run_pytest(here, {"test_my.py": SUITE.replace('["my"]', '["mine"]')})
+    assert "KeyError: 'mine: the modules of kmod-harness.toml are my'" in run.output
 
 
 def test_two_workers_have_the_modules_of_one_repository(here: Path) -> None:

@@ -43,12 +43,9 @@ def test_each_command_is_one() -> None:
 
 def test_each_message_is_what_is_said() -> None:
     shown = re.findall(r"^    (kmod-harness\.toml:\d+: .*)", PAGE, re.MULTILINE)
-    text = '\ncpu = 2\nmemory = 512\nx = "" \n'
-    with pytest.raises(Misuse) as told:
-        parse_settings(text.encode(), Path("kmod-harness.toml"))
-    assert shown[0] in told.value.evidence
-    assert shown[1] in told.value.evidence
-    with pytest.raises(Misuse) as broken:
-        parse_settings(b"\n" * 6 + b"cpus = \n", Path("kmod-harness.toml"))
-    assert broken.value.message == shown[2]
-    assert len(shown) == 3
+    said = []
+    for text in ("\ncpu = 2\n", "\n\nmemory = 512\n", "\n" * 6 + "cpus = \n"):
+        with pytest.raises(Misuse) as told:
+            parse_settings(text.encode(), Path("kmod-harness.toml"))
+        said.append(told.value.message)
+    assert shown == said

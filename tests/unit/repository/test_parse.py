@@ -137,12 +137,10 @@ def test_a_wrong_value_is_told_with_what_was_expected(line: str, told: str) -> N
         ),
         (
             "[modules]\n\ncpus = 2\n",
-            ":3: `modules.cpus` is no key of kmod-harness; did you mean `cpus`, which stands before any",
+            ":3: `modules.cpus` is no key of kmod-harness: it stands at the top, before",
         ),
-        (
-            'kbuild = ["."]\n',
-            ":1: `kbuild` is no key of kmod-harness; did you mean `kbuild`, which stands below [modules]?",
-        ),
+        ("[modules]\ncpu = 2\n", "did you mean `cpus`? It stands at the top, before [modules]"),
+        ('kbuild = ["."]\n', ":1: `kbuild` is no key of kmod-harness: it stands below [modules]"),
         ("[tool.kmod-harness]\n", "`tool` is no key of kmod-harness: in kmod-harness.toml the keys stand at"),
         ("[allow]\nxyzzy = 1\n", ":1: `allow` is no key of kmod-harness"),
     ],
@@ -161,9 +159,7 @@ def test_in_pyproject_the_line_is_that_of_its_table() -> None:
 def test_several_mistakes_are_told_at_once_in_the_order_of_their_lines() -> None:
     error = mistake('timeout = -1\nkernal = "x"\ncpus = 1.5\n')
     assert error.message == f"{FILE} has 3 mistakes"
-    assert [line.partition(": ")[0] for line in error.evidence.splitlines()] == [
-        f"{FILE}:{number}" for number in (1, 2, 3)
-    ]
+    assert [line.partition(": ")[0] for line in error.evidence.splitlines()] == ["line 1", "line 2", "line 3"]
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def read_request(args: argparse.Namespace) -> RunRequest:
     if not args.modules and not args.command and not args.repository.modules.are_said:
         raise Misuse(
             "nothing to do: no module and no command",
-            advice="kmod-harness run MODULE.ko, or kmod-harness run -- COMMAND; `kmod-harness init` has the"
-            " repository's modules built and run by `kmod-harness run` alone",
+            advice="kmod-harness run MODULE.ko, or kmod-harness run -- COMMAND"
+            "\n-> in the repository of a module, kmod-harness init first",
         )
     if args.command == []:
         raise Misuse("there is no command behind `--`")
