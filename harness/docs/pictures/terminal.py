@@ -40,7 +40,7 @@ _ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
 
 
 def draw(transcript: str) -> str:
-    """Returns the SVG of a transcript."""
+    """Return the SVG of a transcript."""
     lines = tuple(_shown(transcript))
     width, height = round(COLUMNS * WIDTH + 2 * EDGE), len(lines) * HEIGHT + 2 * EDGE
     rows = "\n".join(_row(line, EDGE + (number + 0.75) * HEIGHT) for number, line in enumerate(lines))
@@ -81,7 +81,7 @@ def _row(line: str, y: float) -> str:
 
 
 def _spans(line: str) -> Iterator[tuple[str, str]]:
-    """Returns a line's pieces, each with the SVG attributes of its style."""
+    """Return a line's pieces, each with the SVG attributes of its style."""
     if line.startswith("$ "):
         yield "$ ", f'fill="{PROMPT}"'
         yield line[2:], f'fill="{TEXT}" font-weight="bold"'
@@ -95,13 +95,13 @@ def _spans(line: str) -> Iterator[tuple[str, str]]:
 
 
 def _style(codes: list[str]) -> str:
-    """Returns the attributes for the parameters of an SGR sequence (ECMA-48, 8.3.117)."""
+    """Return the attributes for the parameters of an SGR sequence (ECMA-48, 8.3.117)."""
     colour = next((COLOURS[code] for code in codes if code in COLOURS), FAINT if "2" in codes else TEXT)
     return f'fill="{colour}"' + (' font-weight="bold"' if "1" in codes else "")
 
 
 def record() -> str:
-    """Builds the module in a directory of its own and returns what the commands print there."""
+    """Build the module in a directory of its own; return what the commands print there."""
     import pexpect
 
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
