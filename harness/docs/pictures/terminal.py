@@ -4,7 +4,7 @@
     .venv/bin/python harness/docs/pictures/terminal.py draw     # terminal.svg from terminal.txt
 
 terminal.txt is what a terminal of 80 columns got, escape sequences and all; nothing in it is edited. The
-picture shows it with long lines cut and the middle of a long output left out, both marked by an ellipsis.
+picture shows it as that terminal does, a long line in several; the middle of a long output is left out.
 A test draws it again and compares.
 """
 
@@ -26,9 +26,9 @@ TRANSCRIPT, PICTURE = HERE / "terminal.txt", HERE / "terminal.svg"
 DRIVER = HERE.parents[2] / "tests/readme/stranger"
 COMMANDS = ("kmod-harness run my.ko -- ./check.sh", "kmod-harness run my.ko -- sh -c 'echo oops >/dev/my'")
 
-COLUMNS = 96
+COLUMNS = 80
 #: Of an output with more lines these are drawn: from its beginning, and from its end.
-FIRST, LAST = 6, 20
+FIRST, LAST = 11, 18
 #: Pixels: a character's width, a line's height, the edge's.
 WIDTH, HEIGHT, EDGE = 8.4, 18, 16
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', 'DejaVu Sans Mono', monospace"
@@ -36,19 +36,21 @@ FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', 'DejaV
 BACKGROUND, TEXT, FAINT, PROMPT = "#1b1f24", "#e6e8eb", "#9aa4af", "#7ee2a8"
 #: By the parameter of the escape sequence: red, green, yellow, blue.
 COLOURS = {"31": "#ff8e85", "32": "#7ee2a8", "33": "#f0c66b", "34": "#8fbcff"}
+#: Column, text, SVG attributes.
+Span = tuple[int, str, str]
 _ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
 
 
 def draw(transcript: str) -> str:
     """Return the SVG of a transcript."""
-    lines = tuple(_shown(transcript))
-    width, height = round(COLUMNS * WIDTH + 2 * EDGE), len(lines) * HEIGHT + 2 * EDGE
-    rows = "\n".join(_row(line, EDGE + (number + 0.75) * HEIGHT) for number, line in enumerate(lines))
+    rows = [row for line in _shown(transcript) for row in _wrapped(line)]
+    width, height = round(COLUMNS * WIDTH + 2 * EDGE), len(rows) * HEIGHT + 2 * EDGE
+    texts = "\n".join(_text(row, EDGE + (number + 0.75) * HEIGHT) for number, row in enumerate(rows))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" font-family="{FONT}" font-size="14" role="img">\n'
         f"<title>{escape('; '.join(COMMANDS))}</title>\n"
-        f'<rect width="{width}" height="{height}" rx="8" fill="{BACKGROUND}"/>\n{rows}\n</svg>\n'
+        f'<rect width="{width}" height="{height}" rx="8" fill="{BACKGROUND}"/>\n{texts}\n</svg>\n'
     )
 
 
@@ -66,17 +68,29 @@ def _shown(transcript: str) -> Iterator[str]:
         yield from output
 
 
-def _row(line: str, y: float) -> str:
-    """One line of text: a span for each colour, each of the width that its characters have in a terminal."""
-    spans, column = [], 0
+def _wrapped(line: str) -> list[list[Span]]:
+    """Return the rows that a line takes in a terminal."""
+    rows: list[list[Span]] = [[]]
+    column = 0
     for text, style in _spans(line):
-        text = text if column + len(text) <= COLUMNS else text[: COLUMNS - column - 1] + "…"
-        if text.strip() and column < COLUMNS:
-            x, length = EDGE + column * WIDTH, len(text) * WIDTH
-            spans.append(
-                f'<tspan x="{x:.1f}" textLength="{length:.1f}" {style}>{escape(text, quote=False)}</tspan>'
-            )
-        column += len(text)
+        while text:
+            if column == COLUMNS:
+                rows.append([])
+                column = 0
+            piece, text = text[: COLUMNS - column], text[COLUMNS - column :]
+            rows[-1].append((column, piece, style))
+            column += len(piece)
+    return rows
+
+
+def _text(row: list[Span], y: float) -> str:
+    """One row: a span for each style, as wide as its characters are in a terminal, whatever the font."""
+    spans = (
+        f'<tspan x="{EDGE + column * WIDTH:.1f}" textLength="{len(text) * WIDTH:.1f}" {style}>'
+        f"{escape(text, quote=False)}</tspan>"
+        for column, text, style in row
+        if text.strip()
+    )
     return f'<text xml:space="preserve" y="{y:.1f}">{"".join(spans)}</text>'
 
 
