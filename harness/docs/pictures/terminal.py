@@ -4,7 +4,7 @@
     .venv/bin/python harness/docs/pictures/terminal.py draw     # terminal.svg from terminal.txt
 
 terminal.txt is what a terminal of 80 columns got, escape sequences and all; nothing in it is edited. The
-picture shows it with long lines cut and the middle of a long output left out, both marked by an ellipsis.
+picture shows it as that terminal does, a long line in several; the middle of a long output is left out.
 A test draws it again and compares.
 """
 
@@ -26,9 +26,9 @@ TRANSCRIPT, PICTURE = HERE / "terminal.txt", HERE / "terminal.svg"
 DRIVER = HERE.parents[2] / "tests/readme/stranger"
 COMMANDS = ("kmod-harness run my.ko -- ./check.sh", "kmod-harness run my.ko -- sh -c 'echo oops >/dev/my'")
 
-COLUMNS = 96
+COLUMNS = 80
 #: Of an output with more lines these are drawn: from its beginning, and from its end.
-FIRST, LAST = 6, 20
+FIRST, LAST = 11, 18
 #: Pixels: a character's width, a line's height, the edge's.
 WIDTH, HEIGHT, EDGE = 8.4, 18, 16
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', 'DejaVu Sans Mono', monospace"
@@ -36,19 +36,21 @@ FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', 'DejaV
 BACKGROUND, TEXT, FAINT, PROMPT = "#1b1f24", "#e6e8eb", "#9aa4af", "#7ee2a8"
 #: By the parameter of the escape sequence: red, green, yellow, blue.
 COLOURS = {"31": "#ff8e85", "32": "#7ee2a8", "33": "#f0c66b", "34": "#8fbcff"}
+#: Column, text, SVG attributes.
+Span = tuple[int, str, str]
 _ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
 
 
 def draw(transcript: str) -> str:
-    """Returns the SVG of a transcript."""
-    lines = tuple(_shown(transcript))
-    width, height = round(COLUMNS * WIDTH + 2 * EDGE), len(lines) * HEIGHT + 2 * EDGE
-    rows = "\n".join(_row(line, EDGE + (number + 0.75) * HEIGHT) for number, line in enumerate(lines))
+    """Return the SVG of a transcript."""
+    rows = [row for line in _shown(transcript) for row in _wrapped(line)]
+    width, height = round(COLUMNS * WIDTH + 2 * EDGE), len(rows) * HEIGHT + 2 * EDGE
+    texts = "\n".join(_text(row, EDGE + (number + 0.75) * HEIGHT) for number, row in enumerate(rows))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" font-family="{FONT}" font-size="14" role="img">\n'
         f"<title>{escape('; '.join(COMMANDS))}</title>\n"
-        f'<rect width="{width}" height="{height}" rx="8" fill="{BACKGROUND}"/>\n{rows}\n</svg>\n'
+        f'<rect width="{width}" height="{height}" rx="8" fill="{BACKGROUND}"/>\n{texts}\n</svg>\n'
     )
 
 
@@ -66,22 +68,34 @@ def _shown(transcript: str) -> Iterator[str]:
         yield from output
 
 
-def _row(line: str, y: float) -> str:
-    """One line of text: a span for each colour, each of the width that its characters have in a terminal."""
-    spans, column = [], 0
+def _wrapped(line: str) -> list[list[Span]]:
+    """Return the rows that a line takes in a terminal."""
+    rows: list[list[Span]] = [[]]
+    column = 0
     for text, style in _spans(line):
-        text = text if column + len(text) <= COLUMNS else text[: COLUMNS - column - 1] + "…"
-        if text.strip() and column < COLUMNS:
-            x, length = EDGE + column * WIDTH, len(text) * WIDTH
-            spans.append(
-                f'<tspan x="{x:.1f}" textLength="{length:.1f}" {style}>{escape(text, quote=False)}</tspan>'
-            )
-        column += len(text)
+        while text:
+            if column == COLUMNS:
+                rows.append([])
+                column = 0
+            piece, text = text[: COLUMNS - column], text[COLUMNS - column :]
+            rows[-1].append((column, piece, style))
+            column += len(piece)
+    return rows
+
+
+def _text(row: list[Span], y: float) -> str:
+    """One row: a span for each style, as wide as its characters are in a terminal, whatever the font."""
+    spans = (
+        f'<tspan x="{EDGE + column * WIDTH:.1f}" textLength="{len(text) * WIDTH:.1f}" {style}>'
+        f"{escape(text, quote=False)}</tspan>"
+        for column, text, style in row
+        if text.strip()
+    )
     return f'<text xml:space="preserve" y="{y:.1f}">{"".join(spans)}</text>'
 
 
 def _spans(line: str) -> Iterator[tuple[str, str]]:
-    """Returns a line's pieces, each with the SVG attributes of its style."""
+    """Return a line's pieces, each with the SVG attributes of its style."""
     if line.startswith("$ "):
         yield "$ ", f'fill="{PROMPT}"'
         yield line[2:], f'fill="{TEXT}" font-weight="bold"'
@@ -95,13 +109,13 @@ def _spans(line: str) -> Iterator[tuple[str, str]]:
 
 
 def _style(codes: list[str]) -> str:
-    """Returns the attributes for the parameters of an SGR sequence (ECMA-48, 8.3.117)."""
+    """Return the attributes for the parameters of an SGR sequence (ECMA-48, 8.3.117)."""
     colour = next((COLOURS[code] for code in codes if code in COLOURS), FAINT if "2" in codes else TEXT)
     return f'fill="{colour}"' + (' font-weight="bold"' if "1" in codes else "")
 
 
 def record() -> str:
-    """Builds the module in a directory of its own and returns what the commands print there."""
+    """Build the module in a directory of its own; return what the commands print there."""
     import pexpect
 
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
