@@ -90,9 +90,12 @@ class MachineFailure(KmodHarnessError):
     """A failure of the guest or of QEMU.
 
     `console` is the output of ttyS0, kept where the machine is gone before its log could be read.
+    `headline` is the message for a summary's narrow line, the function at fault first; "" where the message
+    itself does.
     """
 
     console: bytes = b""
+    headline: str = ""
 
 
 class BootFailed(MachineFailure):

@@ -86,6 +86,9 @@ class Guest:
         self._shell: Shell | None = None
         self._ssh: Ssh | None = None
 
+    def __repr__(self) -> str:
+        return f"<Guest of {self.machine!r}>"
+
     @property
     def spec(self) -> Spec:
         return self.machine.spec

@@ -72,6 +72,9 @@ class LoadedModule:
         self.taint = fields[6].strip("()") if len(fields) > 6 else ""
         self.load_seconds = 0.0
 
+    def __repr__(self) -> str:
+        return f"<LoadedModule {self.name}: {self.size} bytes at {self.address:#x}>"
+
     def __enter__(self) -> LoadedModule:
         return self
 

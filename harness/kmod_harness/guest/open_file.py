@@ -40,6 +40,10 @@ class GuestFile:
         self.path = path
         self._open = True
 
+    def __repr__(self) -> str:
+        state = "" if self._open else ", closed"
+        return f"<GuestFile {self.path!r}: fd {self.fd}{state}, of {self.process!r}>"
+
     def __enter__(self) -> GuestFile:
         return self
 

@@ -59,6 +59,9 @@ class Process:
         number, pid = struct.unpack("<II", frame.payload)
         return number, pid
 
+    def __repr__(self) -> str:
+        return f"<Process {self.pid} of the guest: {'alive' if self.is_alive else 'dead'}>"
+
     def __enter__(self) -> Process:
         return self
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kmod_harness.errors import GuestHang, MachineFailure
+from kmod_harness.klog.reading import for_reading
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.memory.cpu_registers import Registers
 from kmod_harness.machine.memory.guest_memory import GuestMemory
@@ -96,7 +97,7 @@ def _ask_kernel(machine: Machine, seconds: float) -> str:
                     quiet = machine.deadline("a pause", _QUIET_SECONDS, exact=True)
                     said += _received(machine, console, quiet)
     text = said.decode(errors="replace").replace("\r\n", "\n")
-    return "\n".join(line for line in text.splitlines() if "sysrq: HELP" not in line)
+    return "\n".join(for_reading(line for line in text.splitlines() if "sysrq: HELP" not in line))
 
 
 def _received(machine: Machine, console: socket.socket, deadline: Deadline) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -84,6 +84,8 @@ class Machine:
         self.call_limit: float | None = None
         #: for its boot; who knows the kernel's configuration sets another
         self.boot_limit = BootLimit()
+        #: called whenever something is about to be asked of the guest
+        self.before_request: Callable[[], object] = lambda: None
         self._closed = False
         self._kept: dict[type[Owned], Owned] = {}
         self._owned = contextlib.ExitStack()
@@ -156,6 +158,13 @@ class Machine:
         """
         self._qemu.connect()
 
+    def __repr__(self) -> str:
+        spec = self.spec
+        what = f"{spec.kernel or 'a kernel'}, {spec.cpus} CPU, {spec.memory_mib} MiB, {self.accelerator.name}"
+        if self._closed or not hasattr(self, "watch"):
+            return f"<Machine: {what}; no QEMU>"
+        return f"<Machine: {what}; QEMU {self.pid} {'has ended' if self.watch.has_ended else 'runs'}>"
+
     def __enter__(self) -> Machine:
         return self
 
@@ -180,6 +189,7 @@ class Machine:
         The harness's own limits are longer under software emulation; `exact` is
         for those a user gave. `call_limit`, where set, stands for all of the former.
         """
+        self.before_request()
         if not exact:
             own = seconds * self.accelerator.deadline_factor
             seconds = own if self.call_limit is None else self.call_limit

@@ -93,6 +93,11 @@ def pytest_leave_pdb(config: pytest.Config) -> None:
         config.stash[STATE].clock.resume()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    reporting.show_in_one_line(report)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporting.send_to_controller(session.config)
 

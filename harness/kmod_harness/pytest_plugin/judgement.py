@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -22,11 +22,13 @@ from kmod_harness.pytest_plugin.state import Case, State
 from kmod_harness.pytest_plugin.watched import Incident
 
 
-def conclude(state: State, case: Case, phase: str, raised: BaseException | None) -> BaseException | None:
+def conclude(
+    state: State, case: Case, phase: str, raised: BaseException | None, *, is_verbose: bool
+) -> BaseException | None:
     """Returns what the phase fails with, None when it does not.
 
     The worst thing the machine did wins over the test's own failure, and over what
-    followed from it.
+    followed from it. is_verbose: QEMU's command line is part of the evidence.
     """
     incidents = state.judge(after_hang=isinstance(raised, GuestHang))
     case.late += [incident for incident in incidents if incident.culprit is not None]
@@ -34,7 +36,9 @@ def conclude(state: State, case: Case, phase: str, raised: BaseException | None)
     case.came |= {incident.kind for incident in incidents}
     failure = _failure(case, phase, raised, incidents)
     if failure is not None:
-        case.sections += _sections(state)
+        told = next((incident for incident in incidents if incident.error is failure), None)
+        case.where = told.where if told else ()
+        case.sections += _sections(state, _log_in(failure, told), is_verbose=is_verbose)
     case.is_settled = case.is_settled or any(watched.is_damaged for watched in state.in_use)
     return failure
 
@@ -116,11 +120,18 @@ def _is_the_harness_own(error: BaseException) -> bool:
     return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("kmod_harness.")
 
 
-def _sections(state: State) -> list[tuple[str, str]]:
+def _log_in(failure: BaseException, told: Incident | None) -> Collection[str]:
+    """Returns the lines of the kernel log that the failure's own text holds."""
+    if told is not None and told.log:
+        return told.log
+    return frozenset(failure.evidence.splitlines() if isinstance(failure, MachineFailure) else ())
+
+
+def _sections(state: State, shown: Collection[str], *, is_verbose: bool) -> list[tuple[str, str]]:
     found = state.all_evidence()
     numbers = [f" (guest {index})" if len(found) > 1 else "" for index in range(1, len(found) + 1)]
     return [
         section
         for evidence, number in zip(found, numbers, strict=True)
-        for section in evidence.sections(number)
+        for section in evidence.sections(number, shown, is_verbose=is_verbose)
     ]

@@ -7,6 +7,7 @@ import pytest
 from kmod_harness.errors import KmodHarnessError
 from kmod_harness.klog.outcome import outcome_of_error
 from kmod_harness.pytest_plugin.bundles import leave_bundle
+from kmod_harness.pytest_plugin.failure.text import as_failure, error_text_lines
 from kmod_harness.pytest_plugin.session import state_of
 from kmod_harness.pytest_plugin.state import CASE
 from kmod_harness.pytest_plugin.watched import Incident
@@ -34,7 +35,7 @@ def report_late(during: pytest.Item, incident: Incident) -> KmodHarnessError | N
         culprit.location,
         dict.fromkeys(culprit.keywords, 1),
         "failed",
-        f"{type(error).__name__}: {error}",
+        as_failure("\n".join(error_text_lines(error)), str(culprit.path)),  # type: ignore[arg-type]
         "teardown",
         sections=case.sections,
         user_properties=outcome,

@@ -7,9 +7,10 @@ from collections.abc import Generator
 import pytest
 
 from kmod_harness.errors import KmodHarnessError
+from kmod_harness.pytest_plugin.failure.frames import hide_own_frames
+from kmod_harness.pytest_plugin.failure.text import failure_text
 from kmod_harness.pytest_plugin.fixtures import follow_override
 from kmod_harness.pytest_plugin.markers import expected_kinds
-from kmod_harness.pytest_plugin.reporting import failure_text
 from kmod_harness.pytest_plugin.session import state_of
 from kmod_harness.pytest_plugin.state import CASE, RUNNING, STATE, Case
 
@@ -64,11 +65,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Phase:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    shows_all = item.config.getoption("fulltrace")
+    if call.excinfo is not None and not shows_all:
+        hide_own_frames(call.excinfo)
     report = yield
     error = None if call.excinfo is None else call.excinfo.value
-    is_ours = isinstance(error, KmodHarnessError) and not item.config.getoption("fulltrace")
+    is_ours = isinstance(error, KmodHarnessError) and not shows_all
     if call.excinfo is not None and report.failed and is_ours:
-        report.longrepr = failure_text(item, call.excinfo)
+        where = item.stash[CASE].where if CASE in item.stash else ()
+        report.longrepr = failure_text(item, call.excinfo, where)  # type: ignore[assignment]
     if CASE in item.stash and _is_judged(item):
         _record(item, item.stash[CASE], report, error)
     return report
@@ -83,7 +88,7 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
     from kmod_harness.pytest_plugin.judgement import conclude
 
     state, case = state_of(item.config), item.stash[CASE]
-    failure = conclude(state, case, phase, raised)
+    failure = conclude(state, case, phase, raised, is_verbose=item.config.get_verbosity() > 0)
     if case.late:
         from kmod_harness.pytest_plugin.late import report_late
 

@@ -12,7 +12,9 @@ from kmod_harness.errors import GuestHang
 
 if TYPE_CHECKING:
     from kmod_harness.machine.deadline import Clock
-    from kmod_harness.pytest_plugin.watched import Evidence, Incident, WatchedGuest
+    from kmod_harness.pytest_plugin.failure.evidence import Evidence
+    from kmod_harness.pytest_plugin.failure.last_calls import Place
+    from kmod_harness.pytest_plugin.watched import Incident, WatchedGuest
 
 
 #: Failures of one session that leave their guest's memory and state: 13 to 25 MB each of a small guest.
@@ -116,7 +118,8 @@ class State:
 class Case:
     """One test: the kinds it expects, those that came, what was found out about it.
 
-    is_settled: a guest of it was damaged; what follows from that is not reported again.
+    is_settled: a guest of it was damaged; what follows from that is not reported again. where: its lines that
+    were under way when the kernel did what it fails with.
     """
 
     def __init__(self, expected: frozenset[str]) -> None:
@@ -124,6 +127,7 @@ class Case:
         self.came: set[str] = set()
         self.is_settled = False
         self.has_bundle = False
+        self.where: tuple[Place, ...] = ()
         self.outcomes: list[str] = []
         self.sections: list[tuple[str, str]] = []
         #: what earlier tests did, and the kernel reported during this one

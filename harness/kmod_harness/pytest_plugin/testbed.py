@@ -30,7 +30,7 @@ def prepare_testbed(spec: Spec, settings: Settings, state: State) -> Testbed:
     with os_errors_as_misuse():
         prepared = prepare(spec)
     state.about.append(
-        f"kernel {prepared.kernel.release} ({prepared.kernel.name}), {prepared.qemu}, "
+        f"kernel {prepared.kernel.release} ({prepared.kernel.name}), "
         f"{prepared.accelerator.name}: {prepared.accelerator.reason}"
     )
     return Testbed(prepared, settings, state)
@@ -54,6 +54,9 @@ class Testbed:
         self._named: dict[str, Pristine] = {}
         self._owned = contextlib.ExitStack()
         self.standard = self._owned.enter_context(self.source(None))
+
+    def __repr__(self) -> str:
+        return f"<Testbed: {self.prepared.kernel.name}, {self.prepared.accelerator.name}>"
 
     def __enter__(self) -> Testbed:
         return self
@@ -150,6 +153,10 @@ class Pristine:
         self._kept: WatchedGuest | None = None
         self._had_a_turn = False
         self._waiting = contextlib.ExitStack()
+
+    def __repr__(self) -> str:
+        state = "the machine's template" if self._checkpoint is None else "a checkpoint"
+        return f"<Pristine: {state} of {self._testbed!r}>"
 
     def __enter__(self) -> Pristine:
         return self

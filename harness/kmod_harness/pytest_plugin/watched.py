@@ -7,9 +7,8 @@ import shlex
 import signal
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,28 +19,25 @@ from kmod_harness.errors import (
     KernelPanic,
     KernelWarning,
     MachineFailure,
-    MissingTool,
     ProcessKilled,
 )
 from kmod_harness.guest.guest import Guest
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.ktap import TestStatus, ktap_results
-from kmod_harness.klog.outcome import error_for
+from kmod_harness.klog.reading import for_reading
 from kmod_harness.klog.records import KernelRecord
 from kmod_harness.klog.splats import Splat
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.lifecycle.oops_trap import set_oops_trap
 from kmod_harness.pytest_plugin.blame import GuestUse, use_at_fault
+from kmod_harness.pytest_plugin.failure.evidence import Evidence
+from kmod_harness.pytest_plugin.failure.explained import explained, frame_lines
+from kmod_harness.pytest_plugin.failure.last_calls import LastCalls, Place
+from kmod_harness.report.readable import lines_of_report
 
-if TYPE_CHECKING:
-    from kmod_harness.kmod.symbols.symbolizer import Symbolizer
-
-#: Kernel log lines of the terminal's section; of a splat in the exception's text; before a splat.
-_TAIL_LINES = 60
-_SPLAT_LINES = 80
-_LEAD_LINES = 10
-_EARLIER_LINES = 10
 _TRANSCRIPT_BYTES = 4000
+#: Lines of the kernel log that are evidence at most, those that the failure's text holds among them.
+_LOG_LINES = 500
 #: Seconds in which a guest answers that only met a deadline with one program; it takes milliseconds.
 _ANSWER_SECONDS = 2.0
 
@@ -50,32 +46,16 @@ _ANSWER_SECONDS = 2.0
 class Incident:
     """Something the machine did: a splat (`kind` is its SplatKind) or its end or hang (`kind` "").
 
-    culprit: an earlier test that did it, None for the one that runs or where nothing tells.
+    culprit: an earlier test that did it, None for the one that runs or where nothing tells. where: the
+    running test's lines at its last call before it, () where they are not known. log: the lines of the
+    kernel log that the error tells.
     """
 
     kind: str
     error: MachineFailure
     culprit: pytest.Item | None = None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a failed test shows of one guest."""
-
-    kernel_log: str
-    interrogation: str
-    transcript: str
-    command_line: str
-
-    def sections(self, number: str) -> list[tuple[str, str]]:
-        """Returns (title, text) pairs for a report; nothing for what is empty."""
-        named = (
-            (f"kernel log{number}", self.kernel_log),
-            (f"asked why it hangs, the guest says{number}", self.interrogation),
-            (f"transcript of the shell{number}", self.transcript),
-            (f"QEMU command line{number}", self.command_line),
-        )
-        return [(title, text) for title, text in named if text]
+    where: tuple[Place, ...] = ()
+    log: frozenset[str] = frozenset()
 
 
 class WatchedGuest:
@@ -101,12 +81,15 @@ class WatchedGuest:
         self._test_began = 0
         self._uses: list[GuestUse] = []
         self._is_in_test = False
+        self._last_calls = LastCalls(guest.kernel_log.mark)
+        guest.machine.before_request = self._last_calls.note
         #: what was loaded in earlier uses
         self._files: dict[str, KernelModule] = {}
 
     def begin_test(self, item: pytest.Item | None = None, *, keeps_oops: bool = False) -> None:
         """keeps_oops: an oops would be a failure, and leave the guest's state."""
         self._test_began = self.guest.kernel_log.mark()
+        self._last_calls.clear()
         if item is not None and not (self._uses and self._uses[-1].item is item):
             self._note_use(item)
         self._is_in_test = True
@@ -196,11 +179,12 @@ class WatchedGuest:
         records = self.guest.kernel_log.since(judged)
         splats = self.guest.kernel_log.splats_since(judged)
         self._judged += len(records)
-        lines = symbolizer_of(self.kernel, self.modules) if splats else None
+        lines = frame_lines(self.kernel, self.modules) if splats else None
         incidents = []
         for splat in splats:
-            error = _explain(splat, splats, records, lines)
-            incidents.append(self._attributed(splat, error, judged + splat.first_line))
+            incident = self._attributed(splat, explained(splat, splats, lines), judged + splat.first_line)
+            log = for_reading(record.raw for record in lines_of_report(records, splat))
+            incidents.append(replace(incident, log=frozenset(log)))
         if isinstance(end, KernelPanic):
             if not any(incident.kind == SplatKind.PANIC for incident in incidents):
                 incidents.append(Incident(SplatKind.PANIC, end))
@@ -225,7 +209,8 @@ class WatchedGuest:
         if use is None and ended and (running is None or at < self._test_began):
             _say_between(error, ended[-1])
         culprit = use.item if use is not None and use is not running else None
-        return Incident(splat.kind.value, error, culprit)
+        where = self._last_calls.before(at) if running is not None and culprit is None else ()
+        return Incident(splat.kind.value, error, culprit, where)
 
     def finish(self) -> list[Incident]:
         """Unloads what was loaded, ends processes, completes the log, judges: the end of a test.
@@ -256,13 +241,9 @@ class WatchedGuest:
         return incidents
 
     def evidence(self) -> Evidence:
-        log = self.guest.kernel_log
-        said = [record.raw for record in log.since(self._test_began)[-_TAIL_LINES:]]
-        if not said:
-            earlier = [record.raw for record in log.records[-_EARLIER_LINES:]]
-            said = [*earlier, "(the kernel said nothing during this test)"]
+        said = self.guest.kernel_log.since(self._test_began)[-_LOG_LINES:]
         return Evidence(
-            "\n".join(said),
+            for_reading(record.raw for record in said),
             self.interrogation,
             self.guest._shell_transcript()[-_TRANSCRIPT_BYTES:],
             shlex.join(self.guest.machine.argv),
@@ -293,16 +274,6 @@ def _say_between(error: MachineFailure, before: GuestUse) -> None:
     error.message = f"{error.message}, between tests, after {before.item.nodeid} had ended"
 
 
-def symbolizer_of(kernel: Kernel, modules: Sequence[KernelModule]) -> Symbolizer | None:
-    """Returns what tells source lines, None where drgn is missing."""
-    from kmod_harness.kmod.symbols.symbolizer import Symbolizer
-
-    try:
-        return Symbolizer(kernel.vmlinux, modules)
-    except MissingTool:
-        return None
-
-
 def _failed_cases(records: Sequence[KernelRecord]) -> list[Incident]:
     """The cases of KUnit suites that failed; the kernel itself is as sound as before."""
     return [
@@ -310,24 +281,3 @@ def _failed_cases(records: Sequence[KernelRecord]) -> list[Incident]:
         for case in ktap_results(records)
         if case.status is TestStatus.FAILED
     ]
-
-
-def _explain(
-    splat: Splat, splats: Sequence[Splat], records: Sequence[KernelRecord], symbolizer: Symbolizer | None
-) -> MachineFailure:
-    """Returns the splat's exception, with source lines, what led to it and what came after it named."""
-    from kmod_harness.report.symbolized import symbolized
-
-    error = error_for(splat)
-    lead = [record.raw for record in records[max(0, splat.first_line - _LEAD_LINES) : splat.first_line]]
-    text = symbolized(splat.text, symbolizer) if symbolizer else splat.text
-    lines = [*lead, *text.splitlines()]
-    if len(lines) > _SPLAT_LINES:
-        left_out = len(lines) - _SPLAT_LINES
-        half = _SPLAT_LINES // 2
-        lines = [*lines[:half], f"... {left_out} lines left out ...", *lines[-half:]]
-    error.evidence = "\n".join(lines)
-    others = [other.title for other in splats if other is not splat]
-    if others:
-        error.advice = f"the kernel reported more: {'; '.join(others[:5])}"
-    return error

@@ -10,6 +10,7 @@ from typing import Protocol
 from kmod_harness.errors import GUESTS_ANSWER, ProcessKilled
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.agent.protocol import Call, Frame, Result
+from kmod_harness.guest.agent.syscalls import name_of
 from kmod_harness.machine.deadline import Deadline
 
 #: Seconds one system call may take unless the caller says otherwise (times 4 under emulation).
@@ -39,6 +40,10 @@ class Pending:
         self._tag = tag
         self._calls = calls
         self._frame: Frame | None = None
+
+    def __repr__(self) -> str:
+        names = ", ".join(name_of(call.number) for call in self._calls)
+        return f"<Pending: {names} of {self._process!r}, {'done' if self.done() else 'under way'}>"
 
     def done(self) -> bool:
         """True when `results` will not wait."""

@@ -1,0 +1,1 @@
+"""What pytest shows of a test that failed with a guest."""
