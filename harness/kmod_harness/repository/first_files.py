@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from kmod_harness.repository.settings import FILE
+from kmod_harness.repository.locate import FILE
 from kmod_harness.repository.sources import Found, FoundModule
 
 #: Recipe -> where it is read.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.cli.main import main
-from kmod_harness.repository.locate import read_repository
+from kmod_harness.repository.read import read_repository
 from unit.build.fake_programs import make_programs
 
 
