@@ -54,7 +54,7 @@ def execute(args: argparse.Namespace) -> int:
         kernel, source = read_repository().machine.kernel or "minimal", _installed_from()
         recipe = ci_recipe(args.ci, kernel, _packages(kernel, source), source or "kmod-harness")
         if _write(here, Path(CI_FILES[args.ci]), recipe) and not source:
-            _say("", "in it KMOD_HARNESS", "put what pip installs there; here it was a local directory")
+            _say("", "set KMOD_HARNESS in it to what pip can install there", "here it was a local directory")
     print("\nnext:")
     for command, why in _next(found):
         print(f"  {command:<26}  # {why}")
