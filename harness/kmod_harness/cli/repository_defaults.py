@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kmod_harness.repository.as_options import options_said
-from kmod_harness.repository.locate import read_repository
-from kmod_harness.repository.settings import Repository
+from kmod_harness.host.directories import working_directory
+from kmod_harness.repository.locate import find_file
 
 if TYPE_CHECKING:
+    from kmod_harness.repository.settings import Repository
     from kmod_harness.spec.spec import Spec
 
 
@@ -29,16 +29,28 @@ def add_repository_option(parser: argparse.ArgumentParser) -> None:
 def with_repository(args: argparse.Namespace) -> argparse.Namespace:
     """Return the arguments, with the file's value for each option that was not given, and `repository`.
 
-    An option replaces what the file says, a repeatable one all of it; `--kernel` and `--kconfig` name a
-    kernel together, so that either replaces both. `words` becomes a command line that means the same without
-    the file. Raises Misuse for a mistake in the file.
+    repository: what the file says, None without a file. An option replaces what the file says, a repeatable
+    one all of it; `--kernel` and `--kconfig` name a kernel together, so that either replaces both. `words`
+    becomes a command line that means the same without the file. Raises Misuse for a mistake in the file.
     """
-    repository = Repository() if getattr(args, "no_toml", False) else read_repository()
+    here = working_directory()
+    if getattr(args, "no_toml", False) or here is None or find_file(here) is None:
+        return argparse.Namespace(**{**vars(args), "repository": None})
+    # start-up time: only where there is a file
+    from kmod_harness.repository.as_options import options_said
+    from kmod_harness.repository.read import read_repository
+
+    repository = read_repository(here)
     given = [name.replace("_", "-") for name, value in vars(args).items() if value not in (None, "", [])]
     said = {name.replace("-", "_"): value for name, value in options_said(repository, given).items()}
     taken = {name: value for name, value in said.items() if name in vars(args)}
-    words = args.words if repository.file is None else _words_without_file(args.words, taken)
+    words = _words_without_file(args.words, taken)
     return argparse.Namespace(**{**vars(args), **taken, "words": words, "repository": repository})
+
+
+def names_modules(args: argparse.Namespace) -> bool:
+    """Return whether the repository has modules of its own to load."""
+    return args.repository is not None and args.repository.modules.are_said
 
 
 def modules_of_repository(args: argparse.Namespace, spec: Spec) -> list[str]:
@@ -46,13 +58,13 @@ def modules_of_repository(args: argparse.Namespace, spec: Spec) -> list[str]:
 
     A path below the working directory is relative to it. Raises BuildFailed, Misuse.
     """
-    repository: Repository = args.repository
-    if not repository.modules.are_said:
+    if not names_modules(args):
         return []
     # start-up time: a run of given files builds nothing
     from kmod_harness.build.kernel.known import resolve_kernel
     from kmod_harness.build.repository_modules import build_repository_modules
 
+    repository: Repository = args.repository
     kernel = resolve_kernel(spec)
     print(f"{_shown(repository.file)}: building for {kernel.release}", file=sys.stderr, flush=True)
     return [_shown(path) for path in build_repository_modules(repository, kernel)]

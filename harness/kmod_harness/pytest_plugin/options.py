@@ -9,7 +9,7 @@ import pytest
 
 from kmod_harness.errors import Misuse
 from kmod_harness.repository.as_options import options_said
-from kmod_harness.repository.locate import read_repository
+from kmod_harness.repository.read import read_repository
 from kmod_harness.repository.settings import Repository
 from kmod_harness.spec.spec import Spec, SpecError, parse_size_mib
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from kmod_harness.repository.settings import Repository
+if TYPE_CHECKING:
+    from kmod_harness.repository.settings import Repository
 
 #: Options that name a kernel together: one that is given leaves nothing of the other.
 _KERNEL = frozenset(("kernel", "kconfig"))
@@ -13,6 +15,7 @@ _KERNEL = frozenset(("kernel", "kconfig"))
 def options_said(repository: Repository, given: Collection[str]) -> dict[str, object]:
     """Return option -> what the file says, for options that are not given; a list where one may be repeated.
 
+    >>> from kmod_harness.repository.settings import Repository
     >>> options_said(Repository(timeout=5.0), ["cpus"])
     {'timeout': 5.0}
     """

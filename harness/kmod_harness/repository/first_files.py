@@ -8,13 +8,13 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from kmod_harness.repository.settings import FILE
+from kmod_harness.repository.locate import FILE
 from kmod_harness.repository.sources import Found, FoundModule
 
 #: Recipe -> where it is read.
 CI_FILES = {"github": ".github/workflows/kmod-harness.yml", "gitlab": ".gitlab-ci.yml"}
 #: Kernel -> what its cache takes: the compiled one needs its source.
-_CACHE_SIZES = {"debian": "0.3 GB", "minimal": "1.8 GB"}
+_CACHE_SIZES = {"debian": "0.5 GB", "minimal": "2 GB"}
 _TEMPLATES = Path(__file__).parent / "templates"
 
 

@@ -1,4 +1,7 @@
-"""Where a repository's settings stand: the nearest kmod-harness.toml, or pyproject.toml with its table."""
+"""Where a repository's settings stand: the nearest kmod-harness.toml, or pyproject.toml with its table.
+
+A `run` asks this before anything else: nothing large is imported here.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ import stat
 import zlib
 from pathlib import Path
 
-from kmod_harness.host.directories import working_directory
-from kmod_harness.repository.settings import FILE, PYPROJECT, TABLE, Repository
-
+#: The settings' own file, and the one that has them below TABLE.
+FILE = "kmod-harness.toml"
+PYPROJECT = "pyproject.toml"
+TABLE = ("tool", "kmod-harness")
 _TABLE_HEAD = f"[{'.'.join(TABLE)}".encode()
 
 
@@ -33,21 +37,6 @@ def has_table(pyproject: Path) -> bool:
         return _TABLE_HEAD in pyproject.read_bytes()
     except OSError:
         return False
-
-
-def read_repository(start: Path | None = None) -> Repository:
-    """Return what the repository around a directory (default: the working directory) says.
-
-    Raises Misuse, with file and line, for what is wrong in its file.
-    """
-    start = start or working_directory()
-    file = find_file(start) if start is not None else None
-    if file is None:
-        return Repository()
-    # start-up time: only where there is a file
-    from kmod_harness.repository.parse import parse_settings
-
-    return parse_settings(file.read_bytes(), file)
 
 
 def fingerprint(start: Path) -> str:

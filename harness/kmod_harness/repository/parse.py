@@ -11,14 +11,8 @@ from typing import Any
 
 from kmod_harness.errors import Misuse
 from kmod_harness.repository.keys import LIMIT_KEYS, MACHINE_KEYS, MODULE_KEYS, Key, WrongValue, shown
-from kmod_harness.repository.settings import (
-    FILE,
-    PYPROJECT,
-    TABLE,
-    MachineDefaults,
-    Repository,
-    RepositoryModules,
-)
+from kmod_harness.repository.locate import FILE, PYPROJECT, TABLE
+from kmod_harness.repository.settings import MachineDefaults, Repository, RepositoryModules
 
 _TOP_KEYS = (*MACHINE_KEYS, *LIMIT_KEYS)
 _MODULES = "modules"

@@ -5,11 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: The settings' own file, and the one that has them below TABLE.
-FILE = "kmod-harness.toml"
-PYPROJECT = "pyproject.toml"
-TABLE = ("tool", "kmod-harness")
-
 
 @dataclass(frozen=True)
 class MachineDefaults:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,7 @@ def test_another_fragment_is_not_laid_over_the_files_kernel(here: Path) -> None:
 def test_no_toml_leaves_the_file_unread(here: Path, command: str) -> None:
     (here / "kmod-harness.toml").write_text("broken")
     args = completed(command, "--no-toml")
-    assert args.repository.file is None
+    assert args.repository is None
     assert args.kernel == ""
 
 
@@ -117,3 +119,17 @@ def test_out_takes_a_directory_where_the_file_names_modules(
 ) -> None:
     assert main(["modules", "--out", "x"]) == 2
     assert "give that DIR too" in unwrapped(capsys.readouterr().err)
+
+
+def test_where_there_is_no_file_nothing_is_imported_to_read_one(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from kmod_harness.cli.main import main\n"
+        "main(sys.argv[1:])\n"
+        "print([name for name in ('tomllib', 'kmod_harness.repository.parse') if name in sys.modules])\n"
+    )
+    for words in (["run", "--help"], ["run", "/nonexistent.ko"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "[]"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.errors import Misuse
-from kmod_harness.repository.locate import find_file, fingerprint, read_repository
+from kmod_harness.repository.locate import find_file, fingerprint
+from kmod_harness.repository.read import read_repository
 
 
 def write(path: Path, text: str) -> Path:

@@ -34,8 +34,8 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Writes what is not there yet; says what was found, what was written and what to type next."""
     from kmod_harness.repository.first_files import CI_FILES, ci_recipe, first_test, settings_text
-    from kmod_harness.repository.locate import has_table, read_repository
-    from kmod_harness.repository.settings import FILE, PYPROJECT
+    from kmod_harness.repository.locate import FILE, PYPROJECT, has_table
+    from kmod_harness.repository.read import read_repository
     from kmod_harness.repository.sources import look_through
 
     here = Path.cwd()
@@ -54,7 +54,7 @@ def execute(args: argparse.Namespace) -> int:
         kernel, source = read_repository().machine.kernel or "minimal", _installed_from()
         recipe = ci_recipe(args.ci, kernel, _packages(kernel, source), source or "kmod-harness")
         if _write(here, Path(CI_FILES[args.ci]), recipe) and not source:
-            _say("", "in it KMOD_HARNESS", "put what pip installs there; here it was a local directory")
+            _say("", "set KMOD_HARNESS in it to what pip can install there", "here it was a local directory")
     print("\nnext:")
     for command, why in _next(found):
         print(f"  {command:<26}  # {why}")
@@ -151,7 +151,7 @@ def _next(found: Found) -> Iterator[tuple[str, str]]:
     """Yields commands to type, each with what it does."""
     from kmod_harness.build.kernel.known import resolve_kernel
     from kmod_harness.errors import Misuse
-    from kmod_harness.repository.locate import read_repository
+    from kmod_harness.repository.read import read_repository
     from kmod_harness.spec.spec import Spec
 
     if shutil.which("qemu-system-x86_64") is None:

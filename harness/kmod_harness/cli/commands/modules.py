@@ -10,6 +10,7 @@ from kmod_harness.cli.machine_options import add_kernel_option
 from kmod_harness.cli.repository_defaults import (
     add_repository_option,
     modules_of_repository,
+    names_modules,
     with_repository,
 )
 
@@ -52,7 +53,7 @@ def execute(args: argparse.Namespace) -> int:
         require_makefile(Path(args.directory))
     args = with_repository(args)
     spec = Spec(kernel=args.kernel, kconfig=tuple(args.kconfig))
-    if not args.directory and args.repository.modules.are_said:
+    if not args.directory and names_modules(args):
         if args.out:
             raise Misuse(
                 "--out builds a copy of a directory: give that DIR too",

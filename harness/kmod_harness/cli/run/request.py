@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kmod_harness.cli.machine_options import STEP_SECONDS, spec_from
 from kmod_harness.cli.parameters import assign_parameters
-from kmod_harness.cli.repository_defaults import modules_of_repository, with_repository
+from kmod_harness.cli.repository_defaults import modules_of_repository, names_modules, with_repository
 from kmod_harness.cli.run.pushed import Push, parse_push
 from kmod_harness.errors import Misuse, ModuleFileError
 from kmod_harness.kmod.elf.module import KernelModule, read_module
@@ -58,7 +58,7 @@ def read_request(args: argparse.Namespace) -> RunRequest:
     Raises Misuse, SpecError, BuildFailed: whatever is wrong with it before anything is booted.
     """
     args = with_repository(args)
-    if not args.modules and not args.command and not args.repository.modules.are_said:
+    if not args.modules and not args.command and not names_modules(args):
         raise Misuse(
             "nothing to do: no module and no command",
             advice="kmod-harness run MODULE.ko, or kmod-harness run -- COMMAND"
