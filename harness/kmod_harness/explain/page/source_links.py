@@ -6,7 +6,7 @@ import re
 
 from markupsafe import Markup
 
-from kmod_harness.explain.claims.sources import CHECKED_RELEASE
+from kmod_harness.explain.claims.checked_release import CHECKED_RELEASE
 from kmod_harness.explain.page.wording import bounded
 
 TREE = "https://git.kernel.org/pub/scm/linux/kernel/git/stable/linux.git/tree"
