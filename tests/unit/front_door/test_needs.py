@@ -20,8 +20,9 @@ FREE_TO_SKIP = {
     "needs/hooks.py": "the one door",
     "debug/test_faults.py": "a fault that no detector of this kernel can see: its table says which",
     "guest/explain/test_explain.py": "a page that says itself why it shows no stacks",
+    "guest/explain/test_sources.py": "a kernel whose source is not here, or of another release",
     "readme/test_stranger.py": "a kernel that nothing but `make test-debug` builds",
-    "plugin/test_plugin_outcomes.py": "the text of a suite that skips on purpose",
+    "plugin/outcomes_suite.py": "the text of a suite that skips on purpose",
 }
 SUITE = """
 import pytest
