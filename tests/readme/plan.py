@@ -60,8 +60,8 @@ IN_A_STRANGERS_REPOSITORY = (
     Typed("kmod-harness run -- ./check.sh", says="kmod-harness: passed"),
     Typed("kmod-harness run my.ko --json", says='"outcome": "passed"'),
     Typed("kmod-harness run my.ko --settle 3", says="kmod-harness: passed"),
-    Typed("kmod-harness init --ci github", says="wrote      .github/workflows/kmod-harness.yml"),
-    Typed("kmod-harness init --ci gitlab", says="wrote      .gitlab-ci.yml"),
+    Typed("kmod-harness init --ci github", says="wrote    .github/workflows/kmod-harness.yml"),
+    Typed("kmod-harness init --ci gitlab", says="wrote    .gitlab-ci.yml"),
     Typed("kmod-harness kernel list", says="minimal  "),
     Typed("kmod-harness cache list", says="which may hold"),
     Typed("kmod-harness doctor explain", says="can work"),
@@ -119,9 +119,9 @@ NOT_TYPED = (
 OUTPUT = {
     "Accelerator": "test_copy.py",
     "kmod-harness: passed: 1 module loaded, 0.2 s": "test_getting_started.py",
-    "KernelOops: OOPS: NULL pointer dereference in my_read": "test_getting_started.py",
+    "KernelOops: my_read (my.c:12): NULL pointer dereference": "test_getting_started.py",
     "my_read+0x23/0x3d [my] at my.c:12": "test_getting_started.py",
-    "tests/test_memory.py:7: in test_a_new_device_holds_nothing": "test_getting_started.py",
+    "tests/test_memory.py:8: in test_a_new_device_holds_nothing": "test_getting_started.py",
     "2 passed": "test_getting_started.py",
     "kmod-harness.toml:2: `cpu` is no key of kmod-harness; did you mean `cpus`?": "unit/repository",
 }
