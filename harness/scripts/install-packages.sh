@@ -52,7 +52,7 @@ decline() { # decline REASON
 		if is_debian; then
 			echo "-> as root: apt-get install --no-install-recommends ${missing[*]}"
 		else
-			echo "-> install them, then run make again (harness/docs/manual.md, \"Another distribution\")"
+			echo "-> install them, then run make again (harness/docs/kernels-and-images.md, \"Other distributions\")"
 		fi
 	} >&2
 	exit 2

@@ -1,4 +1,4 @@
-"""What the README has of code: its blocks, and the commands in its text. Pure."""
+"""What a page has of code: its blocks, and the commands in its text. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROGRAMS = ("apt-get", "git", "kmod-harness", "make", "pip", "pytest", "python3"
 _TYPED = re.compile(rf"(?:\.venv/bin/|harness/scripts/)?(?:{'|'.join(PROGRAMS)}|[\w-]+\.sh)(?= |$)")
 _COMMENT = re.compile(r"(?:^|\s{2,})#\s.*$")
 _SPAN = re.compile(r"(`+)(.+?)\1", re.DOTALL)
-_FILE = re.compile(r"# ([\w/-]+\.py)")
+_FILE = re.compile(r"(?:#|//) ((?:[\w-]+/)*(?:[\w-]+\.\w+|Makefile))")
 
 
 @dataclass(frozen=True)
@@ -50,29 +50,29 @@ def is_command(text: str) -> bool:
     return _TYPED.match(text) is not None
 
 
-def blocks(readme: str) -> tuple[Block, ...]:
+def blocks(page: str) -> tuple[Block, ...]:
     """Returns the code blocks in order: fenced ones, and runs of lines indented by four."""
-    return tuple(_blocks(readme.splitlines()))
+    return tuple(_blocks(page.splitlines()))
 
 
-def inline_commands(readme: str) -> tuple[str, ...]:
+def inline_commands(page: str) -> tuple[str, ...]:
     """Returns the commands that stand in the text between backticks, each once, in order."""
-    spans = (" ".join(span.split()) for _, span in _SPAN.findall(prose(readme)))
+    spans = (" ".join(span.split()) for _, span in _SPAN.findall(prose(page)))
     return tuple(dict.fromkeys(span for span in spans if is_command(span)))
 
 
-def options(readme: str) -> tuple[str, ...]:
+def options(page: str) -> tuple[str, ...]:
     """Returns every long option that the text or a typed command names, each once."""
-    typed = "\n".join(block.text for block in blocks(readme) if block.is_typed)
-    spans = "\n".join(span for _, span in _SPAN.findall(prose(readme)))
+    typed = "\n".join(block.text for block in blocks(page) if block.is_typed)
+    spans = "\n".join(span for _, span in _SPAN.findall(prose(page)))
     found = re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", f"{typed}\n{spans}")
     return tuple(dict.fromkeys(found))
 
 
-def prose(readme: str) -> str:
+def prose(page: str) -> str:
     """Returns the text without its code blocks, line for line."""
-    lines = readme.splitlines()
-    for block in blocks(readme):
+    lines = page.splitlines()
+    for block in blocks(page):
         first = block.line - 1 - bool(block.language)
         last = block.line - 1 + len(block.lines) + bool(block.language)
         lines[first:last] = [""] * (last - first)

@@ -1,4 +1,4 @@
-"""Where the README's commands are typed: a clean copy of this checkout, and a stranger's repository."""
+"""Where the pages' commands are typed: a clean copy of this checkout, and a stranger's repository."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from readme.blocks import Block, blocks
-from readme.pages import TEXT
+from readme.blocks import Block
+from readme.pages import README
 from readme.plan import OWN_REPOSITORY
 from readme.shell import Shell
 from shared.checkout import ROOT
 
 #: What a checkout has at its top and a clone of it has not.
 _MADE = ("build", "dist", ".git", ".venv", ".hypothesis")
+#: Words of the pages -> what they stand for in the stranger's repository.
+_REPLACED = {"reproduce.sh": "BUNDLE/reproduce.sh", "DIRECTORY": "."}
 
 
 @pytest.fixture(scope="session")
@@ -39,17 +41,17 @@ def demo(clean_copy: Path) -> str:
 @pytest.fixture(scope="session")
 def copy(clean_copy: Path, demo: str, stranger: Shell) -> Shell:
     """A shell in the copy after `make demo`, with the README's test and somebody's module in it."""
-    for block in blocks(TEXT):
+    for block in README.blocks:
         if block.file:
             (clean_copy / block.file).write_text(block.text)
     for name in ("my.ko", "check.sh"):
         shutil.copy(stranger.directory / name, clean_copy)
-    return Shell(clean_copy)
+    return Shell(clean_copy, replaced={"DIRECTORY": "modules/chardev"})
 
 
 @pytest.fixture(scope="session")
 def own_repository_block() -> Block:
-    return next(block for block in blocks(TEXT) if OWN_REPOSITORY in block.commands)
+    return next(block for block in README.blocks if OWN_REPOSITORY in block.commands)
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +64,10 @@ def stranger(
     before = Shell(directory, "set -e", {"/path/to/kmod-harness": str(clean_copy)})
     said = before.must(own_repository_block.text)
     assert "kmod-harness: passed" in said
-    shell = Shell(directory, ". .venv/bin/activate", {"reproduce.sh": "BUNDLE/reproduce.sh"})
+    shell = Shell(directory, ". .venv/bin/activate", _REPLACED)
     shell.must("kmod-harness run my.ko --dump --bundle BUNDLE -- sh -c 'echo oops > /dev/my'", status=3)
     shutil.copy(directory / "BUNDLE/kernel.log", directory / "console.log")
-    for name in ("MODULE.ko", "mydriver.ko"):
-        shutil.copy(directory / "my.ko", directory / name)
+    shutil.copy(directory / "my.ko", directory / "MODULE.ko")
     (directory / "test_fails.py").write_text(
         'def test_fails(guest):\n    guest.load("my.ko")\n    assert guest.read_text("/dev/my") == "hello"\n'
     )

@@ -1,14 +1,33 @@
-"""The pages that a user reads, as one text: the README, then those of harness/docs."""
+"""The pages that a user reads: the README, then those of harness/docs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
+from readme.blocks import Block, blocks
 from shared.checkout import ROOT
 
-#: design.md is for those who work on the harness: unit/front_door/test_design.py looks after it. What
-#: configuration.md shows is typed by tests of its own, until plan.py knows its blocks.
-_NOT_HERE = ("design.md", "configuration.md")
-PAGES = (
-    ROOT / "README.md",
-    *(page for page in sorted((ROOT / "harness/docs").glob("*.md")) if page.name not in _NOT_HERE),
-)
-TEXT = "\n\n".join(page.read_text() for page in PAGES)
+
+@dataclass(frozen=True)
+class Page:
+    """name: its path in the checkout. text: Markdown."""
+
+    name: str
+    text: str
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        return blocks(self.text)
+
+
+def _page(name: str) -> Page:
+    return Page(name, (ROOT / name).read_text())
+
+
+README = _page("README.md")
+#: Typed from top to bottom in one directory.
+GETTING_STARTED = _page("harness/docs/getting-started.md")
+DOCS = tuple(_page(str(path.relative_to(ROOT))) for path in sorted((ROOT / "harness/docs").glob("*.md")))
+PAGES = (README, *DOCS)
+TEXT = "\n\n".join(page.text for page in PAGES)

@@ -1,6 +1,7 @@
-"""What becomes of each command of the README: typed in a clean copy, in a stranger's repository, or not here.
+"""What becomes of each command of the pages: typed in a clean copy, in a stranger's repository, or not here.
 
-Commands stand here as the README has them; test_plan.py fails when one is missing, or no longer there.
+Commands stand here as the pages have them; test_plan.py fails when one is missing, or no longer there. What
+getting-started.md has is typed too, by test_getting_started.py.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ IN_THE_COPY = (
     Typed('make run ARGS="my.ko -- ./check.sh"', says="kmod-harness: passed"),
     Typed("make explain", says="build/explain/index.html"),
     Typed("make demo KERNEL=debian", says="demo: passed"),
+    Typed("make explain KERNEL=debian", says="build/explain/index.html"),
+    Typed("make modules M=DIRECTORY", says="chardev.ko"),
     Typed("make clean"),
     Typed("make distclean"),
 )
@@ -54,10 +57,16 @@ IN_THE_COPY = (
 IN_A_STRANGERS_REPOSITORY = (
     Typed("kmod-harness run my.ko", says="kmod-harness: passed"),
     Typed("kmod-harness run my.ko -- ./check.sh", says="kmod-harness: passed"),
+    Typed("kmod-harness run -- ./check.sh", says="kmod-harness: passed"),
     Typed("kmod-harness run my.ko --json", says='"outcome": "passed"'),
     Typed("kmod-harness run my.ko --settle 3", says="kmod-harness: passed"),
+    Typed("kmod-harness init --ci github", says="wrote    .github/workflows/kmod-harness.yml"),
+    Typed("kmod-harness init --ci gitlab", says="wrote    .gitlab-ci.yml"),
+    Typed("kmod-harness kernel list", says="minimal  "),
+    Typed("kmod-harness cache list", says="which may hold"),
     Typed("kmod-harness doctor explain", says="can work"),
     Typed("kmod-harness modules", says="my.ko"),
+    Typed("kmod-harness modules DIRECTORY", says="my.ko"),
     Typed("kmod-harness symbolize console.log --module my.ko", says="my.c:"),
     Typed("kmod-harness crash BUNDLE", says="my_write"),
     Typed("kmod-harness crash BUNDLE --shell", says="kmod_harness_was_here",
@@ -65,12 +74,16 @@ IN_A_STRANGERS_REPOSITORY = (
     Typed("kmod-harness debug --from BUNDLE", status=ENDED, gdb=("bt 16", "my_write")),
     Typed("kmod-harness debug my.ko --at init --break my_write -- sh -c 'echo x > /dev/my'",
           status=ENDED, gdb=("continue", "my_init ()")),
+    Typed("kmod-harness debug --at init", status=ENDED, gdb=("continue", "my_init ()")),
+    Typed("kmod-harness verify", says="kmod-harness: passed"),
+    Typed("kmod-harness verify --json", says='"outcome": "passed"'),
     Typed("kmod-harness verify my.ko", says="kmod-harness: passed"),
     Typed("kmod-harness verify xfs btrfs nfs --kernel debian --with-dependencies",
           says="kmod-harness: passed", before=("kmod-harness kernel build debian",)),
     Typed("kmod-harness explain MODULE.ko -o DIR", says="DIR/index.html"),
     Typed("pytest --help", says="--kh-kernel"),
     Typed("pytest -s --kh-debug", status=1, gdb=("info symbol my_write", "my_write in section .text")),
+    Typed("kmod-harness nightly tests --kernel minimal --cpus 2 -- -k loads", says="nightly: passed"),
     Typed("reproduce.sh", says="kmod-harness: splat", status=3),
 )  # fmt: skip
 
@@ -94,25 +107,30 @@ NOT_TYPED = (
     NotTyped("kmod-harness nightly", "the same, and `make nightly` types it"),
     NotTyped("make rootfs ROOTFS=buildroot", "a clone and 3 minutes: tests/soak/test_buildroot.py builds it"),
     NotTyped("harness/scripts/debootstrap-rootfs.sh", "takes root and debootstrap: `make nightly` types it"),
-    NotTyped("git bisect run", "git's; what --bisect makes of each status: unit/cli/run/test_exit_status.py"),
+    NotTyped("git bisect run kmod-harness run --bisect -- ./check.sh", "test_stranger.py has a test of it"),
+    NotTyped("make -C KERNEL M=DIRECTORY modules", "a build: unit/build/test_repository_modules.py"),
+    NotTyped("pytest tests/unit/klog --update", "it writes: unit/klog/test_cases.py"),
+    NotTyped("pytest tests/unit/modules --update", "it writes: unit/modules/test_faulty_table.py"),
+    NotTyped("kmod-harness cache prune --max-size 1G", "this user's cache is no test's: build/test_cache.py"),
     NotTyped("kmod-harness cache prune --max-size 5G", "this user's cache is no test's: build/test_cache.py"),
 )  # fmt: skip
 
-#: ModuleBlocks that nobody types, by their first line.
-OUTPUT = ("Accelerator",)
+#: Blocks that nobody types, by their first line, and who compares them with what is really said.
+OUTPUT = {
+    "Accelerator": "test_copy.py",
+    "kmod-harness: passed: 1 module loaded, 0.2 s": "test_getting_started.py",
+    "KernelOops: my_read (my.c:12): NULL pointer dereference": "test_getting_started.py",
+    "my_read+0x23/0x3d [my] at my.c:12": "test_getting_started.py",
+    "tests/test_memory.py:8: in test_a_new_device_holds_nothing": "test_getting_started.py",
+    "2 passed": "test_getting_started.py",
+    "kmod-harness.toml:2: `cpu` is no key of kmod-harness; did you mean `cpus`?": "unit/repository",
+}
 
-#: Python that is part of a file, by its first line: what makes it whole, in place of a body `...` or below.
-FRAGMENTS = {
-    '@pytest.mark.expect_splat("OOPS")': """
-    guest.load("my.ko")
-    guest.run(["sh", "-c", "echo oops > /dev/my"])
-""",
-    "@pytest.mark.cold_boot": """
-    guest.load("my.ko")
-""",
-    '@pytest.fixture(scope="module")': """
-
-def test_it_is_loaded(guest):
-    assert guest.run(["test", "-c", "/dev/my"]).status == 0
-""",
+#: What is neither Python nor typed, by its language, and who looks at it.
+OTHER_LANGUAGES = {
+    "c": "test_getting_started.py",
+    "make": "test_getting_started.py",
+    "diff": "test_getting_started.py",
+    "toml": "unit/repository/test_page.py",
+    "yaml": "unit/front_door/test_pages.py",
 }

@@ -1,4 +1,4 @@
-"""What counts as a block, a command and an option of the README."""
+"""What counts as a block, a command and an option of a page."""
 
 from __future__ import annotations
 
@@ -47,6 +47,14 @@ def test_the_commands_of_a_block_are_its_lines_without_comments() -> None:
         "kmod-harness run my.ko -- sh -c 'echo #1'",
     )
     assert second.commands == third.commands == ()
+
+
+def test_a_source_of_any_language_names_its_file_in_its_first_line() -> None:
+    named = {"// my.c": "my.c", "# Makefile": "Makefile", "# tests/test_my.py": "tests/test_my.py"}
+    for line, file in named.items():
+        assert blocks(f"```x\n{line}\ncode\n```\n")[0].file == file
+    others = ("# Builds all modules.", "// a comment", "#include <a.h>", "my.c")
+    assert [line for line in others if blocks(f"```x\n{line}\n```\n")[0].file] == []
 
 
 def test_commands_in_the_text_may_go_over_a_lines_end() -> None:

@@ -1,4 +1,4 @@
-"""Nothing of the README is left out in silence: each command is typed here, or by something that is named."""
+"""Nothing of the pages is left out in silence: each command is typed here, or by something that is named."""
 
 from __future__ import annotations
 
@@ -6,44 +6,45 @@ import re
 import subprocess
 import sys
 
-from readme.blocks import Block, blocks, inline_commands, options
-from readme.pages import TEXT
+from readme.blocks import Block, inline_commands, options
+from readme.pages import GETTING_STARTED, PAGES, README, TEXT
 from readme.plan import (
-    FRAGMENTS,
     IN_A_STRANGERS_REPOSITORY,
     IN_THE_COPY,
     NOT_TYPED,
     ON_A_DEBUG_KERNEL,
+    OTHER_LANGUAGES,
     OUTPUT,
     OWN_REPOSITORY,
 )
 
-#: Of pytest, of gdb and of git, as the README names them: none of ours.
+#: Of pytest, of gdb and of git, as the pages name them: none of ours.
 OTHERS_OPTIONS = {"--help"}
 
 
 def own_repository() -> Block:
-    return next(block for block in blocks(TEXT) if OWN_REPOSITORY in block.commands)
+    return next(block for block in README.blocks if OWN_REPOSITORY in block.commands)
 
 
-def test_every_command_of_the_readme_is_typed_or_listed_with_a_reason() -> None:
-    written = {command for block in blocks(TEXT) for command in block.commands}
-    written |= set(inline_commands(TEXT))
+def test_every_command_of_the_pages_is_typed_or_listed_with_a_reason() -> None:
+    written = {command for page in PAGES for block in page.blocks for command in block.commands}
+    written |= {command for page in PAGES for command in inline_commands(page.text)}
     planned = [*IN_THE_COPY, *IN_A_STRANGERS_REPOSITORY, *ON_A_DEBUG_KERNEL, *NOT_TYPED]
     known = {one.command for one in planned} | set(own_repository().commands) | {"make demo"}
-    assert sorted(written - known) == [], "in the README, and nobody types it"
-    assert sorted(known - written) == [], "no longer in the README"
+    followed = {command for block in GETTING_STARTED.blocks for command in block.commands}
+    assert sorted(written - known - followed) == [], "on a page, and nobody types it"
+    assert sorted(known - written) == [], "no longer on a page"
     assert all(one.why for one in NOT_TYPED)
 
 
 def test_every_other_block_is_known_for_what_it_is() -> None:
-    fragments = [block.lines[0] for block in blocks(TEXT) if block.language and not block.file]
-    assert sorted(fragments) == sorted(FRAGMENTS)
-    rest = [block.lines[0] for block in blocks(TEXT) if not block.language and not block.is_typed]
+    every = [block for page in PAGES for block in page.blocks]
+    assert {block.language for block in every} - {"", "python"} == set(OTHER_LANGUAGES)
+    rest = [block.lines[0] for block in every if not block.language and not block.is_typed]
     assert sorted(rest) == sorted(OUTPUT)
 
 
-def test_every_option_that_the_readme_names_exists() -> None:
+def test_every_option_that_a_page_names_exists() -> None:
     from kmod_harness.cli.parser import COMMANDS
 
     program = (sys.executable, "-m", "kmod_harness.cli.main")
