@@ -101,7 +101,7 @@ def run_apt(command: Sequence[str], what: str, directory: Path | None = None) ->
         )
     except FileNotFoundError:
         raise MissingTool(
-            f"{command[0]} is not here, and {what} comes from Debian's packages",
+            f"{command[0]} is not installed, and {what} comes from Debian's packages",
             advice="use a Debian machine or container, or give a kernel and a root file system by path",
         ) from None
     if answer.returncode == 0:

@@ -144,7 +144,7 @@ def _fields(paragraph: str) -> Mapping[str, str]:
 def _stanza(mirror: str, suites: Sequence[str]) -> str:
     if not _KEYRING.is_file():
         raise BuildFailed(
-            f"{_KEYRING} is not here: lists of other suites could not be trusted",
+            f"{_KEYRING} is missing: lists of other suites could not be verified",
             advice="as root: apt-get install debian-archive-keyring",
         )
     lines = ("Types: deb-src", f"URIs: {mirror}", f"Suites: {' '.join(suites)}")

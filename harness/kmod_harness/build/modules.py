@@ -141,7 +141,7 @@ def _make_empty(out_dir: Path) -> None:
     """Empties the directory of an earlier build. Raises Misuse for any other directory with files."""
     if out_dir.is_dir() and any(out_dir.iterdir()) and not (out_dir / _STAMP).is_file():
         raise Misuse(
-            f"{out_dir} holds files that no build of modules left there", advice="give another directory"
+            f"{out_dir} holds files that are not from a build of modules", advice="give another directory"
         )
     shutil.rmtree(out_dir, ignore_errors=True)
     out_dir.mkdir()

@@ -115,7 +115,7 @@ def _vermagic_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[
         yield Mismatch(
             MismatchKind.VERMAGIC_MISSING,
             module.name,
-            f"{module.name} carries no vermagic; nothing tells which kernel it was built for",
+            f"{module.name} has no vermagic, which tells the kernel a module was built for",
             expected=expected,
             fatal=False,
         )

@@ -74,7 +74,7 @@ def wanted_tarballs(buildroot: Path) -> tuple[Tarball, ...]:
         path = buildroot / "package" / package / f"{package}.hash"
         found = _HASH.findall(path.read_text()) if path.is_file() else []
         if not found:
-            raise Misuse(f"{buildroot} says no SHA-256 for the source of {package}", evidence=str(path))
+            raise Misuse(f"{buildroot} has no SHA-256 for the source of {package}", evidence=str(path))
         tarballs += [Tarball(package, name, sha256) for sha256, name in found]
     return tuple(tarballs)
 

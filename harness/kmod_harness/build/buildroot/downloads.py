@@ -41,12 +41,12 @@ def refuse_wrong_downloads(directory: Path, hashes: Hashes, cache: Cache) -> Non
         if not expected & found:
             aside = cache.aside(path)
             raise BuildFailed(
-                f"{path.name} is not what Buildroot asks for: refused, and kept at {aside}",
+                f"{path.name} does not match Buildroot's hash: refused, and kept at {aside}",
                 evidence="\n".join(
                     [f"expected {algorithm} {digest}" for algorithm, digest in sorted(expected)]
                     + [f"found    {algorithm} {digest}" for algorithm, digest in sorted(found)]
                 ),
-                advice="look at it, then run the same again: the file is fetched anew",
+                advice="inspect it, then repeat the command: the file is downloaded again",
             )
 
 

@@ -116,7 +116,7 @@ def build_images(request: ImageRequest, cache: Cache, say: Callable[[str], None]
 
     if request.output is not None:
         if request.output.is_dir() and any(request.output.iterdir()):
-            raise Misuse(f"{request.output} is not empty: what is built there must come from nothing else")
+            raise Misuse(f"{request.output} is not empty; a build needs an empty directory")
         # the build directory is wanted, so it is built even if its images are known
         cache.remove(_KIND, key)
     entry = cache.entry(_KIND, key, build)

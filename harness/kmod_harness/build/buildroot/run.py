@@ -61,7 +61,7 @@ class BuildrootRun:
             raise BuildFailed(
                 f"{len(lost)} of {len(requests)} requested symbols did not survive Buildroot's configuration",
                 evidence="\n".join(map(str, lost)),
-                advice="ask for what they depend on too (make menuconfig, `/` shows it), or leave them out",
+                advice="request what they depend on too (make menuconfig, `/` shows it), or leave them out",
             )
 
     def build(self, cache: Cache) -> None:

@@ -51,7 +51,7 @@ def choose_sources(
         raise MissingTool(
             "there are no sources to build Buildroot from",
             evidence=f"{address}: {silence}\nDebian's packages: {unfit}",
-            advice="a network, or Debian 12 with apt; or use the embedded root file system",
+            advice="this needs a network, or Debian 12 with apt; or use the embedded root file system",
         )
     return SourceMode(DEBIAN, f"{address} does not answer: {silence}")
 

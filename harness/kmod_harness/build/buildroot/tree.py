@@ -115,7 +115,7 @@ def _pinned(repository: str, cache: Cache, say: Callable[[str], None]) -> Buildr
 def _clone(repository: str, destination: Path) -> None:
     if shutil.which("git") is None:
         raise MissingTool(
-            "git is not here, and Buildroot is cloned with it",
+            "git is not installed, and Buildroot is cloned with it",
             advice="as root: apt-get install git; or BUILDROOT= names a Buildroot directory",
         )
     command = ["git", "-c", "advice.detachedHead=false", "clone", "-q", "--depth=1", "--branch", RELEASE]

@@ -96,7 +96,7 @@ def _read(file: Path, format: str) -> _Image:
         raise Misuse(f"the disk {file} keeps its data in another file, which a saved guest cannot rely on")
     backing = told.get("full-backing-filename", "")
     if backing and not os.path.isfile(backing):
-        raise Misuse(f"the disk {file} is based on {backing}, which is no file here")
+        raise Misuse(f"the disk {file} is based on {backing}, which is not a file on this machine")
     return _Image(
         int(told["virtual-size"]), file_digest(file), backing, told.get("backing-filename-format", "")
     )

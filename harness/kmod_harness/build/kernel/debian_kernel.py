@@ -98,7 +98,7 @@ def _relocate(tree: Path, kernel: DebianKernel) -> None:
     makefile = kernel.build_dir / "Makefile"
     text, count = re.subn(r"(?m)^include (/usr/)", rf"include {tree}\1", makefile.read_text())
     if count == 0:
-        raise BuildFailed("Debian's kernel headers have another form than known", evidence=str(makefile))
+        raise BuildFailed("Debian's kernel headers have an unknown form", evidence=str(makefile))
     makefile.write_text(text)
     for name in ("build", "source"):
         link = kernel.modules_dir / name

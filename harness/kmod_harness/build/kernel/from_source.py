@@ -144,7 +144,7 @@ def configure(
                 f"{item}" + ("" if item.request.symbol in defined else " (this kernel has no such symbol)")
                 for item in lost
             ),
-            advice="ask for what they depend on too (make menuconfig, `/` shows it), or leave them out",
+            advice="request what they depend on too (make menuconfig, `/` shows it), or leave them out",
         )
     return resolved
 

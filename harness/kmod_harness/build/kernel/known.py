@@ -164,7 +164,7 @@ def host_kernel() -> Kernel:
     )
     if image is None:
         raise Misuse(
-            f"the running kernel's image is not here: /boot/vmlinuz-{release}",
+            f"the running kernel's image is missing: /boot/vmlinuz-{release}",
             evidence="in a container or a microVM the kernel lies outside",
             advice="use --kernel minimal or --kernel debian",
         )

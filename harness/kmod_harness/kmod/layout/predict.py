@@ -157,7 +157,7 @@ def predict_layout(
     release = release or release_of(module)
     if release < OLDEST_RELEASE:
         raise UnsupportedRelease(
-            f"the module layout of Linux {release[0]}.{release[1]} is not known here",
+            f"the module layout of Linux {release[0]}.{release[1]} is not known to the harness",
             advice=f"supported: {OLDEST_RELEASE[0]}.{OLDEST_RELEASE[1]} and later",
         )
     flags = _loader_flags(module)

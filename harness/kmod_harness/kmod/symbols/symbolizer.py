@@ -177,7 +177,7 @@ def load_drgn() -> Any:
         import drgn
     except ImportError as error:
         raise MissingTool(
-            "drgn is not installed; it tells the source lines of addresses",
+            "drgn, which gives the source lines of addresses, is not installed",
             evidence=str(error),
             advice="pip install drgn",
         ) from error

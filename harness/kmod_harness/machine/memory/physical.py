@@ -86,7 +86,7 @@ class PhysicalMemory:
             raise MemoryClosed(
                 "QEMU does not open this machine's memory",
                 evidence=str(error),
-                advice="it takes a QEMU of 6.0 or later with its qtest object, not in use by -qtest",
+                advice="this needs QEMU 6.0 or later, with a qtest object that -qtest does not use",
             ) from error
 
     def close(self) -> None:
