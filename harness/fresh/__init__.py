@@ -8,5 +8,5 @@
     step_table  the table of results
 
 Runs with the standard library alone, since the machine that calls it may be as empty as the one it makes:
-    `PYTHONPATH=harness python3 -m fresh --help`.
+`PYTHONPATH=harness python3 -m fresh --help`.
 """

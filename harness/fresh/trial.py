@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Trial:
-    """What to try.
+    """One trial of a suite by a user.
 
     suite: suite of the root
     user: `root` or `sudo`

@@ -1,8 +1,8 @@
 """Source files of any Debian suite, found by their SHA-256 on the mirror that this machine's apt uses.
 
 The lists of a suite that the machine does not subscribe to are read into a scratch directory: nothing of the
-    system changes, and no root is needed. Files are downloaded one by one, since a mirror may lack a .dsc and
-    have the tarball.
+system changes, and no root is needed. Files are downloaded one by one, since a mirror may lack a .dsc and
+have the tarball.
 """
 
 from __future__ import annotations

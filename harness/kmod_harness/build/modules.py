@@ -83,7 +83,7 @@ def _forget_commands(directory: Path) -> None:
     """Has kbuild compile everything, by removing the commands it noted beside its objects (.NAME.o.cmd).
 
     kbuild compiles again what has another command line or a newer header. For two kernels of one source
-        neither differs, though structures may: each names its own headers relative to its build directory.
+    neither differs, though structures may: each names its own headers relative to its build directory.
     """
     for parent, directories, files in os.walk(directory):
         directories[:] = [name for name in directories if not name.startswith(".")]

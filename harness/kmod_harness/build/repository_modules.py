@@ -22,9 +22,8 @@ def build_repository_modules(
     """Builds a repository's modules for a kernel; returns the .ko files to load, in the file's order.
 
     Builds of one repository wait for each other, and a later one may be for another kernel: with `copies`, a
-        directory, the products are copied there, and the copies are returned. Raises BuildFailed with the
-        first error, Misuse for a file that the build did not make, and for a repository that names no
-        modules.
+    directory, the products are copied there, and the copies are returned. Raises BuildFailed with the first
+    error, Misuse for a file that the build did not make, and for a repository that names no modules.
     """
     said, cache = repository.modules, cache or default_cache()
     if not said.are_said:

@@ -1,4 +1,4 @@
-"""What the kernel would object to in a module, found before it is loaded."""
+"""The kernel's objections to a module, found before it is loaded."""
 
 from __future__ import annotations
 

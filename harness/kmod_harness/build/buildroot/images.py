@@ -35,7 +35,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """What to build.
+    """The images to build.
 
     buildroot: a Buildroot (see `buildroot_tree`)
     defconfig: name or path of a defconfig

@@ -1,7 +1,7 @@
 """The archive format of the kernel's initramfs, cpio "newc": reproducible writing, and reading.
 
 Source of the format: Documentation/driver-api/early-userspace/buffer-format.rst (Linux 6.1) and its reader,
-    init/initramfs.c. Pure: bytes in, bytes out.
+init/initramfs.c. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The embedded root file system: BusyBox and Dropbear from Debian's packages, in one initramfs.
 
 No root is needed and nothing is installed: the packages are unpacked in the cache, and the archive with its
-    device nodes is written by cpio.py. Equal packages give equal bytes.
+device nodes is written by cpio.py. Equal packages give equal bytes.
 """
 
 from __future__ import annotations

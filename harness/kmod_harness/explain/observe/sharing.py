@@ -67,7 +67,7 @@ def program_page_flags(guest: Guest) -> tuple[str, ...]:
 
 
 def read_in_user_mode(process: Process, address: int) -> str:
-    """Returns what happens to a process that reads a kernel address in user mode."""
+    """Has a process read a kernel address in user mode; returns how that ends, in words."""
     try:
         data = process.peek(address, 8)
     except ProcessKilled as killed:
@@ -93,7 +93,7 @@ def _free_kib(guest: Guest) -> int:
 
 
 def exchange_by_device(guest: Guest, device: str) -> str:
-    """Returns what one process wrote to the device and another read, "" where it takes no bytes."""
+    """Has one process write to the device, another read; returns both in words, "" where it takes none."""
     if not device:
         return ""
     with guest.process() as writer, guest.process() as reader:
