@@ -46,6 +46,7 @@ def wrapped(text: str, *, indent: str = "", further: str | None = None, width: i
 def error_lines(error: BaseException, *, begin: str = "", but: str = "") -> list[str]:
     """Returns the lines of an error: what happened, its evidence unchanged, what to do next.
 
+    error: the error
     begin: words before the message
     but: a line that the reader has already seen; it is left out where the message starts with it
     """

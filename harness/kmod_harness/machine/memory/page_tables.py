@@ -171,11 +171,12 @@ class PageTables:
 def kernel_root(read: ReadPhysical, cr3: int) -> int:
     """Returns the physical address of the top table that maps the kernel.
 
-    cr3: CR3 of a CPU. In the kernel it points to that table. In user mode, and in the first instructions of
-        an entry, a kernel with page-table isolation runs on tables without modules and direct map; the
-        process's kernel table lies just before them
+    read: function that reads physical memory
+    cr3: CR3 of a CPU
 
-    Raises UnmappedAddress when neither maps a kernel.
+    In the kernel, CR3 points to that table. In user mode, and in the first instructions of an entry, a kernel
+    with page-table isolation runs on tables without modules and direct map; the process's kernel table lies
+    just before them. Raises UnmappedAddress when neither maps a kernel.
     """
     root = cr3 & _FRAME
     for candidate in (root, root & ~_PTI_USER):
