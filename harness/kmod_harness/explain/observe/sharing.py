@@ -22,7 +22,7 @@ _FLAGS = {
     22: "THP", 23: "OFFLINE", 24: "ZERO_PAGE", 25: "IDLE", 26: "PGTABLE",
 }  # fmt: skip
 _PAGE = 4096
-#: Processes asked about in one round trip, bytes read of each: the answer fits a frame of 1 MiB.
+#: Processes read in one round trip, and bytes read of each: the answer fits a frame of 1 MiB.
 _BATCH, _READ = 100, 4096
 #: include/uapi/asm-generic/mman-common.h, since Linux 5.14
 _MADV_POPULATE_WRITE = 23
@@ -57,7 +57,7 @@ def program_page_flags(guest: Guest) -> tuple[str, ...]:
     process = guest.syscaller
     if not guest.exists(_KPAGEFLAGS) or not guest.exists("/proc/self/pagemap"):
         return ()
-    # a new page comes to its LRU list with a batch of 15 (PAGEVEC_SIZE): the first one of these is there
+    # new pages are added to an LRU list in batches of 15 (PAGEVEC_SIZE): the first of 64 is on it
     with process.memory(64 * _PAGE) as address:
         process.call("madvise", address, 64 * _PAGE, _MADV_POPULATE_WRITE)
         with process.open("/proc/self/pagemap") as file:

@@ -22,9 +22,9 @@ _FRAME = 0x000FFFFFFFFFF000
 #: CR3's bit that selects a process's user tables instead of its kernel ones, PTI_USER_PGTABLE_BIT
 #: (arch/x86/include/asm/pgtable.h, 6.1): the two tables are adjacent.
 _PTI_USER = 1 << 12
-#: Top-level entries of the direct map, vmalloc and vmemmap: from behind the LDT's to before the CPU entry
-#: area's (Documentation/x86/x86_64/mm.rst, 6.1). A kernel table has one for each at least; a user table
-#: only that of the per-CPU pages with the TSS (arch/x86/mm/pti.c, 6.1: pti_clone_user_shared).
+#: Top-level entries of the direct map, vmalloc and vmemmap: those between the LDT's and the CPU entry area's
+#: (Documentation/x86/x86_64/mm.rst, 6.1). A kernel table has at least one for each; a user table has only
+#: that of the per-CPU pages with the TSS (arch/x86/mm/pti.c, 6.1: pti_clone_user_shared).
 _KERNEL_REGIONS, _FEWEST_ENTRIES = slice(273, 508), 3
 
 _TABLE = struct.Struct("<512Q")
