@@ -1,4 +1,4 @@
-"""`make fresh`: the README's commands on empty Debian machines; `--can`: whether that is possible here."""
+"""`make fresh`: the README's commands on empty Debian machines; `--can` tells whether it can run here."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _known(what: str, chosen: str, known: Sequence[str]) -> Sequence[str]:
 
 
 def _try_all(trials: Sequence[Trial]) -> int:
-    """Tries one after the other, and tells what came of all that were tried, however it ends."""
+    """Runs the trials one after the other, and reports those that were run, however it ends."""
     host = look_at_host()
     _say_what_is_left_out()
     steps: list[Step] = []

@@ -1,7 +1,7 @@
-"""What an empty root takes from this machine: where packages come from, and how they are reached.
+"""The settings that an empty root takes from this machine: where packages come from, and how to get there.
 
-Nothing else: no program, no file, no setting of a tool. Addresses stand nowhere in this project; they are
-read from what apt and pip use here.
+No program, file or tool setting is taken. This project holds no addresses; they are read from the settings of
+apt and pip.
 """
 
 from __future__ import annotations
@@ -32,12 +32,19 @@ _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY"
 
 
 class CannotRun(Exception):
-    """This machine cannot make or enter an empty root; the text says what it lacks."""
+    """This machine cannot make or enter an empty root; the text says what is missing."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """`sources`: lines of a sources.list for a suite, in which {suite} stands for its name."""
+    """The settings of this machine.
+
+    sources: lines of a sources.list, in which {suite} stands for the name of a suite
+    apt_options: options of apt
+    pip_settings: settings of pip
+    certificates: file of certificates, None without
+    proxies: environment variables of proxies
+    """
 
     sources: tuple[str, ...]
     apt_options: tuple[str, ...]
@@ -50,13 +57,13 @@ class Host:
         return tuple(line.format(suite=suite) for line in self.sources)
 
     def pip_configuration(self, certificates: str) -> str:
-        """Returns a pip.conf; `certificates` is the path that the bundle of them has in the root, or ""."""
+        """Returns the text of a pip.conf; `certificates` is the path of their file in the root, or ""."""
         settings = {**self.pip_settings, **({"cert": certificates} if certificates else {})}
         return "[global]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items())
 
 
 def look_at_host() -> Host:
-    """Reads the settings of apt and pip; raises CannotRun when apt names no mirror of Debian's."""
+    """Returns the settings of apt and pip. Raises CannotRun when apt names no mirror of Debian."""
     targets = _output(
         [
             "apt-get",
@@ -79,7 +86,7 @@ def look_at_host() -> Host:
 
 
 def _pip_files() -> tuple[Path, ...]:
-    """Where pip looks, the strongest last (pip's documentation, "Configuration files")."""
+    """Returns pip's configuration files; a later one wins (pip's documentation, "Configuration files")."""
     home = Path.home()
     chosen = os.environ.get("PIP_CONFIG_FILE")
     return (
@@ -92,7 +99,7 @@ def _pip_files() -> tuple[Path, ...]:
 
 
 def sources_from(targets: str) -> tuple[str, ...]:
-    """Returns the lines for any suite, from the tab-separated targets of apt's own; raises CannotRun."""
+    """Returns the lines for any suite, by apt's index targets, separated by tabs. Raises CannotRun."""
     mirrors: dict[str, str] = {}
     for line in targets.splitlines():
         label, component, address = line.split("\t")
@@ -107,7 +114,7 @@ def sources_from(targets: str) -> tuple[str, ...]:
 
 
 def pip_settings(files: Iterable[Path], environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns pip's own settings: the files' in order, a later one wins, then the variables PIP_*."""
+    """Returns pip's settings: from the files in order, where a later one wins, then from variables PIP_*."""
     found: dict[str, str] = {}
     for file in files:
         parser = configparser.RawConfigParser()
@@ -125,13 +132,13 @@ def pip_settings(files: Iterable[Path], environment: Mapping[str, str]) -> dict[
 
 
 def network_part(settings: Mapping[str, str]) -> dict[str, str]:
-    """Returns those that say how an index is reached; addresses of this machine's own files are left out."""
+    """Returns the settings of how an index is reached, without addresses of this machine's own files."""
     kept = {key: remote_only(settings[key].split()) for key in _PIP_NETWORK if key in settings}
     return {key: value for key, value in kept.items() if value}
 
 
 def remote_only(words: Iterable[str]) -> str:
-    """Returns the words without addresses of this machine's own files."""
+    """Returns the words that are not addresses of this machine's own files."""
     return " ".join(word for word in words if not word.startswith(("file:", "/")))
 
 

@@ -1,7 +1,7 @@
 """The first process in an empty root: it mounts what the root may see, then runs one command as one user.
 
-Called by root.py in mount and process-id namespaces of its own, as root there. When it ends, the kernel ends
-all that the command left running, and the mounts go with the namespace.
+root.py calls it in mount and process namespaces of its own, as root there. When it ends, the kernel ends all
+processes that the command left, and the mounts go with the namespace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SYS_PIVOT_ROOT = 155  # x86-64: asm/unistd_64.h; glibc has no function for it
 _MNT_DETACH = 2  # sys/mount.h
-#: As chroot(1) says that it failed itself.
+#: The status by which chroot(1) reports its own failure.
 _NOT_ENTERED = 125
 
 
@@ -40,13 +40,13 @@ def main(arguments: Sequence[str]) -> int:
     child = os.fork()
     if child == 0:
         become(args.user, args.directory, args.command)
-    # the command's own: the group has it too, and this process must outlive it to pass on its status
+    # the command receives SIGINT too; this process must outlive it to pass on its status
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return status_of(child)
 
 
 def mount_all(root: Path, binds: Sequence[str]) -> None:
-    """Gives the root /proc of its own namespace, /dev of the machine, and the directories asked for."""
+    """Mounts /proc of the namespace, /dev of the machine, and the directories asked for."""
     # pivot_root(2) wants a mount point
     mount("--bind", str(root), str(root))
     mount("--rbind", "/dev", str(root / "dev"))
@@ -65,9 +65,9 @@ def mount(*arguments: str) -> None:
 
 
 def make_it_the_root(root: Path) -> None:
-    """Makes it the root of this mount namespace; nothing of the machine's own is left in sight.
+    """Makes a directory the root of this mount namespace, in which nothing of the machine stays visible.
 
-    Not by chroot(2), in which no user namespace can be made (user_namespaces(7)): on a machine one can.
+    chroot(2) would forbid user namespaces in it (user_namespaces(7)), which a machine allows.
     """
     os.chdir(root)
     # the old root is mounted over the new one, and goes at once (pivot_root(2), "pivot_root(".", ".")")
@@ -83,7 +83,7 @@ def call(name: str, result: int) -> None:
 
 
 def become(user: str, directory: str, command: str) -> None:
-    """Becomes the command: a shell's, as its user, with that user's groups."""
+    """Runs the command in a shell as its user, with that user's groups."""
     os.chdir(directory)
     # runuser (util-linux, essential) reads the root's own user database; the environment is kept
     words = ["sh", "-c", command] if user == "root" else ["runuser", "-u", user, "--", "sh", "-c", command]
@@ -91,7 +91,7 @@ def become(user: str, directory: str, command: str) -> None:
 
 
 def status_of(child: int) -> int:
-    """Waits for everything, as the first process of a namespace must; returns the child's exit status."""
+    """Waits for all processes, as the first of a namespace has to; returns the child's exit status."""
     while True:
         ended, status = os.wait()
         if ended == child:

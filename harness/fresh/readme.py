@@ -1,4 +1,4 @@
-"""The commands that a new user types: the first block of the README, so that the two cannot drift. Pure."""
+"""The commands that a new user types: the first block of the README, so that both stay equal. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _COMMENT = re.compile(r"\s+#\s.*$")
 
 
 def first_commands(readme: str) -> tuple[str, ...]:
-    """Returns the commands of the first indented block of a README, in order, their comments cut off.
+    """Returns the commands of a README's first indented block, in order, without their comments.
 
     Raises ValueError when there is no such block.
     """
@@ -24,17 +24,17 @@ def first_commands(readme: str) -> tuple[str, ...]:
 
 
 def setup_of(commands: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns those that prepare the machine, before the first `make`."""
+    """Returns the commands that prepare the machine, before the first `make`."""
     return tuple(command for command in commands if not command.startswith("make"))
 
 
 def chosen(commands: str) -> tuple[str, ...]:
-    """Returns the commands of a text that separates them by `;`."""
+    """Returns the commands in a text that separates them by `;`."""
     return tuple(part.strip() for part in commands.split(";") if part.strip())
 
 
 def as_user(command: str, user: str) -> str:
-    """Returns a command as this user types it: apt-get wants root, so anyone else has sudo in front."""
+    """Returns a command as this user types it: with sudo before apt-get, unless the user is root."""
     if user == "root":
         return command
     return re.sub(r"(^|&& *)apt-get\b", r"\1sudo apt-get", command)

@@ -1,4 +1,4 @@
-"""A root of Debian with nothing in it: made once for each suite, unpacked for a run, gone afterwards."""
+"""An empty root of Debian: made once for each suite, unpacked for each run, removed afterwards."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pathlib import Path
 
 from .host import CannotRun, Host
 
-#: A tarball older than this (seconds) is made anew: a fresh machine's packages are today's.
+#: Seconds after which a tarball is made again: a new machine has present packages.
 KEPT_SECONDS = 7 * 24 * 3600.0
 #: The user with sudo.
 USER = "dev"
 _CERTIFICATES = "/etc/host-certificates.crt"
-#: As root of a user namespace whoever is not root; ids beyond one's own come from /etc/subuid.
+#: Makes a user that is not root the root of a user namespace; further ids come from /etc/subuid.
 _USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--map-auto")
 _NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child")
-#: Whatever ends this process ends what runs in the root (setpriv(1)); then nothing holds the mounts either.
+#: When this process ends, the processes in the root end too (setpriv(1)), and so do their mounts.
 _WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 
 
 def obstacle() -> str:
-    """Returns why no empty root can be made or entered here, in one line, or ""."""
+    """Returns the reason why no empty root can be made or entered here, in one line, or ""."""
     if shutil.which("mmdebstrap") is None:
         return "mmdebstrap is not installed (apt-get install --no-install-recommends mmdebstrap)"
     tried = subprocess.run(
@@ -45,14 +45,20 @@ def obstacle() -> str:
 
 
 def cache_directory() -> Path:
-    """Returns where tarballs and kept kernels lie; the harness's own cache drops what it did not make."""
+    """Returns the directory of tarballs and kept kernels; the harness's own cache would remove them."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "kmod-harness-fresh"
 
 
 @dataclass(frozen=True)
 class Root:
-    """An unpacked root; `binds` are SOURCE:TARGET[:ro] for every command in it."""
+    """An unpacked root.
+
+    path: its directory
+    user: user of its commands
+    binds: SOURCE:TARGET[:ro] for every command
+    environment: environment of its commands
+    """
 
     path: Path
     user: str
@@ -64,14 +70,14 @@ class Root:
         return "/root" if self.user == "root" else f"/home/{self.user}"
 
     def call(self, command: str, directory: str = "/", *, as_root: bool = False) -> list[str]:
-        """Returns the words that run a shell's command in the root, for a process with `environment`."""
+        """Returns the command that runs a shell command in the root, in a process with `environment`."""
         inside = [sys.executable, str(Path(__file__).with_name("inside.py")), str(self.path)]
         binds = [f"--bind={bind}" for bind in self.binds]
         user = "root" if as_root else self.user
         return [*_unshare(), *inside, *binds, f"--user={user}", f"--directory={directory}", command]
 
     def run(self, command: str) -> str:
-        """Runs a command of our own as root and returns its output; raises CannotRun when it fails."""
+        """Runs a command as root and returns its output. Raises CannotRun when it fails."""
         done = subprocess.run(
             self.call(command, as_root=True),
             env=dict(self.environment),
@@ -89,7 +95,7 @@ class Root:
 
 @contextlib.contextmanager
 def empty_root(suite: str, user: str, host: Host, scratch: Path, binds: Sequence[str] = ()) -> Iterator[Root]:
-    """Gives a root of this suite in which `user` exists, and removes it at the end.
+    """Gives a root of this suite with the user `user`, and removes it at the end.
 
     Raises CannotRun when it cannot be made.
     """
@@ -130,7 +136,7 @@ def _tarball(suite: str, host: Host) -> Path:
 
 
 def _environment(user: str, host: Host) -> dict[str, str]:
-    """What a login would set, CI's mark, and nothing else of this machine's environment."""
+    """Returns the environment of a login, with CI's mark and the proxies of this machine."""
     home = "/root" if user == "root" else f"/home/{user}"
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     marks = {name: os.environ[name] for name in ("CI",) if name in os.environ}
@@ -146,7 +152,7 @@ def _environment(user: str, host: Host) -> dict[str, str]:
 
 
 def _configure(root: Root, suite: str, host: Host) -> None:
-    """Tells the root's apt and pip where packages are, as this machine's know it, and asks no questions."""
+    """Writes the settings of the root's apt and pip by this machine's; apt asks no questions."""
     etc = root.path / "etc"
     options = ['APT::Get::Assume-Yes "true";', *host.apt_options]
     certificates = _CERTIFICATES if host.certificates else ""
@@ -197,7 +203,7 @@ def _unshare() -> tuple[str, ...]:
 
 
 def as_root_of_namespace(command: Sequence[str]) -> None:
-    """Runs a command that handles files of other users: as root, or as root of a user namespace.
+    """Runs a command on files of other users: as root, or as root of a user namespace.
 
     Raises CannotRun when it fails.
     """

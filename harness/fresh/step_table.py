@@ -1,4 +1,4 @@
-"""The table of what was tried and what came."""
+"""The table of commands that were tried, and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One suite, one user: a clone of HEAD in an empty root, each command, its time, and what was installed."""
+"""One suite, one user: a clone of HEAD in an empty root, each command, its time, packages installed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,27 @@ from . import readme
 from .host import CannotRun, Host
 from .root import USER, Root, as_root_of_namespace, cache_directory, empty_root
 
-#: What CACHE=keep shares between runs: kernels and their source, keyed by all that went into them.
+#: Kinds of cache entries that CACHE=keep shares between runs: kernels and their source.
 _KEPT_KINDS = ("kernel", "source")
 _PACKAGES = "dpkg-query --show --showformat='${Package} ${Version}\\n'"
 _ASKED_FOR = "apt-mark showmanual"
 _NAME = "kmod-harness"
-#: Of build/test, kept beside the logs.
+#: Files of build/test that are kept beside the logs.
 _REPORTS = ("junit.xml", "debug.xml", "readme.xml", "faults.md")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command as it was typed; `tests` is pytest's closing line, or ""."""
+    """One command and its result.
+
+    suite: suite of the root
+    user: user who typed it
+    command: the command as it was typed
+    status: exit status
+    seconds: time it took
+    tests: pytest's closing line, or ""
+    log: its output
+    """
 
     suite: str
     user: str
@@ -43,7 +52,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Trial:
-    """What to try: `user` is root or sudo; `shared` a directory laid beside the clone, read-only, or None."""
+    """One trial of a suite by a user.
+
+    suite: suite of the root
+    user: `root` or `sudo`
+    setup: commands that set up the machine
+    commands: commands to try
+    keep_kernels: whether compiled kernels are shared with other runs
+    shared: directory laid beside the clone, read-only, None for none
+    """
 
     suite: str
     user: str
@@ -54,10 +71,10 @@ class Trial:
 
 
 def run_trial(trial: Trial, checkout: Path, host: Host, out: Path) -> Iterator[Step]:
-    """Yields each step as it ends; a command that fails does not keep the next from being tried.
+    """Yields each step as it ends; the next command is tried even after one that fails.
 
-    A setup command that fails ends the trial. Logs, reports and the list of packages go to `out`.
-    Raises CannotRun when there can be no root.
+    A failing setup command ends the trial. Logs, reports and the list of packages go to `out`. Raises
+    CannotRun when there can be no root.
     """
     name = "root" if trial.user == "root" else USER
     home = "/root" if name == "root" else f"/home/{name}"
@@ -84,7 +101,7 @@ def run_trial(trial: Trial, checkout: Path, host: Host, out: Path) -> Iterator[S
 
 
 def _clone(checkout: Path, root: Root) -> None:
-    """Clones HEAD by this machine's git, for the root may have none; no setting of its user's counts."""
+    """Clones HEAD with this machine's git, since the root may have none; its user's settings do not count."""
     place = f"{root.home}/{_NAME}"
     bundle, scratch = root.path / "tmp/head.bundle", root.path / "tmp/clone"
     _git(os.environ, "-C", str(checkout), "bundle", "create", str(bundle), "HEAD")
@@ -102,7 +119,7 @@ def _git(environment: Mapping[str, str], *words: str) -> None:
 
 
 def _type(trial: Trial, root: Root, command: str, log: Path) -> Step:
-    """Runs one command in the clone, its output on this terminal and in a log."""
+    """Runs one command in the clone; its output goes to this terminal and to a log."""
     print(f"\n== {trial.suite}, {trial.user}: {command}", flush=True)
     started = time.monotonic()
     with log.open("wb") as file:
@@ -130,7 +147,7 @@ def _type(trial: Trial, root: Root, command: str, log: Path) -> Step:
 
 
 def closing_line(output: str) -> str:
-    """Returns what pytest's last line says of its tests ("1830 passed, 2 skipped"), or ""."""
+    """Returns pytest's summary of its tests, such as "1830 passed, 2 skipped", or ""."""
     found = re.findall(
         r"^=+ (.*(?:passed|failed|error|no tests ran).*) in [\d.]+s.*=+$", output, re.MULTILINE
     )
@@ -144,7 +161,7 @@ def _lines(root: Root, command: str) -> set[str]:
 def _keep(root: Root, installed: Sequence[str], asked_for: Sequence[str], out: Path) -> None:
     (out / "installed.txt").write_text("".join(f"{line}\n" for line in installed))
     for name in _REPORTS:
-        # read by root, there: a home may be its user's alone
+        # read by root in the root: other users may not read a home
         text = root.run(f"cat {root.home}/{_NAME}/build/test/{name} 2>/dev/null || true")
         if text:
             (out / name).write_text(text)
@@ -156,7 +173,7 @@ def _keep(root: Root, installed: Sequence[str], asked_for: Sequence[str], out: P
 
 @contextlib.contextmanager
 def _kept_kernels(trial: Trial) -> Iterator[Path]:
-    """Gives the harness's cache for this suite and user; nothing is in it but kernels and their source."""
+    """Gives the harness's cache for this suite and user, with nothing in it but kernels and their source."""
     directory = cache_directory() / "kernels" / f"{trial.suite}-{trial.user}"
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
@@ -167,7 +184,7 @@ def _kept_kernels(trial: Trial) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Holds a directory for one run; raises CannotRun when another has it."""
+    """Holds a directory for one run. Raises CannotRun when another run has it."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with (directory.parent / f".{directory.name}.lock").open("w") as lock:
         try:

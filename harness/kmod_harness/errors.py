@@ -1,8 +1,8 @@
 """Every error a user can meet: what happened, the evidence, what to do next.
 
 There are two families. `Misuse` is a mistake in the request: a wrong path, a module for another kernel, a
-    missing package. The machine is not the problem. `MachineFailure` is a failure of the guest, its kernel or
-    QEMU. Each class has the exit status of the command line, so that none can be mistaken for another.
+missing package. The machine is not the problem. `MachineFailure` is a failure of the guest, its kernel or
+QEMU. Each class has the exit status of the command line, so that none can be mistaken for another.
 """
 
 from __future__ import annotations

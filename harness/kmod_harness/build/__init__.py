@@ -1,1 +1,1 @@
-"""Kernels, modules and images, built once and kept in a content-addressed cache."""
+"""Kernels, modules and images: built once, kept in a content-addressed cache."""

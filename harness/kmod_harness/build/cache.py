@@ -1,11 +1,9 @@
-"""A store of expensive build products, each named by what went into it.
+"""A store of expensive build products, each named by a digest of its inputs.
 
-One directory an entry: `ROOT/KIND/KEY/`. An entry is built at its final place
-(kernel build directories hold absolute paths) and becomes valid by its last
-write, `manifest.json`, renamed into place. A directory without a manifest is
-what a killed writer left: the next one throws it away. Two processes that want
-the same entry wait for each other on a lock file, which the system releases
-whatever kills its holder.
+An entry is the directory `ROOT/KIND/KEY/`. It is built at its final place, since kernel build directories
+hold absolute paths, and becomes valid when its last file, `manifest.json`, is renamed into place. A directory
+without a manifest was left by a killed writer; the next one discards it. Processes that want the same entry
+wait for each other on a lock file, which the system releases however its holder ends.
 """
 
 from __future__ import annotations
@@ -27,21 +25,21 @@ from kmod_harness.build.disk_usage import disk_usage
 from kmod_harness.errors import Misuse
 from kmod_harness.host.directories import cache_root
 
-#: Bytes the store may hold before the least recently used entries go: room for about 20 kernels.
+#: Bytes above which the least recently used entries are removed: room for about 20 kernels.
 DEFAULT_MAX_BYTES = 20 * 1000**3
-#: An entry used more recently than this (seconds) is taken to be in use and never evicted.
+#: Seconds since its last use in which an entry counts as in use, and is never removed.
 IN_USE_SECONDS = 3600.0
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,150}")
 
 Manifest = Mapping[str, object]
-#: Fills the given empty directory and returns what the manifest should say.
+#: Fills the given empty directory and returns the content of the manifest.
 Builder = Callable[[Path], Manifest]
 
 
 def digest_of(*parts: str | bytes) -> str:
-    """Returns 20 hexadecimal digits that stand for these parts, in this order."""
+    """Returns 20 hexadecimal digits that identify these parts in this order."""
     total = hashlib.sha256()
     for part in parts:
         # a path may hold bytes that are no text (PEP 383)
@@ -57,21 +55,25 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file that readers see whole or not at all."""
+    """Writes a file so that readers see either all of it or none."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_bytes(data)
     scratch.replace(path)
 
 
 class CacheUnusable(Misuse):
-    """The store cannot be read, or lacks something and cannot be written: another user's, read-only, full."""
+    """The store cannot be read, or lacks an entry and cannot be written: another user's, read-only, full."""
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """A complete entry; `used` is the time of its last use in seconds since the epoch.
+    """A complete entry.
 
-    `needs` names entries ("KIND/KEY") that this one cannot work without.
+    kind: kind of the product
+    key: digest of its inputs
+    path: its directory
+    manifest: content of its manifest
+    used: time of its last use, seconds since the epoch
     """
 
     kind: str
@@ -90,22 +92,22 @@ class CacheEntry:
         return tuple(str(name) for name in needs) if isinstance(needs, list) else ()
 
     def size(self) -> int:
-        """Returns the bytes it occupied on disk when it was finished (hard links counted once)."""
+        """Returns the bytes it occupied on disk when it was finished; hard links count once."""
         known = self.manifest.get("bytes")
         return known if isinstance(known, int) else disk_usage(self.path)
 
 
 @dataclass(frozen=True)
 class Cache:
-    """The store under `root`; every method may be called by many processes at once."""
+    """The store under `root`; many processes may call every method at once."""
 
     root: Path
     max_bytes: int = DEFAULT_MAX_BYTES
 
     def find(self, kind: str, key: str) -> Path | None:
-        """Returns the directory of a complete entry, marked as used now, or None.
+        """Returns the directory of a complete entry and marks it as used now; None without it.
 
-        What is in a read-only store is found too. Raises CacheUnusable.
+        Entries of a read-only store are found too. Raises CacheUnusable.
         """
         path = self._path(kind, key)
         try:
@@ -118,11 +120,11 @@ class Cache:
         return path
 
     def entry(self, kind: str, key: str, build: Builder, *, say: Callable[[str], None] | None = None) -> Path:
-        """Returns the directory of an entry, built by `build` if it is not there yet.
+        """Returns the directory of an entry, built by `build` unless it exists.
 
-        Another process that builds the same entry is waited for, and `say` (default: a line on
-        standard error) is told so. When `build` raises, the directory is removed. A finished
-        build keeps the whole store within its bound. Raises CacheUnusable.
+        A build of the same entry by another process is awaited, which `say` reports (default: a line on
+        standard error). When `build` raises, the directory is removed. After a build the store is pruned to
+        its bound. Raises CacheUnusable.
         """
         known = self.find(kind, key)
         if known is not None:
@@ -146,13 +148,13 @@ class Cache:
         return path
 
     def mark_used(self, path: Path) -> None:
-        """Marks the entry that a file lies in as used now; a file elsewhere is left alone."""
+        """Marks the entry that holds a file as used now; does nothing for a file elsewhere."""
         with contextlib.suppress(ValueError, OSError):
             kind, key, *_ = path.relative_to(self.root).parts
             os.utime(self._path(kind, key) / MANIFEST)
 
     def manifest(self, kind: str, key: str) -> Manifest | None:
-        """Returns what an entry's manifest says, or None when there is no such entry."""
+        """Returns the manifest of an entry, None without the entry."""
         return _read_manifest(self._path(kind, key))
 
     def entries(self, kind: str = "*") -> tuple[CacheEntry, ...]:
@@ -182,11 +184,10 @@ class Cache:
     def prune(
         self, max_bytes: int = DEFAULT_MAX_BYTES, *, idle_seconds: float = IN_USE_SECONDS
     ) -> tuple[str, ...]:
-        """Removes entries, least recently used first, until at most `max_bytes` are left.
+        """Removes the least recently used entries until at most `max_bytes` are left; returns their names.
 
-        Returns the names of what was removed. An entry that is locked or was used in the last
-        `idle_seconds` stays, and so does one that a staying entry needs. Incomplete directories
-        that nobody is building go first.
+        An entry that is locked or was used in the last `idle_seconds` stays, and so does one that a staying
+        entry needs. Incomplete directories that nobody is building are removed first.
         """
         removed = [f"{kind}/{key}" for kind, key in self._incomplete() if self.remove(kind, key)]
         entries = {entry.name: entry for entry in self.entries()}
@@ -208,18 +209,18 @@ class Cache:
         return tuple(removed)
 
     def log_path(self, kind: str, key: str) -> Path:
-        """Returns where a build's log goes, so that it outlives a failed entry."""
+        """Returns the path for the log of a build, which outlives a failed entry."""
         with self._written():
             return self._directory("logs") / f"{_checked(kind)}-{_checked(key)}.log"
 
     def measure(self, kind: str, key: str) -> None:
-        """Notes how large an entry is now, for one that grows after it was made."""
+        """Notes the present size of an entry, for one that grows after it was made."""
         path = self._path(kind, key)
         manifest = {**(_read_manifest(path) or {}), "bytes": disk_usage(path)}
         write_atomically(path / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
 
     def aside(self, path: Path) -> Path:
-        """Moves a file that must not be used, but may be looked at, out of its place; returns the new one."""
+        """Moves a file that must not be used, but may be inspected, elsewhere; returns the new path."""
         with self._written():
             new = self._directory("aside") / f"{path.name}.{time.time_ns()}"
             path.replace(new)
@@ -233,7 +234,7 @@ class Cache:
             return ""
 
     def point(self, name: str, text: str) -> None:
-        """Remembers a short text under a name: which of several entries is the current one.
+        """Keeps a short text under a name: which of several entries is the current one.
 
         Raises CacheUnusable, unless that text is there already.
         """
@@ -252,7 +253,7 @@ class Cache:
         return self.root / _checked(kind) / _checked(key)
 
     def _directory(self, name: str) -> Path:
-        """Returns a directory of the store, made if need be; the store is its user's alone."""
+        """Returns a directory of the store, made if need be; only its user may read it."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.root / name
         path.mkdir(exist_ok=True)
@@ -260,11 +261,11 @@ class Cache:
 
     @contextlib.contextmanager
     def _written(self, *, lacks: str = "") -> Iterator[None]:
-        """What is written inside is the store's own: where that cannot be, CacheUnusable says so."""
+        """Raises an OSError inside, where the store is written, as CacheUnusable."""
         try:
             yield
         except TimeoutError:
-            # a lock that another process holds
+            # another process holds the lock
             raise
         except OSError as error:
             why = f"lacks {lacks} and cannot be written" if lacks else "cannot be written"
@@ -294,7 +295,7 @@ class Cache:
         return tuple(
             (path.parent.name, path.name)
             for path in self.root.glob("*/*")
-            # what has another kind of name is somebody else's
+            # a name of another form is not the store's
             if path.is_dir() and _is_name(path.name) and not (path / MANIFEST).exists()
         )
 
@@ -334,6 +335,6 @@ def _used(path: Path) -> float:
 
 
 def _remove(path: Path) -> None:
-    """Removes a directory so that no reader ever sees half of it: the manifest goes first."""
+    """Removes a directory, its manifest first, so that no reader sees half of it."""
     (path / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)

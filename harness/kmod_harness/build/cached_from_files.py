@@ -1,4 +1,4 @@
-"""What was once read from large files and is not read again while they are the same files."""
+"""Values computed from large files, kept in the cache while the files are unchanged."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ T = TypeVar("T")
 def cached_from_files(
     what: str, files: Sequence[Path], find: Callable[[], T], cache: Cache | None = None
 ) -> T:
-    """Returns what `find` finds in these files, of JSON's types; from the cache while they are unchanged.
+    """Returns the result of `find`, of JSON's types; from the cache while the files are unchanged.
 
-    `what` is its name and form. A file is the same while its path, inode, size and time of change are.
-    There is one memory for each list of paths, so that it does not grow.
+    what: name of the value, with a number that changes with its form
+    files: the files it is computed from
+    find: function that computes it
+    cache: the cache, None for the user's
+
+    A file is unchanged while its path, inode, size and times are. The cache holds one value for each list of
+    paths, so that it does not grow.
     """
     cache = cache or default_cache()
     name = f"{what}-{digest_of(*map(str, files))}"

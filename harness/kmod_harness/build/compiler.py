@@ -1,4 +1,4 @@
-"""The C compiler that kernels, modules and the agent are built with."""
+"""The C compiler for kernels, modules and the agent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPILER = "gcc"
 
 @cache
 def compiler_version() -> str:
-    """Returns e.g. `gcc 12.2.0`; raises MissingTool when there is no gcc."""
+    """Returns a version such as `gcc 12.2.0`. Raises MissingTool when there is no gcc."""
     pointer = _pointer()
     known = default_cache().pointer(pointer) if pointer else ""
     if known:

@@ -1,4 +1,4 @@
-"""Debian packages without root: downloaded by apt-get, unpacked by dpkg-deb, installed nowhere."""
+"""Debian packages without root: downloaded by apt-get, unpacked by dpkg-deb, not installed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from kmod_harness.errors import BuildFailed, MissingTool
 
-#: Its time changes with every `apt-get update`: only then can apt know newer packages.
+#: A directory whose time changes with every `apt-get update`: only then may apt know newer packages.
 APT_LISTS = Path("/var/lib/apt/lists")
 
-#: What apt-get says when its lists are missing, old or know nothing of the package.
+#: Messages of apt-get when its lists are missing or old, or lack the package.
 _STALE_LISTS = (
     "Unable to locate package",
     "No packages found",
@@ -25,7 +25,7 @@ _STALE_LISTS = (
 
 
 def installed_version(package: str) -> str:
-    """Returns the version of an installed package, or "" (also when this is no Debian)."""
+    """Returns the version of an installed package, "" when it is not installed or this is not Debian."""
     try:
         answer = subprocess.run(
             ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", package],
@@ -40,9 +40,9 @@ def installed_version(package: str) -> str:
 
 
 def candidate_version(package: str) -> str:
-    """Returns the version apt would download (about a second); raises MissingTool when it knows none."""
+    """Returns the version that apt would download (takes a second). Raises MissingTool when there is none."""
     text = run_apt(["apt-cache", "policy", package], package)
-    # apt takes a name that it does not know for a regular expression, and answers for what matches
+    # apt takes an unknown name for a regular expression, and answers for all that match
     match = re.search(rf"^{re.escape(package)}:\n(?: .*\n)*? +Candidate: (\S+)", text, re.MULTILINE)
     if match is None or match[1] == "(none)":
         raise _unknown(package, text)
@@ -50,16 +50,16 @@ def candidate_version(package: str) -> str:
 
 
 def dependencies(package: str) -> tuple[str, ...]:
-    """Returns the names a package of apt's lists depends on; raises MissingTool when it is unknown."""
+    """Returns the names of the packages that a package depends on. Raises MissingTool when it is unknown."""
     text = run_apt(["apt-cache", "depends", "--important", package], package)
     return tuple(re.findall(r"^ *\|?Depends: ([a-z0-9][a-z0-9+.-]+)", text, re.MULTILINE))
 
 
 def unpack_packages(packages: Sequence[str], destination: Path) -> dict[str, str]:
-    """Downloads packages and unpacks them into `destination`; returns their versions by name.
+    """Downloads packages and unpacks them into `destination`; returns package -> version.
 
-    Raises MissingTool when apt-get is missing or doesn't know a package, BuildFailed when a
-    download or an archive is broken.
+    Raises MissingTool when apt-get is missing or does not know a package, BuildFailed when a download or an
+    archive is broken.
     """
     destination.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=destination.parent) as scratch:
@@ -85,9 +85,9 @@ def unpack_packages(packages: Sequence[str], destination: Path) -> dict[str, str
 
 
 def run_apt(command: Sequence[str], what: str, directory: Path | None = None) -> str:
-    """Returns what one of apt's programs printed.
+    """Returns the output of one of apt's programs.
 
-    Raises MissingTool when it is not here or its lists know nothing of `what`, BuildFailed otherwise.
+    Raises MissingTool when the program is missing or its lists lack `what`, BuildFailed otherwise.
     """
     try:
         answer = subprocess.run(
@@ -101,7 +101,7 @@ def run_apt(command: Sequence[str], what: str, directory: Path | None = None) ->
         )
     except FileNotFoundError:
         raise MissingTool(
-            f"{command[0]} is not here, and {what} comes from Debian's packages",
+            f"{command[0]} is not installed, and {what} comes from Debian's packages",
             advice="use a Debian machine or container, or give a kernel and a root file system by path",
         ) from None
     if answer.returncode == 0:

@@ -1,8 +1,8 @@
-"""Source files of any Debian suite, by their SHA-256, from the mirror that this machine's apt already uses.
+"""Source files of any Debian suite, found by their SHA-256 on the mirror that this machine's apt uses.
 
-A suite that the machine does not subscribe to is read into lists of its own in a scratch directory: nothing
-of the system changes, and no root is needed. Files are taken one by one: a mirror may lack a .dsc and have
-the tarball beside it.
+The lists of a suite that the machine does not subscribe to are read into a scratch directory: nothing of the
+system changes, and no root is needed. Files are downloaded one by one, since a mirror may lack a .dsc and
+have the tarball.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ _CHECKSUM = re.compile(r"^ ([0-9a-f]{64}) \d+ (\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a source package in an archive."""
+    """A file of a source package.
+
+    name: name of the file
+    sha256: its hash
+    address: address to download it from
+    package: name of the source package
+    version: version of the source package
+    """
 
     name: str
     sha256: str
@@ -36,22 +43,22 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class SourceIndex:
-    """What suites of Debian's archive hold of some source packages."""
+    """The source files of some packages in suites of Debian's archive."""
 
     files: tuple[SourceFile, ...]
     options: tuple[str, ...] = field(default=(), repr=False)
 
     def with_sha256(self, sha256: str) -> SourceFile | None:
-        """Returns the file with this content, whatever its name, or None."""
+        """Returns the file with this content, whatever its name, None without it."""
         return next((file for file in self.files if file.sha256 == sha256), None)
 
     def original(self, package: str) -> SourceFile | None:
-        """Returns the upstream tarball of a package's newest version listed, or None."""
+        """Returns the upstream tarball of a package's newest listed version, None without it."""
         found = [file for file in self.files if file.package == package and ".orig.tar." in file.name]
         return next((file for file in found if not file.name.endswith(".asc")), None)
 
     def download(self, file: SourceFile, destination: Path) -> None:
-        """Downloads a file, its hash checked by apt. Raises BuildFailed, with apt's words."""
+        """Downloads a file, whose hash apt checks. Raises BuildFailed with apt's message."""
         destination.parent.mkdir(parents=True, exist_ok=True)
         command = [_DOWNLOADER, *self.options, "download-file", file.address, str(destination)]
         run_apt([*command, f"SHA256:{file.sha256}"], file.name)
@@ -59,7 +66,7 @@ class SourceIndex:
 
 @contextlib.contextmanager
 def source_index(suites: Sequence[str], packages: Sequence[str]) -> Iterator[SourceIndex]:
-    """Reads the suites' lists of sources (10 MB each) for as long as the context lasts.
+    """Gives the suites' lists of sources (10 MB each), which are removed at the end.
 
     Raises MissingTool when apt's own sources name no Debian mirror, BuildFailed when it does not answer.
     """
@@ -113,7 +120,7 @@ def source_files(listing: str, mirror: str) -> tuple[SourceFile, ...]:
         checksums = fields.get("Checksums-Sha256", "")
         directory = fields.get("Directory", "")
         for sha256, name in _CHECKSUM.findall(checksums):
-            # an archive's list is signed, yet a name with a slash has no business here
+            # the list is signed, but a name with a slash would leave the directory
             if "/" not in name and directory:
                 address = f"{mirror.rstrip('/')}/{directory}/{name}"
                 files.append(
@@ -137,7 +144,7 @@ def _fields(paragraph: str) -> Mapping[str, str]:
 def _stanza(mirror: str, suites: Sequence[str]) -> str:
     if not _KEYRING.is_file():
         raise BuildFailed(
-            f"{_KEYRING} is not here: lists of other suites could not be trusted",
+            f"{_KEYRING} is missing: lists of other suites could not be verified",
             advice="as root: apt-get install debian-archive-keyring",
         )
     lines = ("Types: deb-src", f"URIs: {mirror}", f"Suites: {' '.join(suites)}")

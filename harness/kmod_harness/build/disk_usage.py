@@ -1,4 +1,4 @@
-"""What a directory takes on disk."""
+"""The space that a directory takes on disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def disk_usage(path: Path) -> int:
-    """Returns the bytes allocated below a directory, hard links counted once; the unreadable counts 0."""
+    """Returns the bytes allocated below a directory; hard links count once, unreadable files not at all."""
     seen: set[tuple[int, int]] = set()
     total = 0
     stack = [str(path)]

@@ -1,4 +1,4 @@
-"""Kernel modules built by plain kbuild against a kernel that is here."""
+"""Kernel modules, built by plain kbuild for a known kernel."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from kmod_harness.errors import BuildFailed, Misuse
 
 _STAMP = ".built-from"
 _LOG = "build.log"
-#: kbuild's own products are not sources, should someone have built in the source directory.
+#: Suffixes of kbuild's products, which are not sources even if they lie in the source directory.
 _PRODUCTS = (".ko", ".o", ".mod", ".mod.c", ".cmd", ".order", ".symvers")
 
 
 def build_modules(source_dir: Path, kernel: Kernel, out_dir: Path) -> tuple[Path, ...]:
     """Builds the modules in `source_dir` inside `out_dir` and returns the .ko files, sorted.
 
-    The sources are copied, so that their directory stays clean; warnings are errors. Nothing is
-    run when sources and kernel are those of the last build. Raises BuildFailed with the first
-    error, Misuse when there is nothing to build or the kernel has no build directory.
+    The sources are copied, so that their directory stays clean; warnings are errors. Nothing is run while
+    sources and kernel are unchanged. Raises BuildFailed with the first error, Misuse when there is nothing to
+    build or the kernel has no build directory.
     """
     build_dir = build_directory(kernel)
     sources = sources_in(source_dir)
@@ -56,9 +56,10 @@ def build_modules(source_dir: Path, kernel: Kernel, out_dir: Path) -> tuple[Path
 def build_modules_in_place(
     directory: Path, kernel: Kernel, log: Path, *, cache: Cache | None = None
 ) -> tuple[Path, ...]:
-    """Builds the modules in somebody's directory, where kbuild leaves its products; returns the .ko files.
+    """Builds the modules in a user's directory, where kbuild leaves its products; returns the .ko files.
 
-    Raises as `build_modules`; `log` receives make's output. What another kernel's build left is built anew.
+    Products of a build for another kernel are built again. `log` receives make's output. Raises as
+    `build_modules`.
     """
     require_makefile(directory)
     directory, build_dir, cache = directory.absolute(), build_directory(kernel), cache or default_cache()
@@ -73,7 +74,7 @@ def build_modules_in_place(
 
 
 def _left_by(build_dir: Path, built: Iterable[Path]) -> str:
-    """Returns what changes when anybody builds these .ko files again, or the kernel changes."""
+    """Returns a text that changes when these .ko files are built again, or the kernel changes."""
     times = [(str(path), path.stat().st_mtime_ns) for path in built if path.is_file()]
     return json.dumps([_kernel_identity(build_dir), times])
 
@@ -81,8 +82,8 @@ def _left_by(build_dir: Path, built: Iterable[Path]) -> str:
 def _forget_commands(directory: Path) -> None:
     """Has kbuild compile everything, by removing the commands it noted beside its objects (.NAME.o.cmd).
 
-    It compiles again what a changed command line or a newer header asks for. Two kernels of one source
-    differ in neither, though structures may: each names its own headers relative to its build directory.
+    kbuild compiles again what has another command line or a newer header. For two kernels of one source
+    neither differs, though structures may: each names its own headers relative to its build directory.
     """
     for parent, directories, files in os.walk(directory):
         directories[:] = [name for name in directories if not name.startswith(".")]
@@ -120,7 +121,7 @@ def _built_files(directory: Path) -> tuple[Path, ...]:
 
 
 def _require_pahole(build_dir: Path) -> None:
-    """Where the headers carry a vmlinux, kbuild writes BTF with pahole (6.12 scripts/Makefile.modfinal)."""
+    """Requires pahole where the headers have a vmlinux: for BTF (6.12 scripts/Makefile.modfinal)."""
     with contextlib.suppress(OSError):
         config = (build_dir / "include/config/auto.conf").read_text()
         if "CONFIG_DEBUG_INFO_BTF_MODULES=y" in config and (build_dir / "vmlinux").is_file():
@@ -137,10 +138,10 @@ def _already_built(out_dir: Path, stamp: str) -> tuple[Path, ...]:
 
 
 def _make_empty(out_dir: Path) -> None:
-    """Empties a directory that an earlier build made; anybody else's is left alone."""
+    """Empties the directory of an earlier build. Raises Misuse for any other directory with files."""
     if out_dir.is_dir() and any(out_dir.iterdir()) and not (out_dir / _STAMP).is_file():
         raise Misuse(
-            f"{out_dir} holds files that no build of modules left there", advice="give another directory"
+            f"{out_dir} holds files that are not from a build of modules", advice="give another directory"
         )
     shutil.rmtree(out_dir, ignore_errors=True)
     out_dir.mkdir()
@@ -148,7 +149,7 @@ def _make_empty(out_dir: Path) -> None:
 
 
 def build_directory(kernel: Kernel) -> Path:
-    """Return what `make -C` takes to build modules for a kernel. Raises Misuse where they cannot be built."""
+    """Returns the directory for `make -C` to build a kernel's modules. Raises Misuse where there is none."""
     if kernel.build_dir is None:
         raise Misuse(
             f"modules cannot be built for the kernel {kernel.name}: it comes without a build directory",
@@ -171,7 +172,7 @@ def _kernel_identity(build_dir: Path) -> str:
 
 
 def sources_in(directory: Path) -> tuple[Path, ...]:
-    """Returns the files a module is built from. Raises Misuse for a directory that holds none."""
+    """Returns the files that a module is built from. Raises Misuse for a directory without any."""
     require_makefile(directory)
     return tuple(
         sorted(
@@ -183,7 +184,7 @@ def sources_in(directory: Path) -> tuple[Path, ...]:
 
 
 def require_makefile(directory: Path) -> None:
-    """Raise Misuse for a directory that kbuild can build nothing in."""
+    """Raises Misuse for a directory in which kbuild has nothing to build."""
     if not directory.is_dir():
         raise Misuse(f"there is no directory {directory}; expected one with a module's sources and Makefile")
     if not any((directory / name).is_file() for name in ("Makefile", "Kbuild")):

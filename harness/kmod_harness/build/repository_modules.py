@@ -1,4 +1,4 @@
-"""The modules that a repository's kmod-harness.toml names, built as it says, where its sources are."""
+"""The modules named by a repository's kmod-harness.toml, built as it says, in its own directory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ from kmod_harness.repository.settings import Repository
 def build_repository_modules(
     repository: Repository, kernel: Kernel, *, copies: Path | None = None, cache: Cache | None = None
 ) -> tuple[Path, ...]:
-    """Build the repository's modules for a kernel; return the .ko files to load, in the file's order.
+    """Builds a repository's modules for a kernel; returns the .ko files to load, in the file's order.
 
-    Two builds of one repository wait for each other, and the later one may be for another kernel: `copies` is
-    a directory that takes what was built, which is returned then.
-
-    Raises BuildFailed with the first error, Misuse for a file that the build did not make, and for a
-    repository that names no modules.
+    Builds of one repository wait for each other, and a later one may be for another kernel: with `copies`, a
+    directory, the products are copied there, and the copies are returned. Raises BuildFailed with the first
+    error, Misuse for a file that the build did not make, and for a repository that names no modules.
     """
     said, cache = repository.modules, cache or default_cache()
     if not said.are_said:
@@ -69,7 +67,7 @@ def _run_own_command(command: str, directory: Path, kernel: Kernel, log: Path) -
 
 
 def _to_load(load: Sequence[Path], built: Sequence[Path], repository: Repository) -> tuple[Path, ...]:
-    """Returns what is to be loaded: what the file says, else all that kbuild built. Raises Misuse."""
+    """Returns the modules to load: those the file names, else all that kbuild built. Raises Misuse."""
     for path in load:
         if path.is_file() and (not built or path in built):
             continue

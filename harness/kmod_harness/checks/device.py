@@ -28,6 +28,8 @@ class DeviceNode:
 def check_device_node(guest: Guest, path: str, *, device_class: str, driver: str = "") -> DeviceNode:
     """Checks that the node is a character device with the numbers of the class device of its name.
 
+    guest: the guest
+    path: path of the node
     device_class: directory under /sys/class
     driver: name expected in /proc/devices for the major number, "" for any
 

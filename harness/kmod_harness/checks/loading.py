@@ -41,7 +41,7 @@ def check_loaded(guest: Guest, module: LoadedModule) -> LoadResult:
     )
     initstate = f"/sys/module/{module.name}/initstate"
     shown = guest.read_text(initstate).strip()
-    require(shown == "live", f"sysfs does not call {module.name} live", f"{initstate}: {shown}")
+    require(shown == "live", f"sysfs does not show {module.name} as live", f"{initstate}: {shown}")
     require(module.size > 0, f"{module.name} takes {module.size} bytes")
     require(
         module.address != 0,

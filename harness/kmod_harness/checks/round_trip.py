@@ -36,9 +36,11 @@ def check_round_trip(guest: Guest, path: str, data: bytes) -> RoundTrip:
         position = device.lseek(0)
         require(position == 0, f"lseek({path}, 0) gave {position}")
         read = device.read(len(data))
-        require(read == data, f"{path} gives other bytes than it took", _first_difference(data, read))
+        require(
+            read == data, f"{path} gives other bytes than were written to it", _first_difference(data, read)
+        )
         behind = device.read(1)
-        require(behind == b"", f"{path} goes on behind the data", f"it gave {behind!r}")
+        require(behind == b"", f"{path} has more data behind the bytes written", f"it gave {behind!r}")
     with guest.open(path) as again:
         second = again.read(len(data))
     require(second == data, f"a second opener of {path} reads other bytes", _first_difference(data, second))

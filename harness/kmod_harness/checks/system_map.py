@@ -40,7 +40,7 @@ def check_kernel_symbols(
     """Checks that each kernel symbol is at its System.map address plus one slide, 0 under `nokaslr`.
 
     For a kernel without System.map the result has `not_compared`: that is no failure. `kallsyms` is a copy
-        that was read earlier. Raises CheckFailed with the first differences.
+    that was read earlier. Raises CheckFailed with the first differences.
     """
     if not has_system_map(kernel):
         return KernelSymbolMatch(None, not_compared=f"the kernel {kernel.name} comes without a System.map")

@@ -47,7 +47,7 @@ def gdb_commands(
     )
     return (
         "set confirm off",
-        # gdb would ask a server on the Internet for source files
+        # otherwise gdb asks a server on the Internet for source files
         "set debuginfod enabled off",
         "set breakpoint pending on",
         "set architecture i386:x86-64",

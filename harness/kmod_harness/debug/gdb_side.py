@@ -49,7 +49,7 @@ def add_symbols(module):
         places.pop(without_memory, None)
     if path is None or not places:
         return
-    # a module may consist of an init alone
+    # a module may have init code only, and no .text
     text = places.pop(".text", None)
     first = f"{text:#x} " if text is not None else ""
     others = " ".join(f"-s {section} {address:#x}" for section, address in places.items())

@@ -78,5 +78,5 @@ def _internal(error: Exception) -> InternalError:
     return InternalError(
         f"internal error: {type(error).__name__}: {error}",
         evidence=evidence,
-        advice=f"this is a fault of kmod-harness and says nothing of what was tested: report it{where}",
+        advice=f"this is a bug of kmod-harness, and says nothing about what was tested: report it{where}",
     )

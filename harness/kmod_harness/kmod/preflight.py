@@ -1,4 +1,4 @@
-"""What the kernel would object to in a module, found before it is loaded."""
+"""The kernel's objections to a module, found before it is loaded."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _vermagic_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[
         yield Mismatch(
             MismatchKind.VERMAGIC_MISSING,
             module.name,
-            f"{module.name} carries no vermagic; nothing tells which kernel it was built for",
+            f"{module.name} has no vermagic, which tells the kernel a module was built for",
             expected=expected,
             fatal=False,
         )

@@ -209,7 +209,7 @@ def _identity(path: str) -> str:
 
 
 def _host_cpu(prepared: Prepared) -> str:
-    """Returns what identifies the host's CPU model, where the guest sees it (KVM); "" elsewhere."""
+    """Returns the host's CPU model and features, where the guest sees them (KVM); "" elsewhere."""
     if prepared.accelerator.name != "kvm":
         return ""
     lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()

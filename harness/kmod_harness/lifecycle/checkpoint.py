@@ -30,7 +30,7 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> SavedG
     Watch.wait raises.
     """
     if reason := obstacle(prepared.spec):
-        raise StateNotSaved(f"a guest of this machine has no checkpoints: {reason}")
+        raise StateNotSaved(f"no checkpoint of this machine can be taken: {reason}")
     process = guest.syscaller
     _stop_between_frames(guest)
     # the log is complete: the guest is stopped until it is saved
@@ -55,7 +55,7 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> SavedG
             raise StateNotSaved(
                 "the checkpoint could not be written",
                 evidence=death.evidence,
-                advice=f"it takes what the guest uses of its RAM, twice, in {directory}",
+                advice=f"make room in {directory}: a checkpoint needs twice the RAM that the guest uses",
             ) from death
     return saved
 

@@ -141,7 +141,7 @@ def failing_state_in(bundle: Path) -> FailingState:
     for path in (kernel.vmlinux, kernel.system_map):
         if path is not None and not path.is_file():
             raise Misuse(
-                f"the kernel of this state is not there any more: {path}",
+                f"the kernel of this state is missing: {path}",
                 advice="kmod-harness kernel build makes it again, if the configuration is the same",
             )
     modules = tuple(read_module(path) for path in sorted(bundle.glob("modules/*.ko")))

@@ -124,6 +124,7 @@ def start_machine(
 ) -> Machine:
     """Returns a started machine without waiting for its guest.
 
+    prepared: the files to start it with
     disks: the disks of a saved guest, in place of the machine's own
     ram: file for the guest's RAM
     incoming: True waits for a saved device state

@@ -1,7 +1,7 @@
 """A saved guest: RAM file, device state, disk layers, and what the harness knows of it.
 
 The QEMU it was saved from never writes to the RAM file again: it was killed, or goes on with other memory.
-    Each restore is a new QEMU process on a copy-on-write mapping of the file.
+Each restore is a new QEMU process on a copy-on-write mapping of the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pristine guests one after the other; the next one is made ready while the last is in use.
 
 A guest on standby has been restored and is stopped, so that its clock does not advance. Where there is time,
-    it has run one program: emulation has then translated the code for that.
+it has run one program: emulation has then translated the code for that.
 """
 
 from __future__ import annotations

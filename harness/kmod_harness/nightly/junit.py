@@ -71,7 +71,7 @@ def read_cases(xml: bytes) -> tuple[CaseOutcome, ...]:
     """Returns the tests of a JUnit report. Raises ElementTree.ParseError for other text.
 
     A test has one outcome, the worst: pytest writes a second testcase element for a test that fails both in
-        its call and in its teardown.
+    its call and in its teardown.
     """
     found: dict[str, list[Outcome | None]] = {}
     for element in ElementTree.fromstring(xml).iter("testcase"):

@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """All combinations of its fields, kernels varying slowest."""
+    """The matrix of a nightly run: all combinations of its fields, kernels varying slowest."""
 
     kernels: tuple[str, ...] = ("minimal", "debian")
     cpus: tuple[int, ...] = (1, 2)

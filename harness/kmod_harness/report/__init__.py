@@ -1,1 +1,1 @@
-"""What a failure leaves for a person: bundles, source lines in kernel logs, crash dumps."""
+"""Output about failures: bundles, readable reports with source lines, crash dumps."""

@@ -58,7 +58,7 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class Failure:
-    """What is known about a failure.
+    """A failure and everything known about it.
 
     verdict: outcome and reason, of JSON's types
     kernel_log: output of ttyS0
@@ -101,7 +101,7 @@ def write_bundle(directory: Path, failure: Failure) -> Path:
 
 
 def bundle_name(text: str) -> str:
-    """Returns a directory name that tells the test: `a.py::test_b[x]` gives `a.py-test_b-x`."""
+    """Returns a directory name for a test: `a.py::test_b[x]` gives `a.py-test_b-x`."""
     return re.sub(r"[^\w.]+", "-", text).strip("-.")[:120] or "failure"
 
 

@@ -1,4 +1,4 @@
-"""Colour where a terminal has it: for a verdict's word and for headings."""
+"""Colour on terminals that have it: for the word of a verdict and for headings."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _OF_OUTCOME = {"passed": GREEN, "nothing-tested": YELLOW, "setup-error": YELLOW}
 
 
 def is_coloured(stream: object) -> bool:
-    """Return True for a terminal, unless NO_COLOR is set (no-color.org) or it cannot."""
+    """Returns whether a stream is a terminal with colours; never with NO_COLOR set (no-color.org)."""
     isatty = getattr(stream, "isatty", None)
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return bool(isatty and isatty() and not plain)
 
 
 def painted(text: str, colour: str, stream: object) -> str:
-    """Return the text in a colour of above where the stream is coloured, else as it is."""
+    """Returns the text in one of the colours above where the stream is coloured, else unchanged."""
     return f"{colour}{text}{_PLAIN}" if is_coloured(stream) else text
 
 
 def outcome_word(outcome: str, stream: object) -> str:
-    """Return an outcome's word (klog/outcome.py) in its colour."""
+    """Returns an outcome's word (klog/outcome.py) in its colour."""
     return painted(outcome, _OF_OUTCOME.get(outcome, RED), stream)

@@ -1,4 +1,4 @@
-"""Prose, tables and errors in the 80 columns of a terminal; a path, and a command to copy, stays whole."""
+"""Prose, tables and errors in the 80 columns of a terminal; paths and commands to copy are not broken."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ _COPIED = re.compile(
 
 
 def wrapped(text: str, *, indent: str = "", further: str | None = None, width: int = WIDTH) -> list[str]:
-    """Return the text in lines of at most `width`, each line of it by itself.
+    """Returns the lines of a text, each wrapped by itself.
 
-    indent: what each line begins with; further: what those begin with that continue one, default `indent`.
+    text: the text
+    indent: start of each line
+    further: start of each continued line, default `indent`
+    width: characters of the longest line
     """
     lines: list[str] = []
     for line in _COPIED.sub(lambda copied: copied[0].replace(" ", _HARD_BLANK), text).splitlines() or [""]:
@@ -41,10 +44,11 @@ def wrapped(text: str, *, indent: str = "", further: str | None = None, width: i
 
 
 def error_lines(error: BaseException, *, begin: str = "", but: str = "") -> list[str]:
-    """Return what happened, the evidence as it is, what to do next.
+    """Returns the lines of an error: what happened, its evidence unchanged, what to do next.
 
-    begin: words before what happened. but: a line that the reader is told elsewhere; it is left out where
-    the message begins with it.
+    error: the error
+    begin: words before the message
+    but: a line that the reader has already seen; it is left out where the message starts with it
     """
     if not isinstance(error, KmodHarnessError):
         return wrapped(f"{begin}{type(error).__name__}: {error}", further="    ")
@@ -60,9 +64,9 @@ def error_lines(error: BaseException, *, begin: str = "", but: str = "") -> list
 
 
 def table(rows: Sequence[Sequence[str]], numbers: Collection[int] = (), *, indent: str = "") -> Iterator[str]:
-    """Yield lines of columns as wide as they need, the last one wrapped.
+    """Yields the lines of a table; columns are as wide as needed, the last one is wrapped.
 
-    numbers: columns that stand at the right.
+    `numbers` are the columns aligned to the right.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -75,7 +79,7 @@ def table(rows: Sequence[Sequence[str]], numbers: Collection[int] = (), *, inden
 
 
 def plural(count: int, word: str) -> str:
-    """Return the count with its word.
+    """Returns the count with its noun.
 
     >>> plural(1, "boot"), plural(2, "boot")
     ('1 boot', '2 boots')
@@ -84,7 +88,7 @@ def plural(count: int, word: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as precise as a person needs it.
+    """Returns a time with the precision that a person needs.
 
     >>> duration(0.0003), duration(0.021), duration(5.304), duration(71.6)
     ('under 1 ms', '21 ms', '5.3 s', '72 s')

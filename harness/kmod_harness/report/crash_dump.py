@@ -57,7 +57,7 @@ def crash_dump_in(bundle: Path, kept: Path | None = None) -> CrashDump:
     vmlinux = Path(json.loads((bundle / "machine.json").read_text()).get("vmlinux") or "")
     if not vmlinux.is_file():
         raise Misuse(
-            f"the vmlinux of this dump is not there: {vmlinux}",
+            f"the vmlinux of this dump is missing: {vmlinux}",
             advice="kmod-harness kernel build makes it again, if the configuration is the same",
         )
     modules = tuple(sorted(bundle.glob("modules/*.ko")))
@@ -88,7 +88,7 @@ def _read(program: Any, memory: int, dump: CrashDump) -> None:
             if isinstance(module, drgn.MainModule):
                 module.try_file(dump.vmlinux)
                 if module.wants_debug_file():
-                    raise Misuse(f"{dump.vmlinux} is not the vmlinux of this dump: its build-id is another")
+                    raise Misuse(f"{dump.vmlinux} is not the vmlinux of this dump: its build-id differs")
         _load_modules(program, files)
     except (ValueError, LookupError, OSError, drgn.FaultError) as error:
         raise Misuse(f"drgn cannot read {dump.memory}", evidence=str(error)) from error

@@ -1,4 +1,4 @@
-"""One report of the kernel as a person reads it: told once, in 80 columns, the source at fault at its end."""
+"""A splat for a person to read, in 80 columns, with the source at fault at its end."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _SHORT_PATH = 32
 
 
 def readable(splat: Splat, lines: FrameLines | None) -> list[str]:
-    """Return the report's lines; `lines` tells source lines, None where nothing can.
+    """Returns the lines of a splat; `lines` finds source lines, None without debug information.
 
-    Left out: priorities, all times but the first, the registers of user space, and the code bytes where
-    the instructions follow. The kernel's own text is in the log.
+    Priorities, all times but the first, user-space registers, and code bytes that are also shown as
+    instructions are left out. The log holds the kernel's own text.
     """
     source = source_at_fault(splat, lines) if lines else []
     records = list(_without_user_space(parse_console(splat.text)))
@@ -43,9 +43,9 @@ def readable(splat: Splat, lines: FrameLines | None) -> list[str]:
 
 
 def headline(splat: Splat, lines: FrameLines | None) -> str:
-    """Return what a report is about, the function first: `faulty_oops (faulty/traps.c:16): NULL pointer ...`.
+    """Returns the splat's title with its function first: `faulty_oops (faulty/traps.c:16): NULL pointer ...`.
 
-    For the width that a summary's line leaves. Without a function it is the report's title.
+    It fits a summary's line. Without a function it is the title alone.
     """
     if not splat.function:
         return splat.title
@@ -55,7 +55,7 @@ def headline(splat: Splat, lines: FrameLines | None) -> str:
 
 
 def lines_of_report(records: Sequence[KernelRecord], splat: Splat) -> Sequence[KernelRecord]:
-    """Return the records of a report, the registers that are repeated behind its end included."""
+    """Returns the records of a splat, with the registers that the kernel repeats behind its end."""
     end = splat.last_line + 1
     if end < len(records) and _SUMMARY.match(records[end].text):
         end += 1
@@ -65,7 +65,7 @@ def lines_of_report(records: Sequence[KernelRecord], splat: Splat) -> Sequence[K
 
 
 def _place(splat: Splat, lines: FrameLines) -> str:
-    """Return `path:line` of the guilty function, "" where it is not known."""
+    """Returns `path:line` of the guilty function, "" where it is not known."""
     stack = [(frame, True) for frame in splat.frames]
     for frame, returns in [*([(splat.position, False)] if splat.position else []), *stack]:
         if plain(frame.function) == splat.function:
@@ -91,7 +91,7 @@ def _without_user_space(records: Iterable[KernelRecord]) -> Iterator[KernelRecor
 
 
 def _told(record: KernelRecord, lines: FrameLines | None, *, first: bool) -> list[str]:
-    """Return a record's lines; a place that has no room behind its frame stands on a line of its own."""
+    """Returns the lines of a record; the source line goes on a line of its own where it does not fit."""
     time = f"[{record.timestamp:12.6f}] " if first and record.timestamp is not None else "  "
     text = re.sub(r"(?<=\S) {2,}", " ", record.text)
     further = " " * (len(text) - len(text.lstrip()) + 6)

@@ -82,7 +82,7 @@ def _instructions(splat: Splat, lines: FrameLines) -> list[str]:
 
 
 def places_of(record: KernelRecord, lines: FrameLines) -> tuple[SourceLine, ...]:
-    """Return where the record's frame was, functions inlined there first; () for what is no frame we know."""
+    """Returns the source lines of a record's frame, inlined functions first; () without a known frame."""
     position = position_of([record.text])
     frame = position or next(frames_of([record.text]), None)
     return lines.of(frame, returns=position is None) if frame else ()

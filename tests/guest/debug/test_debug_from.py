@@ -78,7 +78,7 @@ def test_a_panicked_guest_is_looked_at_in_its_panic(faulty_ko: Path, tmp_path: P
     # then: each is told in one message
     assert {done.returncode for done in (cut, gone, not_kept, none, nowhere)} == {2}
     assert "the kept state does not load" in cut.stderr and "reproduce.sh" in cut.stderr
-    assert "not there any more: /gone/vmlinux" in gone.stderr
+    assert "is missing: /gone/vmlinux" in gone.stderr
     assert "could not be kept: QEMU may not save the device edu" in not_kept.stderr
     assert "holds no state of its guest" in none.stderr and "--dump" in none.stderr
     assert "is not a bundle" in nowhere.stderr

@@ -76,7 +76,7 @@ def test_a_download_of_less_than_asked_is_an_error(tmp_path: Path, program: Prog
 def test_on_another_distribution_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert debian.installed_version("busybox-static") == ""
-    with pytest.raises(MissingTool, match="apt-get is not here"):
+    with pytest.raises(MissingTool, match="apt-get is not installed"):
         debian.unpack_packages(["busybox-static"], tmp_path / "tree")
 
 

@@ -1,7 +1,7 @@
-"""What Buildroot builds from when there is only Debian's archive: toolchain and tarballs, put together once.
+"""The inputs of a Buildroot build that has only Debian's archive: toolchain and tarballs, prepared once.
 
 The tarballs are those whose SHA-256 Buildroot itself asks for (package/NAME/NAME.hash); Debian calls them
-NAME_VERSION.orig.tar.*. What Debian has in another version only is listed in
+NAME_VERSION.orig.tar.*. Packages of which Debian has only another version are listed in
 buildroot/support/debian/overrides.
 """
 
@@ -24,7 +24,7 @@ from kmod_harness.errors import BuildFailed, MissingTool, Misuse
 _KIND = "buildroot-debian"
 #: Packages whose tarball Debian has byte for byte; host-fakeroot asks for host-acl, and that for host-attr.
 SAME_TARBALLS = ("acl", "attr", "busybox", "dropbear")
-#: The suites looked at, one after the other, until every tarball is found: Buildroot 2026.02's are trixie's.
+#: The suites searched, in order, until every tarball is found: those of Buildroot 2026.02 are in trixie.
 SUITES = ("trixie", "forky", "sid")
 _HASH = re.compile(r"^sha256\s+([0-9a-f]{64})\s+(\S+\.tar\.\S+)$", re.MULTILINE)
 #: Programs behind buildroot/support/debian/machine-tools, and what prepares libxcrypt.
@@ -41,7 +41,12 @@ MACHINE_TOOLS = {
 
 @dataclass(frozen=True)
 class Tarball:
-    """A tarball that Buildroot asks for, by its own .hash file."""
+    """A tarball that Buildroot asks for.
+
+    package: name of the package
+    name: name of the file
+    sha256: hash in the package's .hash file
+    """
 
     package: str
     name: str
@@ -50,7 +55,12 @@ class Tarball:
 
 @dataclass(frozen=True)
 class DebianInputs:
-    """The directory that KMOD_HARNESS_DEBIAN names, its cache entry, and what it was made from."""
+    """The inputs of a build.
+
+    directory: directory that KMOD_HARNESS_DEBIAN names
+    entry: its cache entry
+    versions: package -> version it was made from
+    """
 
     directory: Path
     entry: str
@@ -58,19 +68,19 @@ class DebianInputs:
 
 
 def wanted_tarballs(buildroot: Path) -> tuple[Tarball, ...]:
-    """Returns what a Buildroot tree asks for, of SAME_TARBALLS. Raises Misuse when it has no such package."""
+    """Returns the tarballs of SAME_TARBALLS that a tree asks for. Raises Misuse without such a package."""
     tarballs = []
     for package in SAME_TARBALLS:
         path = buildroot / "package" / package / f"{package}.hash"
         found = _HASH.findall(path.read_text()) if path.is_file() else []
         if not found:
-            raise Misuse(f"{buildroot} says no SHA-256 for the source of {package}", evidence=str(path))
+            raise Misuse(f"{buildroot} has no SHA-256 for the source of {package}", evidence=str(path))
         tarballs += [Tarball(package, name, sha256) for sha256, name in found]
     return tuple(tarballs)
 
 
 def debian_inputs(buildroot: Path, cache: Cache, say: Callable[[str], None]) -> DebianInputs:
-    """Returns the toolchain and sources for a tree, put together at the first call (half a minute).
+    """Returns toolchain and sources for a tree, prepared at the first call (half a minute).
 
     Raises MissingTool where apt or a program is missing, BuildFailed when Debian's archive lacks a file.
     """
@@ -90,7 +100,7 @@ def debian_inputs(buildroot: Path, cache: Cache, say: Callable[[str], None]) -> 
     try:
         refuse_wrong_downloads(entry / "tarballs", hashes, cache)
     except BuildFailed:
-        # it lacks a tarball now: the next call makes it anew
+        # the entry lacks a tarball now: the next call makes it again
         cache.remove(_KIND, key)
         raise
     manifest = cache.manifest(_KIND, key) or {}

@@ -1,4 +1,4 @@
-"""What an image's configuration is made of: a defconfig, and what is laid over it in the mode `debian`."""
+"""The configuration of an image: a defconfig, and fragments over it in the mode `debian`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kmod_harness.errors import Misuse
 
 
 def find_defconfig(name: str, external: Path, buildroot: Path) -> Path:
-    """Returns the file: a path, or a name in our external tree or in Buildroot's. Raises Misuse."""
+    """Returns the path of a defconfig: a file, or a name in our tree or in Buildroot's. Raises Misuse."""
     candidates = (Path(name), external / "configs" / name, buildroot / "configs" / name)
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
@@ -20,7 +20,7 @@ def find_defconfig(name: str, external: Path, buildroot: Path) -> Path:
 
 
 def fragments_of(defconfig: Path, external: Path, mode: str) -> list[Path]:
-    """Returns the defconfig with what is laid over it in the mode `debian`."""
+    """Returns the defconfig, followed by the fragments laid over it in the mode `debian`."""
     if mode != DEBIAN:
         return [defconfig]
     own = external / "configs" / f"{defconfig.name}.debian"
@@ -28,7 +28,7 @@ def fragments_of(defconfig: Path, external: Path, mode: str) -> list[Path]:
 
 
 def read_requests(path: Path) -> tuple[kconfig.Request, ...]:
-    """Returns a fragment's requests. Raises Misuse for a line that is none."""
+    """Returns the requests of a fragment. Raises Misuse for a line of another form."""
     try:
         return kconfig.parse_fragment(path.read_text(), str(path), kconfig.BUILDROOT)
     except (OSError, UnicodeDecodeError) as error:

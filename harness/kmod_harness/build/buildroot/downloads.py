@@ -1,4 +1,4 @@
-"""Files that Buildroot downloaded, against the hashes that Buildroot itself has for them."""
+"""Comparison of Buildroot's downloads with its own hashes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kmod_harness.errors import BuildFailed
 _HASH = re.compile(r"^(sha256|sha512)\s+([0-9a-f]{64,128})\s+(\S+)\s*$", re.MULTILINE)
 _PLACES = ("package", "boot", "linux", "toolchain", "support")
 
-#: File name -> what its content may be, as (algorithm, digest in hexadecimal).
+#: File name -> its possible hashes, as (algorithm, hexadecimal digits).
 Hashes = Mapping[str, frozenset[tuple[str, str]]]
 
 
 def expected_hashes(buildroot: Path) -> Hashes:
-    """Returns what a tree's .hash files say of every file it may download (a second)."""
+    """Returns file name -> hashes for all files that a tree may download, by its .hash files (a second)."""
     found: dict[str, set[tuple[str, str]]] = {}
     for place in _PLACES:
         for path in (buildroot / place).rglob("*.hash"):
@@ -28,10 +28,10 @@ def expected_hashes(buildroot: Path) -> Hashes:
 
 
 def refuse_wrong_downloads(directory: Path, hashes: Hashes, cache: Cache) -> None:
-    """Raises BuildFailed for the first file that is not what a hash says; it is kept, out of the way.
+    """Raises BuildFailed for the first file that does not match its hash; the file is kept elsewhere.
 
-    Buildroot would delete it and download again, until somebody wonders what is wrong. A file with no
-    hash known is Buildroot's to judge.
+    Buildroot would delete it and download it again, without end. Files without a known hash are left to
+    Buildroot.
     """
     for path in sorted(directory.rglob("*")):
         expected = hashes.get(path.name, frozenset())
@@ -41,12 +41,12 @@ def refuse_wrong_downloads(directory: Path, hashes: Hashes, cache: Cache) -> Non
         if not expected & found:
             aside = cache.aside(path)
             raise BuildFailed(
-                f"{path.name} is not what Buildroot asks for: refused, and kept at {aside}",
+                f"{path.name} does not match Buildroot's hash: refused, and kept at {aside}",
                 evidence="\n".join(
                     [f"expected {algorithm} {digest}" for algorithm, digest in sorted(expected)]
                     + [f"found    {algorithm} {digest}" for algorithm, digest in sorted(found)]
                 ),
-                advice="look at it, then run the same again: the file is fetched anew",
+                advice="inspect it, then repeat the command: the file is downloaded again",
             )
 
 

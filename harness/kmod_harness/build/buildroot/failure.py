@@ -1,4 +1,4 @@
-"""What went wrong in a Buildroot run, out of its output. Pure."""
+"""The failure of a Buildroot run, found in its output. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ _LAST_LINES = 15
 
 @dataclass(frozen=True)
 class BuildrootFailure:
-    """package: with its version, "" when it was no package's step. lines: the last ones before make's own."""
+    """The step that failed.
+
+    package: name and version of the package, "" when the step belongs to none
+    step: name of the step
+    lines: the last lines before make's own
+    """
 
     package: str
     step: str
@@ -28,19 +33,19 @@ class BuildrootFailure:
 
 
 def step_of(line: str) -> str:
-    """Returns `PACKAGE VERSION Step` for a line that begins one, else ""."""
+    """Returns `PACKAGE VERSION Step` for a line that starts a step, else ""."""
     match = _STEP.search(_ESCAPE.sub("", line))
     return " ".join(filter(None, match.groups())) if match else ""
 
 
 def failure_in(output: str) -> BuildrootFailure:
-    """Returns the package whose step ended a run, and the last lines it said."""
+    """Returns the package whose step ended a run, and the last lines of its output."""
     lines = [_ESCAPE.sub("", line) for line in output.splitlines()]
     for number, line in enumerate(lines):
         match = _STAMP.search(line)
         if match is None:
             continue
         package, step = match[1], (match[2] or "").replace("_", " ")
-        # with jobs in parallel another package's step may have begun since: the stamp names the right one
+        # steps of several packages run in parallel: the stamp names the one that failed
         return BuildrootFailure(package, step, tuple(lines[max(0, number - _LAST_LINES) : number + 1]))
     return BuildrootFailure("", "", tuple(lines[-_LAST_LINES:]))

@@ -1,4 +1,4 @@
-"""Root file systems by Buildroot: out of tree, every symbol of the defconfig checked, kept in the cache."""
+"""Root file systems by Buildroot: built out of tree, each symbol of the defconfig checked, cached."""
 
 from __future__ import annotations
 
@@ -35,9 +35,12 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """What to build: a Buildroot (see `buildroot_tree`), a defconfig by name or path, sources by mode.
+    """The images to build.
 
-    output: where to build and leave everything, None for a directory that goes away.
+    buildroot: a Buildroot (see `buildroot_tree`)
+    defconfig: name or path of a defconfig
+    sources: `auto`, `online` or `debian`
+    output: directory to build in and to leave everything in, None for a temporary one
     """
 
     buildroot: str = ""
@@ -47,14 +50,14 @@ class ImageRequest:
 
 
 def built_images(cache: Cache, defconfig: str = DEFCONFIG) -> Path | None:
-    """Returns the directory of the images last built from one of our defconfigs, or None; runs nothing."""
+    """Returns the directory of the images last built from a defconfig, None without; builds nothing."""
     key = cache.pointer(_pointer(defconfig))
     entry = cache.find(_KIND, key) if key else None
     return entry / "images" if entry is not None else None
 
 
 def image_of(images: Path, format: str) -> Path:
-    """Returns the image of a format (`cpio`, `ext4`). Raises Misuse when the build left none."""
+    """Returns the image of a format (`cpio`, `ext4`). Raises Misuse when the build made none."""
     found = next((images / name for name in FORMATS[format] if (images / name).is_file()), None)
     if found is None:
         raise Misuse(
@@ -66,17 +69,17 @@ def image_of(images: Path, format: str) -> Path:
 
 
 def kernel_of(images: Path) -> Path | None:
-    """Returns the kernel that a configuration with BR2_LINUX_KERNEL left beside the images, or None."""
+    """Returns the kernel that a configuration with BR2_LINUX_KERNEL left beside the images, None without."""
     kernel = images / "bzImage"
     return kernel if kernel.is_file() else None
 
 
 def build_images(request: ImageRequest, cache: Cache, say: Callable[[str], None]) -> Path:
-    """Returns the directory of the images, built if the cache doesn't hold them (minutes).
+    """Returns the directory of the images, built unless the cache holds them (minutes).
 
-    The entry's name stands for Buildroot's commit and changes, our external tree with the sources it
-    takes in, the defconfig and the sources' mode. Raises BuildFailed when a symbol falls out, a package
-    fails or a download is wrong; Misuse for wrong input; MissingTool.
+    The entry's key depends on Buildroot's commit and changes, our external tree with the sources it includes,
+    the defconfig and the mode of the sources. Raises BuildFailed when a symbol is dropped, a package fails or
+    a download is wrong; Misuse for wrong input; MissingTool.
     """
     external = data_directory("buildroot").absolute()
     tree = buildroot_tree(request.buildroot, cache, say)
@@ -113,8 +116,8 @@ def build_images(request: ImageRequest, cache: Cache, say: Callable[[str], None]
 
     if request.output is not None:
         if request.output.is_dir() and any(request.output.iterdir()):
-            raise Misuse(f"{request.output} is not empty: what is built there must come from nothing else")
-        # somebody wants to look at the build itself: it is made, though its images may be known
+            raise Misuse(f"{request.output} is not empty; a build needs an empty directory")
+        # the build directory is wanted, so it is built even if its images are known
         cache.remove(_KIND, key)
     entry = cache.entry(_KIND, key, build)
     cache.point(_pointer(defconfig.name), key)
@@ -123,7 +126,12 @@ def build_images(request: ImageRequest, cache: Cache, say: Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Inputs:
-    """environment: what the configuration refers to. identity, versions: what the inputs were made from."""
+    """The inputs of a build.
+
+    environment: variables that the configuration refers to
+    identity: digest of the inputs
+    versions: package -> version they were made from
+    """
 
     environment: Mapping[str, str]
     identity: str = ""
@@ -156,7 +164,7 @@ class _Inputs:
 
 
 def _external_digest(external: Path) -> str:
-    """Stands for our tree and the sources that its packages take from elsewhere in the project."""
+    """Returns a digest of our external tree and of the project's sources that its packages include."""
     total = hashlib.sha256(content_digest(external).encode())
     modules = data_directory("modules")
     sources = [path for path in modules.rglob("*") if path.suffix in (".c", ".h") or path.name == "Makefile"]
@@ -170,5 +178,5 @@ def _pointer(defconfig: str) -> str:
 
 
 def say_on_stderr(text: str) -> None:
-    """Prints a line for whoever waits."""
+    """Prints a line for the person who waits."""
     print(text, file=sys.stderr, flush=True)

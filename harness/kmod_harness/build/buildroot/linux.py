@@ -1,4 +1,4 @@
-"""The kernel that kmod_harness_product_defconfig builds: Debian's source, configured like `minimal`."""
+"""The kernel of kmod_harness_product_defconfig: Debian's source, configured like `minimal`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from kmod_harness.build.kernel.source import debian_source_package
 from kmod_harness.errors import Misuse
 
 _KIND = "buildroot-linux"
-#: Its name in the defconfig, whichever release it holds.
+#: Name of the tarball in the defconfig, for every release.
 _TARBALL = "linux-source.tar.xz"
 
 
 def linux_inputs(cache: Cache) -> Path:
     """Returns a directory with Debian's kernel tarball and `config`, the minimal kernel's resolved one.
 
-    `patches/linux/linux.hash` is where Buildroot looks for the hash of a kernel that somebody chose; apt
-    checked the package that it comes in.
-    Raises Misuse when the minimal kernel was not built yet, MissingTool when apt has no such package.
+    Buildroot looks in `patches/linux/linux.hash` for the hash of a custom kernel; apt has checked the package
+    of the tarball. Raises Misuse when the minimal kernel was not built yet, MissingTool when apt has no such
+    package.
     """
     from kmod_harness.spec.spec import Spec
 

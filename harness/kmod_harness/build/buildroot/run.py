@@ -1,4 +1,4 @@
-"""One run of Buildroot: configured, every symbol checked; built, a failure told by its package."""
+"""One run of Buildroot: every symbol of the configuration checked, a failure reported by its package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kmod_harness.build.kernel import kconfig
 from kmod_harness.build.kernel.kbuild import Progress, require_tools, run_make
 from kmod_harness.errors import BuildFailed
 
-#: In an output directory: what the next make in it has to know, for a shell to read.
+#: File of an output directory with the environment of the next make in it, for a shell.
 ENVIRONMENT = "kmod-harness.env"
 _DOWNLOADS = ("buildroot-downloads", "all")
 #: Programs that Buildroot asks for itself (support/dependencies, 2026.02), and our post-image.sh.
@@ -40,7 +40,7 @@ _TOOLS = {
 
 @dataclass(frozen=True)
 class BuildrootRun:
-    """One Buildroot output directory; `environment` is what the configuration refers to."""
+    """One output directory of Buildroot; `environment` has the variables that the configuration refers to."""
 
     tree: BuildrootTree
     external: Path
@@ -49,7 +49,7 @@ class BuildrootRun:
     environment: Mapping[str, str]
 
     def configure(self, requests: list[kconfig.Request]) -> None:
-        """Writes `.config`. Raises BuildFailed naming every request that did not survive."""
+        """Writes `.config`. Raises BuildFailed that names every request that was dropped."""
         require_tools(_TOOLS)
         self.output.mkdir(parents=True, exist_ok=True)
         wanted = self.output / "kmod_harness_merged_defconfig"
@@ -61,7 +61,7 @@ class BuildrootRun:
             raise BuildFailed(
                 f"{len(lost)} of {len(requests)} requested symbols did not survive Buildroot's configuration",
                 evidence="\n".join(map(str, lost)),
-                advice="ask for what they depend on too (make menuconfig, `/` shows it), or leave them out",
+                advice="request what they depend on too (make menuconfig, `/` shows it), or leave them out",
             )
 
     def build(self, cache: Cache) -> None:
@@ -86,16 +86,16 @@ class BuildrootRun:
             cache.measure(*_DOWNLOADS)
 
     def _offer_kernel(self, downloads: Path) -> None:
-        """Puts the kernel's tarball where downloads go: a mirror of our own excludes all other places."""
+        """Puts the kernel's tarball into the download directory: our own mirror excludes all others."""
         given = self.environment.get("KMOD_HARNESS_LINUX")
         for tarball in Path(given).glob("*.tar.xz") if given else ():
             (downloads / "linux").mkdir(exist_ok=True)
             shutil.copyfile(tarball, downloads / "linux" / tarball.name)
 
     def take(self, entry: Path) -> dict[str, object]:
-        """Moves what is to be kept into the entry; returns the images' sizes and hashes."""
+        """Moves the images into the entry; returns their sizes and hashes."""
         shutil.copytree(self.output / "images", entry / "images", symlinks=True)
-        # the uncompressed archive beside the compressed one: 2 MB each guest would not read
+        # the uncompressed archive beside the compressed one is not needed
         if (entry / "images/rootfs.cpio.gz").is_file():
             (entry / "images/rootfs.cpio").unlink(missing_ok=True)
         shutil.copy2(self.output / ".config", entry / "config")
@@ -119,7 +119,7 @@ class BuildrootRun:
 
 
 class _Steps(Progress):
-    """Shows Buildroot's steps: a line redrawn on a terminal, else one for each package."""
+    """Shows Buildroot's steps: a line that is redrawn on a terminal, else a line for each package."""
 
     _package = ""
 

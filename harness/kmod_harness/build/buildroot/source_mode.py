@@ -1,4 +1,4 @@
-"""Where a Buildroot build's sources come from: the network, or Debian's packages alone."""
+"""The mode of a Buildroot build's sources: from the network, or from Debian's packages alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BACKUP_SITE = re.compile(r'^config BR2_BACKUP_SITE\n.*?default "([^"]+)"', re.M
 
 @dataclass(frozen=True)
 class SourceMode:
-    """The mode, and why it is this one: shown before a build."""
+    """The mode of the sources, and the reason for it, which is shown before a build."""
 
     mode: str
     reason: str
@@ -31,10 +31,10 @@ class SourceMode:
 def choose_sources(
     asked: str, buildroot: Path, *, probe: Callable[[str], str] | None = None, os_release: str = ""
 ) -> SourceMode:
-    """Returns where sources are to come from; `asked` is `auto`, `online` or `debian`.
+    """Returns the mode of the sources; `asked` is `auto`, `online` or `debian`.
 
-    `auto` is `online` when the site that has a copy of all that Buildroot may download answers.
-    `probe` returns "" or why an address does not answer. Raises MissingTool when nothing is left.
+    `auto` is `online` when Buildroot's backup site answers, which has a copy of every download. `probe`
+    returns "" or why an address does not answer. Raises MissingTool when neither mode is possible.
     """
     if asked == ONLINE:
         return SourceMode(ONLINE, "as asked")
@@ -51,13 +51,13 @@ def choose_sources(
         raise MissingTool(
             "there are no sources to build Buildroot from",
             evidence=f"{address}: {silence}\nDebian's packages: {unfit}",
-            advice="a network, or Debian 12 with apt; or use the embedded root file system",
+            advice="this needs a network, or Debian 12 with apt; or use the embedded root file system",
         )
     return SourceMode(DEBIAN, f"{address} does not answer: {silence}")
 
 
 def backup_site(buildroot: Path) -> str:
-    """Returns the address that a tree takes sources from when a package's own site has none."""
+    """Returns the address from which a tree downloads sources that a package's own site lacks."""
     found = _BACKUP_SITE.search((buildroot / "Config.in").read_text(errors="replace"))
     return found[1] if found else "https://sources.buildroot.net"
 
@@ -83,7 +83,7 @@ def _probe(address: str) -> str:
         with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
             return ""
     except urllib.error.HTTPError as error:
-        # it answers, if only to say that there is no such page; a proxy that forbids it says 403 or more
+        # a missing page is an answer too; a proxy that forbids the address answers 403 or more
         return "" if error.code in (301, 302, 404, 405) else f"HTTP status {error.code}"
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))

@@ -1,7 +1,7 @@
-"""A toolchain for Buildroot put together from Debian's packages: nothing is installed.
+"""A toolchain for Buildroot made from Debian's packages, without installing them.
 
-Used in place, Debian's gcc links the libraries of the machine it runs on. Here its packages are unpacked in a
-directory of their own beside a sysroot made of Debian's C library, and small programs start it there.
+An installed Debian gcc links the libraries of the machine it runs on. Here its packages are unpacked into a
+directory beside a sysroot with Debian's C library, and wrapper scripts run it with that sysroot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from kmod_harness.build.debian_packages import unpack_packages
 from kmod_harness.errors import BuildFailed
 
-#: What Debian 12 calls its compiler; buildroot/configs/debian.fragment says the same to Buildroot.
+#: Triplet and version of Debian 12's compiler; also in buildroot/configs/debian.fragment.
 GCC = "12"
 TRIPLET = "x86_64-linux-gnu"
 
@@ -37,10 +37,10 @@ TOOL_PACKAGES = (
     "libzstd1",
     "zlib1g",
 )
-#: What programs of the image are compiled and linked with, and what of it goes into the image.
+#: Headers and libraries with which the image's programs are built; some libraries go into the image.
 SYSROOT_PACKAGES = ("libc6", "libc6-dev", "linux-libc-dev", "libgcc-s1", "libatomic1")
 
-#: Built without OpenMP in the configuration: Buildroot compares what the compiler can with what was said.
+#: Files of OpenMP, which the configuration declares absent: Buildroot checks that the compiler lacks it.
 _LEFT_OUT = ("libgomp*", "libasan*", "libtsan*", "liblsan*", "libubsan*", "libitm*", "libquadmath*")
 _LINKER_SCRIPTS = ("libc.so", "libm.so", "libm.a", "libgcc_s.so", "libpthread.so")
 _BINUTILS: tuple[str, ...] = (
@@ -60,10 +60,10 @@ _COMPILER = ("gcc", "cpp", "gcc-ar", "gcc-nm", "gcc-ranlib")
 
 
 def assemble_toolchain(directory: Path) -> dict[str, str]:
-    """Fills `directory` (bin, tools, sysroot) and returns the packages' versions; it cannot be moved then.
+    """Fills `directory` (bin, tools, sysroot), which then cannot be moved; returns package -> version.
 
-    Raises MissingTool and BuildFailed as `unpack_packages` does, BuildFailed when a file is not
-    where Debian 12 has it.
+    Raises MissingTool and BuildFailed as `unpack_packages` does, BuildFailed when a file is not where Debian
+    12 has it.
     """
     tools, sysroot = directory / "tools", directory / "sysroot"
     versions = unpack_packages(TOOL_PACKAGES, tools) | unpack_packages(SYSROOT_PACKAGES, sysroot)
@@ -78,9 +78,9 @@ def assemble_toolchain(directory: Path) -> dict[str, str]:
 
 
 def _flatten(sysroot: Path) -> None:
-    """Moves what lies in multiarch directories up: Buildroot finds a sysroot by libc.a's place.
+    """Moves the content of multiarch directories to their parents: Buildroot finds a sysroot by libc.a.
 
-    The directories stay, as links to themselves, so that paths with the triplet hold too.
+    Afterwards no directory with the triplet in its name is left.
     """
     for parent in ("lib", "usr/lib", "usr/include"):
         multiarch = sysroot / parent / TRIPLET
@@ -117,7 +117,7 @@ def _symlinks(root: Path) -> Iterator[Path]:
 
 
 def _clean_linker_scripts(sysroot: Path, tools: Path) -> None:
-    """Takes the directories out of GROUP ( /lib/.../libc.so.6 ... ): the linker then looks in the sysroot."""
+    """Removes the directories in GROUP ( /lib/.../libc.so.6 ... ): the linker looks in the sysroot."""
     directories = (sysroot / "usr/lib", sysroot / "lib", tools / "usr/lib/gcc" / TRIPLET / GCC)
     for directory in directories:
         for name in _LINKER_SCRIPTS:

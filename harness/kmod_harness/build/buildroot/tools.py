@@ -1,6 +1,6 @@
-"""The tools of kmod_harness_tools_defconfig where there is only Debian: its own programs and what they need.
+"""The tools of kmod_harness_tools_defconfig where there is only Debian: its programs and their libraries.
 
-The image's C library is Debian's own, so that its programs run in it as they are.
+The image's C library is Debian's own, so the programs run in it unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kmod_harness.errors import BuildFailed
 _KIND = "buildroot-tools"
 _TRIPLET = "x86_64-linux-gnu"
 
-#: kmod, strace, gdbserver, python3 with the libraries of its usual modules; what the image has is not here.
+#: kmod, strace, gdbserver, python3 with the libraries of its usual modules, without those in the image.
 PACKAGES = (
     "gdbserver",
     "kmod",
@@ -48,12 +48,12 @@ _PROGRAMS = {
     "python3.11": ("usr/bin/python3.11",),
 }
 _KMOD_LINKS = ("depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod")
-#: 15 MB of 40: what nobody needs in a guest.
+#: Modules that no guest needs: 15 MB of 40.
 _LEFT_OUT = ("test", "idlelib", "lib2to3", "pydoc_data", "distutils", "ensurepip", "turtledemo", "tkinter")
 
 
 def debian_tools(cache: Cache) -> Path:
-    """Returns a directory to be laid over an image's root; made at the first call (some seconds).
+    """Returns a directory to lay over an image's root; it is made at the first call (some seconds).
 
     Raises MissingTool and BuildFailed as `unpack_packages` does.
     """
@@ -88,5 +88,5 @@ def _arrange(tree: Path, root: Path) -> None:
                 shutil.copy2(library, libraries / library.name, follow_symlinks=False)
     ignored = shutil.ignore_patterns("__pycache__", *_LEFT_OUT)
     shutil.copytree(tree / "usr/lib/python3.11", libraries / "python3.11", symlinks=True, ignore=ignored)
-    # only there to be customised, by a file that lies in /etc
+    # a link to a file in /etc, for customising
     (libraries / "python3.11/sitecustomize.py").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The Buildroot that images are built with: the user's directory or repository, or the pinned release."""
+"""The Buildroot that builds images: the user's directory or repository, or the pinned release."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ SITE = "https://gitlab.com/buildroot.org/buildroot.git"
 
 _KIND = "buildroot-tree"
 _VERSION = re.compile(r"^export BR2_VERSION := (\S+)$", re.MULTILINE)
-#: What only Buildroot's own tree holds all of.
+#: Paths that only a Buildroot tree has together.
 _LANDMARKS = ("Makefile", "Config.in", "package/Makefile.in", "support/kconfig", "utils/check-package")
 _MAX_CHANGES = 100
 
 
 @dataclass(frozen=True)
 class BuildrootTree:
-    """A Buildroot source tree, never written to.
+    """A Buildroot source tree, which is never written to.
 
-    release: as its Makefile says. commit: "" without git. changes: the files that differ from the
-    commit, in git's short form. identity: stands for the content. entry: its cache entry, "" when not ours.
+    directory: top of the tree
+    release: release in its Makefile
+    commit: commit, "" without git
+    changes: files that differ from the commit, in git's short form
+    identity: name of its content
+    entry: its cache entry, "" when not ours
     """
 
     directory: Path
@@ -41,7 +45,7 @@ class BuildrootTree:
     entry: str = ""
 
     def provenance(self) -> dict[str, object]:
-        """Returns what an image's manifest says of the tree it was built with."""
+        """Returns the description of the tree for an image's manifest."""
         return {
             "directory": str(self.directory),
             "release": self.release,
@@ -54,8 +58,8 @@ class BuildrootTree:
 def buildroot_tree(given: str, cache: Cache, say: Callable[[str], None]) -> BuildrootTree:
     """Returns the tree to build with: `given` is a directory, a git repository or its address, or "".
 
-    Of a repository the pinned release is taken. Another release in a directory, and local changes, are
-    told of. Raises Misuse for what is no Buildroot, or when there is neither one nor a network.
+    From a repository the pinned release is taken. Another release in a directory, and local changes, are
+    reported. Raises Misuse for something else than a Buildroot, or when there is neither one nor a network.
     """
     if given == "":
         return _pinned(SITE, cache, say)
@@ -87,7 +91,7 @@ def _directory(path: Path, say: Callable[[str], None]) -> BuildrootTree:
     commit = _git(path, "rev-parse", "HEAD") if top and Path(top).samefile(path) else ""
     if not commit:
         return BuildrootTree(path, release, "", (), f"directory {_content(path, _files(path))}")
-    # other users' repositories are read as well: nothing of them is run but Buildroot itself
+    # git may read other users' repositories: only Buildroot itself is run from them
     changes = tuple(_git(path, "status", "--porcelain", "--untracked-files=all").splitlines())
     identity = f"commit {commit}"
     if changes:
@@ -111,7 +115,7 @@ def _pinned(repository: str, cache: Cache, say: Callable[[str], None]) -> Buildr
 def _clone(repository: str, destination: Path) -> None:
     if shutil.which("git") is None:
         raise MissingTool(
-            "git is not here, and Buildroot is cloned with it",
+            "git is not installed, and Buildroot is cloned with it",
             advice="as root: apt-get install git; or BUILDROOT= names a Buildroot directory",
         )
     command = ["git", "-c", "advice.detachedHead=false", "clone", "-q", "--depth=1", "--branch", RELEASE]
@@ -139,10 +143,10 @@ def _clone(repository: str, destination: Path) -> None:
 
 
 def _git(directory: Path, *arguments: str) -> str:
-    """Returns what git says, or "" when it is not here or refuses."""
+    """Returns git's output, "" when it is missing or fails."""
     try:
         done = subprocess.run(
-            # a repository of another user, in a container say, may be read
+            # also a repository of another user, such as in a container
             ["git", "-c", "safe.directory=*", "-C", str(directory), *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -157,14 +161,14 @@ def _git(directory: Path, *arguments: str) -> str:
 def content_digest(root: Path) -> str:
     """Returns a digest of every file's name, mode and content below a directory (3 s for a Buildroot).
 
-    Its README.md, which nothing is built from, is left out.
+    Its README.md is left out, since nothing is built from it.
     """
     return _content(root, (path for path in _files(root) if path != root / "README.md"))
 
 
 def _files(root: Path) -> Iterator[Path]:
     for directory, directories, names in os.walk(root):
-        # not the build products of a user who builds in the tree
+        # without the products of a build in the tree
         directories[:] = sorted(name for name in directories if name not in (".git", "output", "dl"))
         yield from (Path(directory, name) for name in sorted(names))
 

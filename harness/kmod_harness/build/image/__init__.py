@@ -1,1 +1,1 @@
-"""What a guest boots from beside its kernel: the initramfs, the agent in it, and disks."""
+"""The images that a guest boots beside its kernel: the initramfs with the agent, and disks."""

@@ -1,4 +1,4 @@
-"""The guest's agent: one static, library-free binary, compiled once per content and compiler."""
+"""The guest's agent: a static binary without libraries, compiled once for its sources and compiler."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAGS = (
     "-Wall",
     "-Wextra",
     "-Werror",
-    # what a distribution's gcc adds by itself, and what would need a C library or only adds bytes
+    # defaults of a distribution's gcc that need a C library or only add bytes
     "-fno-stack-protector",
     "-fno-pie",
     "-no-pie",
@@ -35,7 +35,7 @@ def compile_agent(
 ) -> Path:
     """Returns the agent's static x86-64 binary; `sources` defaults to the package's own.
 
-    Raises BuildFailed with the compiler's words, MissingTool when there is no compiler.
+    Raises BuildFailed with the compiler's messages, MissingTool when there is no compiler.
     """
     cache = cache or default_cache()
     sources = tuple(sources) or agent_sources()

@@ -1,7 +1,7 @@
-"""The kernel's initramfs archive format, cpio "newc", written reproducibly and read back.
+"""The archive format of the kernel's initramfs, cpio "newc": reproducible writing, and reading.
 
-Source of the format: Documentation/driver-api/early-userspace/buffer-format.rst
-(Linux 6.1) and its reader, init/initramfs.c. Pure: bytes in, bytes out.
+Source of the format: Documentation/driver-api/early-userspace/buffer-format.rst (Linux 6.1) and its reader,
+init/initramfs.c. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MAGIC = b"070701"
-#: The same format with a checksum field in use; the kernel reads it too.
+#: The same format with a checksum, which the kernel reads too.
 MAGIC_CRC = b"070702"
 _HEADER_BYTES = 110
 _TRAILER = "TRAILER!!!"
@@ -20,14 +20,17 @@ _PATH_MAX = 4096
 
 
 class CpioError(ValueError):
-    """Bytes that are not a cpio "newc" archive, or an entry that cannot be in one."""
+    """Bytes that are not a cpio "newc" archive, or an entry that an archive cannot hold."""
 
 
 @dataclass(frozen=True)
 class CpioEntry:
-    """One file system object. `path` is relative; `mode` holds type and permissions.
+    """One file system object.
 
-    `data` is a file's content or a symlink's target; `device` (major, minor) a node's number.
+    path: relative path
+    mode: type and permissions
+    data: content of a file, or target of a symlink
+    device: major and minor number of a device node
     """
 
     path: str
@@ -55,8 +58,8 @@ def character_device(path: str, major: int, minor: int, permissions: int = 0o600
 def write_cpio(entries: Iterable[CpioEntry]) -> bytes:
     """Returns the archive: sorted, owned by root, times 0, so that equal entries give equal bytes.
 
-    Parent directories that are not among the entries are added. Raises CpioError for two
-    entries of one path, a path outside the root, or a number that does not fit its field.
+    Missing parent directories are added. Raises CpioError for two entries of one path, a path outside the
+    root, or a number that does not fit its field.
     """
     by_path: dict[str, CpioEntry] = {}
     for entry in entries:
@@ -78,8 +81,8 @@ def write_cpio(entries: Iterable[CpioEntry]) -> bytes:
 def read_cpio(archive: bytes) -> Iterator[CpioEntry]:
     """Yields the entries of one or several concatenated archives, as the kernel would unpack them.
 
-    Hard links after the first carry no data here. Raises CpioError where the kernel would
-    stop; data behind zero padding that is not cpio (a compressed archive) ends the iteration.
+    Further hard links of a file carry no data. Raises CpioError where the kernel would stop; other data
+    behind zero padding (a compressed archive) ends the iteration.
     """
     offset = 0
     while True:

@@ -1,4 +1,4 @@
-"""The user's disk images: what they hold, found out once for each content, and empty layers over them."""
+"""The user's disk images: their size, digest and backing file, and empty layers over them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from kmod_harness.errors import MissingTool, Misuse
 
 _KIND = "disk"
 _BLANK = "blank.qcow2"
-#: Seconds after which a file's times tell of the next change; a file system's clock ticks every few ms.
+#: Seconds after which another change surely gives a file another time; a file system's clock ticks in ms.
 _SETTLED_SECONDS = 2.0
 _SECTOR = 512
 
 
 @dataclass(frozen=True)
 class _Image:
-    """size: bytes that a guest sees. digest: of the file's content. backing: the file below it, or ""."""
+    """One file of an image.
+
+    size: bytes that a guest sees
+    digest: digest of the file's content
+    backing: path of its backing file, "" without one
+    backing_format: format of the backing file
+    """
 
     size: int
     digest: str
@@ -31,9 +37,9 @@ class _Image:
 
 
 def blank_disk(file: Path, format: str, cache: Cache) -> Path:
-    """Returns an empty qcow2 file of an image's size; made once for each size.
+    """Returns an empty qcow2 file of an image's size, made once for each size.
 
-    Raises Misuse for what is no such image, MissingTool without qemu-img.
+    Raises Misuse for a file that is no such image, MissingTool without qemu-img.
     """
     size = _image(file, format, cache).size
 
@@ -45,7 +51,7 @@ def blank_disk(file: Path, format: str, cache: Cache) -> Path:
 
 
 def image_digest(file: Path, format: str, cache: Cache) -> str:
-    """Returns what stands for an image's content, with every file below it. Raises Misuse."""
+    """Returns a digest of the content of an image and of its backing files. Raises Misuse."""
     parts = [format]
     below = str(file)
     while below:
@@ -83,14 +89,14 @@ def _read(file: Path, format: str) -> _Image:
         if size == 0:
             raise Misuse(f"the disk {file} is empty", advice=f"truncate -s 64M {file} makes it a disk")
         return _Image(size, file_digest(file), "", "")
-    # its lock is QEMU's to take: another program may only be reading
+    # --force-share takes no lock, which a running QEMU may hold
     options = ["--force-share", "--output=json", *(["-f", format] if format else [])]
     told = json.loads(_qemu_img("info", *options, str(file)))
     if told.get("format-specific", {}).get("data", {}).get("data-file"):
         raise Misuse(f"the disk {file} keeps its data in another file, which a saved guest cannot rely on")
     backing = told.get("full-backing-filename", "")
     if backing and not os.path.isfile(backing):
-        raise Misuse(f"the disk {file} is based on {backing}, which is no file here")
+        raise Misuse(f"the disk {file} is based on {backing}, which is not a file on this machine")
     return _Image(
         int(told["virtual-size"]), file_digest(file), backing, told.get("backing-filename-format", "")
     )

@@ -15,18 +15,18 @@ from kmod_harness.build.cached_from_files import cached_from_files
 #: What `ls -p` prints (debugfs/ls.c, e2fsprogs 1.47): /INODE/MODE/UID/GID/NAME/SIZE/, the mode in octal.
 _ENTRY = re.compile(r"/([1-9]\d*)/(\d+)/\d+/\d+/([^/]+)/\d*/")
 _COMMAND = re.compile(r"debugfs: \w+(?: -p)? <(\d+)>")
-#: Only targets that fit into the inode are shown, those of less than 60 bytes.
+#: debugfs shows only targets that fit into the inode, of less than 60 bytes.
 _TARGET = re.compile(r'Fast link dest: "(.*)"')
 _DIRECTORY, _SYMLINK = 0o040000, 0o120000
 _ROOT = 2
 
 
 def disk_paths(image: Path, *, cache: Cache | None = None) -> dict[str, str]:
-    """Returns the absolute paths in an ext4 image, each with its symlink target or "".
+    """Returns the absolute paths in an ext4 image, each with the target of a symlink or "".
 
-    Empty where debugfs is not here, or does not understand the image. A second for 10,000 files, once.
+    Empty where debugfs is missing or does not understand the image. Takes a second for 10,000 files, once.
     """
-    # /sbin is not on everybody's PATH
+    # /sbin is not in every PATH
     program = shutil.which("debugfs", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if program is None:
         return {}
@@ -57,7 +57,7 @@ def _paths_in(program: str, image: Path) -> dict[str, str]:
 
 
 def _ask(program: str, image: Path, command: str, inodes: Iterable[int]) -> Iterator[tuple[int, str]]:
-    """Yields each line of the answers to a command about inodes, with the inode that it is about."""
+    """Yields (inode, line) for each line of debugfs's answers to a command about inodes."""
     script = "".join(f"{command} <{inode}>\n" for inode in inodes)
     done = subprocess.run(
         [program, "-f", "/dev/stdin", str(image)],

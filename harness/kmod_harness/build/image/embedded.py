@@ -1,8 +1,7 @@
 """The embedded root file system: BusyBox and Dropbear from Debian's packages, in one initramfs.
 
-No root is needed and nothing is installed: the packages are unpacked in the
-cache and the archive is written by our own writer, device nodes included. Equal
-packages give equal bytes.
+No root is needed and nothing is installed: the packages are unpacked in the cache, and the archive with its
+device nodes is written by cpio.py. Equal packages give equal bytes.
 """
 
 from __future__ import annotations
@@ -90,12 +89,12 @@ _TEXTS = {
 
 
 def embedded_rootfs(cache: Cache | None = None) -> Path:
-    """Returns the gzipped initramfs, put together at the first call (a few seconds).
+    """Returns the gzipped initramfs, made at the first call (a few seconds).
 
-    Raises MissingTool where Debian's packages cannot be had, BuildFailed when they lack something.
+    Raises MissingTool where Debian's packages cannot be downloaded, BuildFailed when they lack a file.
     """
     cache = cache or default_cache()
-    # The recipe is this file and the archive's writer, whole: nothing that matters is left out of the key.
+    # The key depends on all of this file and of cpio.py, which writes the archive.
     recipe = (Path(__file__), Path(__file__).with_name("cpio.py"))
     key = digest_of(*(path.read_bytes() for path in recipe))
     return cache.entry(_KIND, key, _build) / _NAME

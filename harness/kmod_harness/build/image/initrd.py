@@ -1,7 +1,7 @@
-"""The initramfs a guest boots: anybody's root file system with the harness's archive behind it.
+"""The initramfs that a guest boots: a root file system with the harness's archive behind it.
 
-The kernel unpacks concatenated archives in order (init/initramfs.c,
-unpack_to_rootfs), so nothing in the user's image is touched.
+The kernel unpacks concatenated archives in order (init/initramfs.c, unpack_to_rootfs), so nothing in the
+user's image is changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kmod_harness.build.kernel.known import Kernel
 
 ROOT = "kmod-harness"
-#: Drivers of the harness's channels and of what QEMU tells the guest; built in, a module, or absent.
+#: Drivers of the harness's channels and of QEMU's notices to the guest; built in, modules, or absent.
 CHANNEL_DRIVERS = (
     "virtio_pci",
     "virtio_console",
@@ -45,7 +45,7 @@ CHANNEL_DRIVERS = (
 )
 _EXPECTED = "expected a cpio archive in newc format, plain or compressed with gzip, xz, lzma or bzip2"
 _CHUNK = 1 << 20
-#: Bytes a root file system may unpack to: more than a guest could have as RAM is a mistake or an attack.
+#: Bytes of the largest uncompressed root file system: a guest cannot have more RAM.
 MAX_UNPACKED_BYTES = 8 << 30
 _RAW = "rootfs.cpio"
 
@@ -65,18 +65,20 @@ _FORMATS: tuple[tuple[bytes, Callable[[], _Decompressor]], ...] = (
     (b"\x5d\0\0", lzma.LZMADecompressor),
     (b"BZh", bz2.BZ2Decompressor),
 )
-#: What the kernel may know and the standard library does not: passed on as it is.
+#: First bytes of formats that only the kernel can decompress: passed on unchanged.
 _OPAQUE = (b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18", b"\x89LZO")  # zstd, legacy lz4, lzo
 
 
 def harness_archive(
     agent: Path, channel_modules: Sequence[Path], root: tuple[str, str] | None = None
 ) -> bytes:
-    """Returns the archive that goes behind the user's: init and agent (one binary), channel modules.
+    """Returns the harness's archive: init and agent (one binary), modules of the channels.
 
-    `modules/order` names the modules one a line in the order they are to be loaded; they are
-    stored uncompressed. `root` is the block device and type of a root file system that init is to go
-    to: nobody's archive is before this one then, and it has what the kernel wants of one.
+    agent: the binary
+    channel_modules: modules to load first, in order; `modules/order` lists them, and they are stored
+        uncompressed
+    root: block device and type of a root file system that init changes to, None to stay in the initramfs. The
+        archive is then alone, and so holds what the kernel needs of an initramfs
     """
     binary = agent.read_bytes()
     modules = [(_plain_name(path), _module_bytes(path)) for path in channel_modules]
@@ -100,9 +102,9 @@ def harness_archive(
 
 
 def combine(rootfs: Path, archive: bytes, destination: Path, *, cache: Cache | None = None) -> None:
-    """Writes `rootfs` unpacked, then `archive`, to `destination`.
+    """Writes `rootfs` uncompressed, then `archive`, to `destination`.
 
-    Raises Misuse when `rootfs` is missing, unreadable, truncated or no cpio archive.
+    Raises Misuse when `rootfs` is missing, unreadable, truncated or not a cpio archive.
     """
     source = unpacked_rootfs(rootfs, cache=cache)
     with source.open("rb") as content, destination.open("wb") as out:
@@ -113,9 +115,10 @@ def combine(rootfs: Path, archive: bytes, destination: Path, *, cache: Cache | N
 
 
 def unpacked_rootfs(rootfs: Path, *, cache: Cache | None = None) -> Path:
-    """Returns the archive without its compression, which the guest would undo many times slower.
+    """Returns the path of the uncompressed archive; in the guest, decompression would be many times slower.
 
-    Unpacked once per content. zstd, lz4 and lzo are left to the guest's kernel: `rootfs` itself.
+    It is uncompressed once for its content. `rootfs` itself is returned for zstd, lz4 and lzo, which the
+    guest's kernel decompresses.
     """
     kind = _first_bytes(rootfs)
     if kind.startswith((MAGIC, MAGIC_CRC, *_OPAQUE)):
@@ -134,9 +137,9 @@ def unpacked_rootfs(rootfs: Path, *, cache: Cache | None = None) -> Path:
 
 
 def rootfs_paths(rootfs: Path, *, cache: Cache | None = None) -> dict[str, str]:
-    """Returns the absolute paths in a root file system, each with its symlink target or "".
+    """Returns the absolute paths in a root file system, each with the target of a symlink or "".
 
-    Empty when the archive's compression is one that only the guest's kernel can undo.
+    Empty when only the guest's kernel can decompress the archive.
     """
     source = unpacked_rootfs(rootfs, cache=cache)
     if _first_bytes(source).startswith(_OPAQUE):
@@ -159,7 +162,7 @@ def _paths_in(source: Path, rootfs: Path) -> dict[str, str]:
 def channel_modules(
     kernel: Kernel, *, more: Sequence[str] = (), cache: Cache | None = None
 ) -> tuple[Path, ...]:
-    """Returns the .ko files the harness's channels, and drivers `more`, need on this kernel, in load order.
+    """Returns the .ko files of the harness's channels, and of the drivers `more`, in load order.
 
     Empty for a kernel with these drivers built in, such as `minimal`.
     """
@@ -198,7 +201,7 @@ def _modules_of(drivers: Sequence[str], modules_dir: Path) -> tuple[Path, ...]:
 
 
 def module_files(modules_dir: Path) -> dict[str, Path]:
-    """Returns a kernel's own modules by name, from `modules.order` (written by kbuild, no depmod needed)."""
+    """Returns module -> path of a kernel's own modules, by kbuild's `modules.order`; depmod is not needed."""
     try:
         lines = (modules_dir / "modules.order").read_text().split()
     except OSError:
@@ -237,7 +240,7 @@ def _first_bytes(rootfs: Path) -> bytes:
 
 
 def _decompress(file: BinaryIO, out: BinaryIO, new: Callable[[], _Decompressor], rootfs: Path) -> None:
-    """Copies every stream of `file` decompressed, and what follows the last one as it is."""
+    """Copies every stream of `file` decompressed, and data behind the last one unchanged."""
     stream = new()
     written = 0
     pending = b""

@@ -1,4 +1,4 @@
-"""Root file systems that are a disk: told by their superblock, and what a kernel needs for them."""
+"""Root file systems on a disk: how one is recognised, and what its kernel needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kmod_harness.errors import Misuse
 DEVICE = "/dev/vda"
 #: One driver for ext2, ext3 and ext4.
 TYPE = "ext4"
-#: Modules beside the channels' on kernels that do not have it built in; ext4 asks for crc32c by name.
+#: Modules to load on kernels without a built-in ext4; it asks for crc32c by name.
 DRIVERS = ("crc32c_generic", "ext4")
 # fs/ext4/ext4.h and include/uapi/linux/magic.h, 6.1: the superblock is at 1024, s_magic 56 bytes into it.
 _MAGIC_OFFSET = 1024 + 56
@@ -20,7 +20,7 @@ _MAGIC = b"\x53\xef"
 
 
 def is_root_disk(path: Path) -> bool:
-    """Returns True for a file that holds an ext2, ext3 or ext4 file system, without partitions."""
+    """Returns whether a file holds an ext2, ext3 or ext4 file system, without partitions."""
     try:
         with path.open("rb") as file:
             file.seek(_MAGIC_OFFSET)

@@ -1,4 +1,4 @@
-"""What a bzImage says about itself, by the x86 boot protocol."""
+"""The release of a bzImage, by the x86 boot protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STRING_BYTES = 512
 def bzimage_release(path: Path) -> str:
     """Returns the kernel release of a bzImage, such as `6.1.0-56-cloud-amd64`.
 
-    Raises Misuse when the file cannot be read or is no bzImage of boot protocol 2.00 or later.
+    Raises Misuse when the file cannot be read or is not a bzImage of boot protocol 2.00 or later.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Debian's prebuilt cloud kernel and its headers, made usable from the cache: no compile, no root."""
+"""Debian's prebuilt cloud kernel and its headers, unpacked in the cache: no compiling, no root."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ _POINTER = "debian-kernel"
 
 @dataclass(frozen=True)
 class DebianKernel:
-    """Paths in the unpacked packages. build_dir serves `make -C build_dir M=...` where it lies."""
+    """Paths in the unpacked packages.
+
+    release: release of the kernel
+    bzimage: image
+    build_dir: headers, for `make -C build_dir M=...`
+    config: configuration
+    modules_dir: the kernel's own modules
+    """
 
     release: str
     bzimage: Path
@@ -28,14 +35,14 @@ class DebianKernel:
 
 
 def downloaded_debian_kernel(cache: Cache) -> DebianKernel | None:
-    """Returns the kernel that was downloaded last, or None; looks at nothing but the cache."""
+    """Returns the kernel that was downloaded last, None without; downloads nothing."""
     key, _, _ = cache.pointer(_POINTER).partition(" ")
     tree = cache.find(_KIND, key) if key else None
     return _in_tree(tree / "tree") if tree is not None else None
 
 
 def download_debian_kernel(cache: Cache) -> DebianKernel:
-    """Returns Debian's current cloud kernel, downloaded when apt's lists name one that isn't here yet.
+    """Returns Debian's current cloud kernel; downloads it when apt's lists name another than the cached one.
 
     Raises MissingTool when apt is missing or knows no such kernel.
     """
@@ -59,7 +66,7 @@ def download_debian_kernel(cache: Cache) -> DebianKernel:
 
 
 def _packages() -> tuple[str, ...]:
-    """Returns the image of the metapackage, its headers, and what these headers stand on."""
+    """Returns the packages of the image, its headers, and what the headers depend on."""
     images = [name for name in dependencies(METAPACKAGE) if name.startswith("linux-image-")]
     if not images:
         raise BuildFailed(f"{METAPACKAGE} names no kernel")
@@ -87,11 +94,11 @@ def _in_tree(tree: Path) -> DebianKernel:
 
 
 def _relocate(tree: Path, kernel: DebianKernel) -> None:
-    """Makes the headers work from where they lie: their Makefile and two links name /usr/src."""
+    """Changes /usr/src in the headers' Makefile and in two links to where they were unpacked."""
     makefile = kernel.build_dir / "Makefile"
     text, count = re.subn(r"(?m)^include (/usr/)", rf"include {tree}\1", makefile.read_text())
     if count == 0:
-        raise BuildFailed("Debian's kernel headers have another form than known", evidence=str(makefile))
+        raise BuildFailed("Debian's kernel headers have an unknown form", evidence=str(makefile))
     makefile.write_text(text)
     for name in ("build", "source"):
         link = kernel.modules_dir / name

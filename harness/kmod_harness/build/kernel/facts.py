@@ -1,4 +1,4 @@
-"""What a kernel on disk tells about whether it would take a module: the preflight's input."""
+"""The facts by which a kernel takes or refuses a module, read from its files, for the preflight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kmod_harness.kmod.symbols.symbol_files import exported_by_symvers, parse_mo
 
 
 def kernel_facts(kernel: Kernel, loaded: Sequence[Path] = ()) -> KernelFacts:
-    """Returns what is known of a kernel; `loaded` are the .ko files loaded into it before."""
+    """Returns the facts about a kernel; `loaded` are .ko files loaded into it before."""
     files = [path for path in (kernel.config, kernel.symvers, *_lists_of_built_in(kernel)) if path]
     told = cached_from_files("facts-1", files, lambda: _read(kernel))
     facts = KernelFacts(
@@ -31,7 +31,7 @@ def kernel_facts(kernel: Kernel, loaded: Sequence[Path] = ()) -> KernelFacts:
 
 
 def _read(kernel: Kernel) -> dict[str, Any]:
-    """Reads configuration, exports and built-in modules: 8,000 lines of a small kernel."""
+    """Reads configuration, exports and built-in modules: 8,000 lines for a small kernel."""
     config = parse_config(kernel.config.read_text()) if kernel.config is not None else None
     symvers = parse_module_symvers(kernel.symvers.read_text()) if kernel.symvers is not None else None
     has_versions = (config or {}).get("MODVERSIONS") == "y"
@@ -46,8 +46,8 @@ def _read(kernel: Kernel) -> dict[str, Any]:
 def vermagic(release: str, config: dict[str, str]) -> str | None:
     """Returns the version magic of a kernel with this release and configuration.
 
-    By include/linux/vermagic.h (6.1). None where it also holds a hash that the configuration
-    doesn't tell (RANDSTRUCT).
+    By include/linux/vermagic.h (6.1). None where it holds a hash that does not follow from the configuration
+    (RANDSTRUCT).
     """
 
     def on(symbol: str) -> bool:
@@ -67,7 +67,7 @@ def vermagic(release: str, config: dict[str, str]) -> str | None:
         words.append("mod_unload")
     if on("MODVERSIONS"):
         words.append("modversions")
-    # the kernel's string ends with a blank where no architecture's word follows
+    # the kernel's string ends with a blank where the architecture adds no word
     return " ".join(words) + " "
 
 

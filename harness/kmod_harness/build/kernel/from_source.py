@@ -1,4 +1,4 @@
-"""A kernel built from source: tinyconfig, fragments over it, every request checked, compiled out of tree."""
+"""A kernel built from source: tinyconfig with fragments, every request checked, compiled out of tree."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _REPRODUCIBLE = {
     "KBUILD_BUILD_VERSION": "1",
 }
 
-#: Build products nobody reads later: 500 MB. What external modules are built with lies in the other
-#: directories (scripts, tools, include, arch/x86/include), which stay whole.
+#: Build products that are not needed later: 500 MB. External modules are built with other directories
+#: (scripts, tools, include, arch/x86/include), which stay whole.
 _DISPOSABLE_SUFFIXES = (".o", ".a", ".cmd", ".d", ".order", ".lds")
 _KEPT_DIRECTORIES = ("scripts", "tools", "include", "source")
 _KEPT_FILES = ("modules.order", "scripts/module.lds")
@@ -54,23 +54,26 @@ class _Fragment:
 
     @property
     def settings(self) -> str:
-        """What it asks for, in order: another comment is no other kernel."""
+        """The requests in order, without comments, which do not change the kernel."""
         return "\n".join(map(str, self.requests))
 
 
 def built_kernel(fragments: Sequence[Path], *, cache: Cache) -> Path | None:
-    """Returns the build directory of the kernel last built from these fragments, or None; runs nothing."""
+    """Returns the build directory of the kernel last built from these fragments, None without one."""
     key = cache.pointer(_pointer(_read_fragments(fragments)))
     entry = cache.find(_KIND, key) if key else None
     return entry / "build" if entry is not None else None
 
 
 def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: Cache) -> Path:
-    """Returns the build directory of a kernel, compiled if the cache doesn't hold it.
+    """Returns the build directory of a kernel, compiled unless the cache holds it.
 
-    `fragments` are laid over tinyconfig in order; `source` is a directory or tarball, "" Debian's.
-    The entry's name stands for source, fragments and compiler. Raises BuildFailed when a
-    requested symbol falls out or the compile fails, Misuse for wrong input, MissingTool.
+    fragments: fragments laid over tinyconfig, in order
+    source: directory or tarball, "" for Debian's
+    cache: the cache; the key depends on source, fragments and compiler
+
+    Raises BuildFailed when a requested symbol is dropped or compiling fails, Misuse for wrong input,
+    MissingTool.
     """
     read = _read_fragments(fragments)
     tree = kernel_source(source, cache)
@@ -119,10 +122,10 @@ def configure(
     log: Path,
     renamings: Sequence[kconfig.SymbolRenaming] = (),
 ) -> dict[str, str]:
-    """Writes `build_dir/.config` (tinyconfig, requests over it) and returns its symbols.
+    """Writes `build_dir/.config` (tinyconfig with the requests) and returns its symbols.
 
-    What is asked by a name of another release is asked by this kernel's own. Raises BuildFailed
-    naming every request that Kconfig did not honour, and what came out.
+    A symbol requested by its name in another release gets this kernel's name. Raises BuildFailed that names
+    every request Kconfig dropped, and the value it chose.
     """
     require_tools(_TOOLS)
     defined = _defined_symbols(tree.directory)
@@ -141,7 +144,7 @@ def configure(
                 f"{item}" + ("" if item.request.symbol in defined else " (this kernel has no such symbol)")
                 for item in lost
             ),
-            advice="ask for what they depend on too (make menuconfig, `/` shows it), or leave them out",
+            advice="request what they depend on too (make menuconfig, `/` shows it), or leave them out",
         )
     return resolved
 
@@ -164,7 +167,7 @@ def _options(tree: KernelSource, build_dir: Path) -> list[str]:
 
 
 def _require_libelf() -> None:
-    """objtool, which writes the ORC unwind tables, needs libelf: said now, not after a minute."""
+    """Raises MissingTool without libelf, which objtool needs; kbuild itself would fail after a minute."""
     probe = subprocess.run(
         [COMPILER, "-fsyntax-only", "-include", "gelf.h", "-x", "c", "/dev/null"],
         capture_output=True,

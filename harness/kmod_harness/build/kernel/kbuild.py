@@ -1,4 +1,4 @@
-"""Running the kernel's build system: the log kept, progress shown, the first error found."""
+"""Runs of the kernel's build system: log kept, progress shown, first error found."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ERROR = re.compile(
     r"(?<![-\w])(?:fatal )?error:|undefined reference to|multiple definition of"
     r"|No rule to make target|\*\*\* |^ERROR:|: not found$|command not found"
 )
-#: Variables of an outer make, or that kbuild takes from the environment (Documentation/kbuild/kbuild.rst).
+#: Variables of an outer make, and those that kbuild reads (Documentation/kbuild/kbuild.rst).
 _IMPOSED = re.compile(
     r"MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES|ARCH|SRCARCH|CROSS_COMPILE|LLVM|LLVM_IAS|[CMOVW]|LOCALVERSION"
     r"|KCFLAGS|KAFLAGS|KCPPFLAGS|KBUILD_.*|KCONFIG_.*|INSTALL_MOD_.*"
@@ -35,9 +35,11 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @dataclass
 class Progress:
-    """Says on a stream how far a build is: a line redrawn on a terminal, else one now and then.
+    """Shows the progress of a build on a stream: a line redrawn on a terminal, else one now and then.
 
-    `expected` is the number of CC, AS and LD lines of a whole build, 0 when unknown.
+    expected: number of CC, AS and LD lines of the whole build, 0 when unknown
+    stream: stream to write to
+    objects: number of such lines so far
     """
 
     expected: int = 0
@@ -47,7 +49,7 @@ class Progress:
     _last_objects: int = 0
 
     def line(self, text: str) -> None:
-        """Takes the next line of the build's output."""
+        """Takes in the next line of the build's output."""
         if not _OBJECT.match(text):
             return
         self.objects += 1
@@ -60,7 +62,7 @@ class Progress:
             self._say(f"  {self._count()} objects\n", now)
 
     def end(self) -> None:
-        """Leaves the terminal's line empty."""
+        """Clears the line on the terminal."""
         if self.stream.isatty():
             self._say("\r\x1b[K", time.monotonic())
 
@@ -87,9 +89,9 @@ def run_make(
     environment: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Runs make, adds its output to `log`, and returns how many objects it compiled (CC and AS lines).
+    """Runs make, adds its output to `log`, and returns the number of objects it compiled (CC and AS lines).
 
-    Raises BuildFailed with the first error and the log's path; MissingTool when there is no make.
+    Raises BuildFailed with the first error and the path of the log; MissingTool when there is no make.
     """
     return run_build(["make", *arguments], log=log, what=what, environment=environment, progress=progress)
 
@@ -103,7 +105,7 @@ def run_build(
     progress: Progress | None = None,
     directory: Path | None = None,
 ) -> int:
-    """Run make, or a command that calls it, in `directory`, as `run_make` does."""
+    """Runs make, or a command that calls it, in `directory`, as `run_make` does."""
     compiled = 0
     with log.open("ab") as file:
         start = file.tell()
@@ -117,7 +119,7 @@ def run_build(
                 stderr=subprocess.STDOUT,
                 env={**_clean_environment(), **(environment or {})},
                 preexec_fn=_end_with_parent,
-                # a group of its own: make ends its children, but not what their shells have started
+                # a process group of its own: make does not end what its children's shells have started
                 process_group=0,
                 cwd=directory,
             )
@@ -166,7 +168,7 @@ def first_error(output: str, *, before: int = 2, after: int = 6) -> str:
 
 
 def require_tools(tools: Mapping[str, str]) -> None:
-    """Raises MissingTool naming every program (key) that is not there, and its Debian package (value)."""
+    """Raises MissingTool naming each missing program (key) with its Debian package (value)."""
     missing = {program: package for program, package in tools.items() if shutil.which(program) is None}
     if missing:
         packages = " ".join(dict.fromkeys(missing.values()))
@@ -177,17 +179,17 @@ def require_tools(tools: Mapping[str, str]) -> None:
 
 
 def jobs() -> str:
-    """Returns make's option for as many jobs as this process may use processors."""
+    """Returns make's option for one job for each processor that this process may use."""
     return f"-j{len(os.sched_getaffinity(0))}"
 
 
 def _clean_environment() -> dict[str, str]:
-    """Returns the environment without what would change a build behind its cache key's back."""
+    """Returns the environment without variables that would change a build but not its cache key."""
     kept = {name: value for name, value in os.environ.items() if not _IMPOSED.fullmatch(name)}
-    # errors are found by their English words
+    # errors are recognised by their English messages
     return {**kept, "LC_ALL": "C"}
 
 
 def _end_with_parent() -> None:
-    """Makes make end when this process is killed: otherwise it would go on in a directory being discarded."""
+    """Has make end when this process is killed; it would go on in a directory that is being discarded."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,6 +1,6 @@
-"""Kconfig's answer as a contract: what fragments ask for, against what came out. Pure.
+"""Kconfig's result checked like a contract: the requests of fragments and the symbols that came out. Pure.
 
-The kernel writes its symbols with `CONFIG_` in front, Buildroot with `BR2_`: `prefix` says which.
+The kernel writes its symbols with `CONFIG_` in front, Buildroot with `BR2_`: this is `prefix`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cache
 
-#: How an absent symbol, `CONFIG_X=n` and `# CONFIG_X is not set` are all written here.
+#: The value of an absent symbol, of `CONFIG_X=n` and of `# CONFIG_X is not set`.
 NOT_SET = "n"
 
 KERNEL = "CONFIG_"
@@ -22,12 +22,19 @@ _DEFINITION = re.compile(r"^\s*(?:menu)?config\s+([A-Za-z0-9_]+)\s*$", re.MULTIL
 
 
 class KconfigError(ValueError):
-    """A line of a fragment is neither a comment nor a setting."""
+    """A line of a fragment that is neither a comment nor a setting."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A symbol (without its prefix) that a fragment wants to have a value: `y`, `m`, `n`, `8`, `"text"`."""
+    """A value that a fragment requests for a symbol.
+
+    symbol: name without prefix
+    value: `y`, `m`, `n`, `8`, `"text"`
+    fragment: name of the fragment
+    line: number of the line
+    prefix: prefix of the symbol
+    """
 
     symbol: str
     value: str
@@ -41,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True)
 class DroppedRequest:
-    """A request that Kconfig did not honour, and the value that came out instead."""
+    """A request that Kconfig did not honour, and the value that it chose."""
 
     request: Request
     resolved: str
@@ -53,14 +60,14 @@ class DroppedRequest:
 
 @dataclass(frozen=True)
 class SymbolRenaming:
-    """A symbol's name in older and in newer kernels; newer is "" where it is gone."""
+    """The names of a symbol in older and in newer kernels; `newer` is "" where it was removed."""
 
     older: str
     newer: str
 
 
 def setting(symbol: str, value: str, prefix: str = KERNEL) -> str:
-    """Returns the line of a .config that gives a symbol this value."""
+    """Returns the line of a .config with this value of a symbol."""
     return f"# {prefix}{symbol} is not set" if value == NOT_SET else f"{prefix}{symbol}={value}"
 
 
@@ -84,13 +91,13 @@ def parse_fragment(text: str, fragment: str, prefix: str = KERNEL) -> tuple[Requ
 
 
 def parse_config(text: str, prefix: str = KERNEL) -> dict[str, str]:
-    """Returns the symbols of a .config and their values."""
+    """Returns symbol -> value of a .config."""
     lines = (_setting_of(line.strip(), prefix) for line in text.splitlines())
     return dict(found for found in lines if found is not None)
 
 
 def parse_renamings(text: str) -> tuple[SymbolRenaming, ...]:
-    """Returns the renamings of a table: `OLDER NEWER`, or `OLDER -` for a symbol that is gone."""
+    """Returns the renamings in a table of `OLDER NEWER`, or `OLDER -` for a symbol that was removed."""
     lines = (line.partition("#")[0].split() for line in text.splitlines())
     return tuple(SymbolRenaming(words[0], words[1].removeprefix("-")) for words in lines if words)
 
@@ -98,7 +105,7 @@ def parse_renamings(text: str) -> tuple[SymbolRenaming, ...]:
 def renamings_of(
     renamings: Iterable[SymbolRenaming], requests: Iterable[Request]
 ) -> tuple[SymbolRenaming, ...]:
-    """Returns the renamings of symbols that are asked for, by either name."""
+    """Returns the renamings of requested symbols, by either name."""
     asked = {request.symbol for request in requests}
     return tuple(item for item in renamings if item.older in asked or item.newer in asked)
 
@@ -106,10 +113,10 @@ def renamings_of(
 def with_current_names(
     defined: Set[str], requests: Iterable[Request], renamings: Iterable[SymbolRenaming]
 ) -> tuple[Request, ...]:
-    """Returns the requests by the names that a kernel which defines these symbols has for them.
+    """Returns the requests with the names of a kernel that defines these symbols.
 
-    One for a symbol that is gone from this kernel by a renaming's word is left out; one for a symbol that
-    no renaming knows stays as it is.
+    Requests for symbols that a renaming declares removed are left out; those without a renaming are
+    unchanged.
     """
     others = {}
     for item in renamings:
@@ -129,17 +136,17 @@ def with_current_names(
 
 
 def merge(base: str, requests: Iterable[Request], prefix: str = KERNEL) -> str:
-    """Returns the text of a .config: `base` with the requests laid over it, the last one of a symbol wins."""
+    """Returns the text of a .config: `base` with the requests; the last request of a symbol wins."""
     settings = parse_config(base, prefix)
     for request in requests:
-        # Taken out first, so that it moves to the end: of a choice, Kconfig takes the last line.
+        # Removed first, so that it moves to the end: Kconfig takes the last line of a choice.
         settings.pop(request.symbol, None)
         settings[request.symbol] = request.value
     return "".join(setting(symbol, value, prefix) + "\n" for symbol, value in settings.items())
 
 
 def dropped_requests(requests: Iterable[Request], resolved: Mapping[str, str]) -> tuple[DroppedRequest, ...]:
-    """Returns the requests that did not survive, in the order asked; an overridden request is void."""
+    """Returns the requests that were dropped, in order; an overridden request does not count."""
     final = {request.symbol: request for request in requests}
     return tuple(
         DroppedRequest(request, resolved.get(request.symbol, NOT_SET))
@@ -149,7 +156,7 @@ def dropped_requests(requests: Iterable[Request], resolved: Mapping[str, str]) -
 
 
 def defined_symbols(kconfig_text: str) -> set[str]:
-    """Returns the symbols that the text of a Kconfig file defines."""
+    """Returns the symbols defined in the text of a Kconfig file."""
     return set(_DEFINITION.findall(kconfig_text))
 
 

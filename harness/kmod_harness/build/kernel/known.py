@@ -1,4 +1,4 @@
-"""The kernels known on this machine, and which of them a Spec means."""
+"""The kernels that are known on this machine, and the one that a Spec names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,17 @@ _BZIMAGE = "arch/x86/boot/bzImage"
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that can be booted; what is None this kernel doesn't come with.
+    """A kernel that can be booted; a path is None where the kernel comes without that file.
 
-    build_dir: for `make -C build_dir M=...`. modules_dir: holds `modules.order` and the
-    kernel's own modules. symvers: its Module.symvers.
+    name: `minimal`, `debian`, `host` or a path
+    release: its release
+    bzimage: image
+    build_dir: for `make -C build_dir M=...`
+    system_map: System.map
+    config: configuration
+    vmlinux: vmlinux
+    modules_dir: directory with `modules.order` and the kernel's own modules
+    symvers: Module.symvers
     """
 
     name: str
@@ -42,13 +49,17 @@ def resolve_kernel(
     source: str | Path | None = None,
     cache: Cache | None = None,
 ) -> Kernel:
-    """Returns the kernel a spec names; with `build=True` builds or downloads it when it is missing.
+    """Returns the kernel that a spec names.
 
-    `spec.kernel` "" means the known kernel whose release is `module_release` (a module's
-    vermagic), else `minimal`. `source` is the tree or tarball to build from, "" Debian's; None
-    takes what was built last, from whatever source, else builds Debian's. Raises Misuse when a
-    path is wrong or a kernel was not built, with the command that builds it; BuildFailed when
-    building fails.
+    spec: the spec. Its kernel "" means the known kernel with the release `module_release`, else `minimal`
+    module_release: release of the first module, by its vermagic
+    build: True builds or downloads the kernel when it is missing
+    source: tree or tarball to build from, "" for Debian's, None for the kernel built last from any source,
+        else Debian's
+    cache: the cache, None for the user's
+
+    Raises Misuse when a path is wrong or a kernel was not built, with the command that builds it; BuildFailed
+    when building fails.
     """
     cache = cache or default_cache()
     name = spec.kernel
@@ -71,7 +82,7 @@ def resolve_kernel(
 
 
 def known_kernels(*, cache: Cache | None = None) -> tuple[Kernel, ...]:
-    """Returns what can be booted without building: `minimal` (the current one first), `debian`, `host`."""
+    """Returns the kernels that can be booted now: `minimal` (the current one first), `debian`, `host`."""
     cache = cache or default_cache()
     found: dict[Path, Kernel] = {}
     for kernel in (*_current(cache), *_built(cache)):
@@ -120,7 +131,7 @@ def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path | None, 
 
 
 def _in_build_dir(build_dir: Path) -> Kernel:
-    """One with more fragments, or of another time: its path is the only name that means it."""
+    """Returns a kernel named by its path, for one with more fragments or of an earlier build."""
     return kernel_in_build_dir(build_dir, name=str(build_dir))
 
 
@@ -145,7 +156,7 @@ def _debian(*, build: bool, cache: Cache) -> Kernel:
 
 
 def host_kernel() -> Kernel:
-    """Returns the running machine's own kernel; raises Misuse when its image isn't on this machine."""
+    """Returns the running machine's own kernel. Raises Misuse when its image is not on this machine."""
     release = os.uname().release
     modules = Path("/lib/modules") / release
     image = next(
@@ -153,7 +164,7 @@ def host_kernel() -> Kernel:
     )
     if image is None:
         raise Misuse(
-            f"the running kernel's image is not here: /boot/vmlinuz-{release}",
+            f"the running kernel's image is missing: /boot/vmlinuz-{release}",
             evidence="in a container or a microVM the kernel lies outside",
             advice="use --kernel minimal or --kernel debian",
         )
@@ -193,7 +204,7 @@ def kernel_at(path: Path) -> Kernel:
 
 
 def _image_at(path: Path) -> Kernel:
-    """A bzImage with what lies around it: config-*, System.map-*, vmlinux-*, ../lib/modules/*."""
+    """Returns a bzImage with the files around it: config-*, System.map-*, vmlinux-*, ../lib/modules/*."""
     release, image = bzimage_release(path), path.absolute()
     trees = (image.parent.parent / lib / "modules" / release for lib in ("lib", "usr/lib"))
     return Kernel(
@@ -208,7 +219,7 @@ def _image_at(path: Path) -> Kernel:
 
 
 def kernel_in_build_dir(build_dir: Path, *, name: str) -> Kernel:
-    """Returns the kernel that kbuild left in a build directory."""
+    """Returns the kernel in a kbuild build directory."""
     bzimage = build_dir / _BZIMAGE
     order = build_dir / "modules.order"
     try:

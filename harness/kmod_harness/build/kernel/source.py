@@ -1,4 +1,4 @@
-"""Where a kernel's source comes from: Debian's package, a tarball, or a directory, never written to."""
+"""The source of a kernel: Debian's package, a tarball, or a directory, which is never written to."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ METAPACKAGE = "linux-source"
 _KIND = "source"
 _POINTER = "debian-source"
 
-#: Not unpacked: what no x86 build reads. Kconfig and Makefile of every architecture stay, since Kconfig
-#: parses some of them whatever ARCH is (crypto/Kconfig of 6.1), and so does Documentation/Kconfig.
+#: Files that no x86 build reads; not unpacked. Kconfig and Makefile of every architecture stay, since
+#: Kconfig parses some of them for any ARCH (crypto/Kconfig of 6.1), and so does Documentation/Kconfig.
 _EXCLUDED = (
     "*/Documentation/*/*",
     "*/arch/[!ux]*/*.[chS]",
@@ -36,7 +36,12 @@ _EXCLUDED = (
 
 @dataclass(frozen=True)
 class KernelSource:
-    """A kernel's source tree; `identity` names its content, `entry` its cache entry ("" when not ours)."""
+    """A kernel's source tree.
+
+    directory: top of the tree
+    identity: name of its content
+    entry: its cache entry, "" when not ours
+    """
 
     directory: Path
     identity: str
@@ -44,10 +49,10 @@ class KernelSource:
 
 
 def kernel_source(source: str | Path, cache: Cache) -> KernelSource:
-    """Returns the tree to build from: `source` is a directory or tarball, "" Debian's package.
+    """Returns the tree to build from: `source` is a directory or tarball, "" for Debian's package.
 
-    Unpacks once. Raises Misuse when it is not a kernel's source, MissingTool when Debian's
-    package can neither be found nor downloaded.
+    Unpacks once. Raises Misuse when it is not a kernel's source, MissingTool when Debian's package can
+    neither be found nor downloaded.
     """
     if source == "":
         return _debian_source(cache)
@@ -60,11 +65,11 @@ def kernel_source(source: str | Path, cache: Cache) -> KernelSource:
 
 
 def debian_source_package(cache: Cache) -> str:
-    """Returns the name of the running suite's package with the kernel's source, as `linux-source-6.12`.
+    """Returns the name of the running suite's package of the kernel's source, such as `linux-source-6.12`.
 
-    Asks apt (a second) once for each state of its lists, and keeps what it said last: lists may be gone
-    since. Raises MissingTool when apt is not here or its lists know no such package, BuildFailed for
-    another failure of apt's.
+    Asks apt (a second) once for each state of its lists, and keeps the last answer, which serves when the
+    lists are gone. Raises MissingTool when apt is missing or its lists lack such a package, BuildFailed for
+    another failure of apt.
     """
     lists = str(APT_LISTS.stat().st_mtime_ns) if APT_LISTS.is_dir() else ""
     name, _, known_lists = cache.pointer(_POINTER).partition(" ")
@@ -88,7 +93,7 @@ def _debian_source(cache: Cache) -> KernelSource:
     version = installed_version(package)
     if version and tarball.is_file():
         return _unpacked(cache, tarball, f"{package} {version}")
-    # Not installed (any more): a tree that is here already serves, else it is downloaded.
+    # The package is not installed: an unpacked tree serves, else it is downloaded.
     for entry in reversed(cache.entries(_KIND)):
         identity = str(entry.manifest.get("identity", ""))
         if identity.startswith(f"{package} "):
@@ -121,7 +126,7 @@ def _unpack(tarball: Path, destination: Path) -> None:
     destination.mkdir()
     excluded = [f"--exclude={pattern}" for pattern in _EXCLUDED]
     command = ["tar", "-xf", str(tarball), "-C", str(destination), "--strip-components=1", *excluded]
-    # xz 5.4 and later decompress in several threads when told so.
+    # xz 5.4 and later can decompress in several threads.
     environment = {**os.environ, "XZ_DEFAULTS": "-T0", "LC_ALL": "C"}
     done = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -133,7 +138,7 @@ def _unpack(tarball: Path, destination: Path) -> None:
 
 def _directory(path: Path) -> KernelSource:
     _require_kernel_tree(path, path)
-    # What kbuild itself refuses (6.1 Makefile, outputmakefile), told before a minute is spent.
+    # kbuild refuses such a tree (6.1 Makefile, outputmakefile), but only after a minute.
     for left_over in (".config", "include/config", "arch/x86/include/generated"):
         if (path / left_over).exists():
             raise Misuse(

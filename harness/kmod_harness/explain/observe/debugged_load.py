@@ -19,7 +19,7 @@ from kmod_harness.guest.process import Process
 from kmod_harness.machine.gdb.gdb_process import Gdb
 from kmod_harness.verify.outside.memory_types import MEMORY_CHANGED_SINCE
 
-#: Seconds the init block may take to be freed: that goes by RCU and a work queue, which tell nobody.
+#: Seconds until the init block is freed at the latest: by RCU and a work queue, without notice.
 _FREEING_SECONDS = 5.0
 
 

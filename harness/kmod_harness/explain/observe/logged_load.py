@@ -36,7 +36,7 @@ class LoggedLoad:
 
 @dataclass(frozen=True)
 class ModulePlaces:
-    """Where a loaded module lies.
+    """The addresses of a loaded module.
 
     module: the loaded module
     bases: block -> address

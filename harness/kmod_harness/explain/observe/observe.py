@@ -37,9 +37,9 @@ from kmod_harness.kmod.symbols.symbol_files import Kallsyms
 from kmod_harness.verify.report import ModuleReport
 from kmod_harness.verify.verify_modules import verify_modules
 
-#: Seconds for which the module is left alone: a thread or timer that ticks twice a second is seen.
+#: Seconds for which the module is left alone: enough for a thread or timer that runs twice a second.
 QUIET_SECONDS = 1.2
-#: Who asks vmalloc for modules, by the release: the loader, a part of it, or the allocator of code.
+#: Callers of vmalloc when a module is loaded: the loader, a part of it, or the allocator of code.
 _ALLOCATED_BY = re.compile(r" (?:load_module\+|move_module\+|module_\w*alloc|execmem_)")
 
 
@@ -272,7 +272,7 @@ def _shown(experiment: Experiment) -> ShownByGuest:
     vmalloc = ""
     with contextlib.suppress(OSError):
         lines = guest.read_text("/proc/vmallocinfo").splitlines()
-        # the caller that vmalloc notes is module_alloc's (arch/x86/kernel/module.c:80, 6.1), later its own
+        # vmalloc notes the caller of module_alloc (arch/x86/kernel/module.c:80, 6.1), later module_alloc
         vmalloc = "\n".join(line for line in lines if _ALLOCATED_BY.search(line))
     kallsyms = guest.kallsyms() if guest.exists("/proc/kallsyms") else Kallsyms(())
     exports = (

@@ -1,4 +1,4 @@
-"""Where a loaded module lies: sections by its layout, pages by the page tables, relocations."""
+"""The place of a loaded module: sections by its layout, pages by the page tables, relocations."""
 
 from __future__ import annotations
 

@@ -69,7 +69,9 @@ def unexported_symbol(running: RunningKernel) -> str:
     for name in _UNEXPORTED:
         if name in addresses and name not in exports:
             return name
-    raise Misuse("this kernel exports even what no kernel does", evidence=" ".join(_UNEXPORTED))
+    raise Misuse(
+        "this kernel exports functions that no kernel is known to export", evidence=" ".join(_UNEXPORTED)
+    )
 
 
 def load_with_symbol_renamed(

@@ -22,7 +22,7 @@ _FLAGS = {
     22: "THP", 23: "OFFLINE", 24: "ZERO_PAGE", 25: "IDLE", 26: "PGTABLE",
 }  # fmt: skip
 _PAGE = 4096
-#: Processes asked about in one round trip, bytes read of each: the answer fits a frame of 1 MiB.
+#: Processes read in one round trip, and bytes read of each: the answer fits a frame of 1 MiB.
 _BATCH, _READ = 100, 4096
 #: include/uapi/asm-generic/mman-common.h, since Linux 5.14
 _MADV_POPULATE_WRITE = 23
@@ -57,7 +57,7 @@ def program_page_flags(guest: Guest) -> tuple[str, ...]:
     process = guest.syscaller
     if not guest.exists(_KPAGEFLAGS) or not guest.exists("/proc/self/pagemap"):
         return ()
-    # a new page comes to its LRU list with a batch of 15 (PAGEVEC_SIZE): the first one of these is there
+    # new pages are added to an LRU list in batches of 15 (PAGEVEC_SIZE): the first of 64 is on it
     with process.memory(64 * _PAGE) as address:
         process.call("madvise", address, 64 * _PAGE, _MADV_POPULATE_WRITE)
         with process.open("/proc/self/pagemap") as file:
@@ -67,7 +67,7 @@ def program_page_flags(guest: Guest) -> tuple[str, ...]:
 
 
 def read_in_user_mode(process: Process, address: int) -> str:
-    """Returns what happens to a process that reads a kernel address in user mode."""
+    """Has a process read a kernel address in user mode; returns how that ends, in words."""
     try:
         data = process.peek(address, 8)
     except ProcessKilled as killed:
@@ -93,7 +93,7 @@ def _free_kib(guest: Guest) -> int:
 
 
 def exchange_by_device(guest: Guest, device: str) -> str:
-    """Returns what one process wrote to the device and another read, "" where it takes no bytes."""
+    """Has one process write to the device, another read; returns both in words, "" where it takes none."""
     if not device:
         return ""
     with guest.process() as writer, guest.process() as reader:

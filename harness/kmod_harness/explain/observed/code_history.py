@@ -64,7 +64,7 @@ class CodeHistory:
     differing: int = 0
 
     def at(self, moment: Moment) -> CodeAtMoment | None:
-        """Returns what was read at that moment, None when it could not be read."""
+        """Returns the code at that moment, None when it could not be read."""
         return next((one for one in self.moments if one.moment is moment), None)
 
 

@@ -148,7 +148,7 @@ class AddressSpace:
 
 @dataclass(frozen=True)
 class ShownByGuest:
-    """What the guest itself shows while the module is loaded.
+    """The guest's own view of the module while it is loaded.
 
     sections: section -> address in sysfs, also of init, which is freed
     kernel_text: address of `_text` in kallsyms, 0 where hidden
@@ -164,7 +164,7 @@ class ShownByGuest:
 
 @dataclass(frozen=True)
 class Observations:
-    """Everything observed on one boot.
+    """All observations of one boot.
 
     machine: the machine
     module: the module
@@ -179,7 +179,8 @@ class Observations:
     linking: result of linking
     sharing: result of reading it from several processes
     unloading: result of the unload
-    shown: what the guest itself shows
+    admission: checks on admission and marks
+    shown: the guest's own view
     missing: what could not be observed, and why
     code: `.text` at each moment of the load
     """

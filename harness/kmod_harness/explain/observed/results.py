@@ -112,7 +112,7 @@ class Privilege:
 
 @dataclass(frozen=True)
 class Linking:
-    """How symbols were bound: from outside by an independent linker, from inside by what the kernel refuses.
+    """The binding of symbols: from outside by an independent linker, from inside by the kernel's refusals.
 
     elf_header: e_type, e_entry and the number of program headers of the file
     executable_type: attempt with the same file as ET_EXEC

@@ -35,7 +35,7 @@ def parse_backtrace(text: str, images: Sequence[tuple[range, str]], source: str 
         found.append(Frame(match["function"], address, file, int(match["line"] or 0), image))
         if match["function"].startswith("entry_SYSCALL_64"):
             break
-    # an inlined function has no frame of its own: gdb shows it at the address of the one it is in
+    # an inlined function has no frame: gdb shows it at the address of the function that contains it
     return tuple(
         Frame(
             f.function,

@@ -50,7 +50,7 @@ class ExecutionLog:
         done: list[ExecutedCode] = []
         at = self._size()
         started = time.monotonic()
-        # nochain: else a block jumps to the next without passing the logger
+        # nochain: otherwise a block jumps to the next one without being logged
         self._machine.monitor("log exec,nochain")
         try:
             yield done

@@ -54,7 +54,7 @@ class ModuleMemory:
 
 @dataclass(frozen=True)
 class LoadStops:
-    """What gdb saw of one load and of opens afterwards.
+    """The stops of one load, and of opens afterwards, under gdb.
 
     bases: block -> address, by `struct module`
     resolve: CPU in the kernel's look-up of a symbol, None on a kernel without find_symbol
@@ -78,7 +78,7 @@ class LoadStops:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What is loaded and opened under gdb.
+    """A load and opens to do under gdb.
 
     file: the module
     layout: its layout

@@ -13,7 +13,7 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
 
 TRACING = "/sys/kernel/tracing"
-#: What an empty filter reads as (kernel/trace/ftrace.c, t_show, 6.1).
+#: Text of an empty filter (kernel/trace/ftrace.c, t_show, 6.1).
 _ALL_FUNCTIONS = "#### all functions enabled ####"
 _GRAPH_OPTIONS = ("funcgraph-abstime", "funcgraph-proc", "funcgraph-tail", "nofuncgraph-overhead")
 

@@ -1,8 +1,8 @@
 """A module's file in a form that gdb reads: not compressed, and with no address in any section.
 
 The sections of a relocatable file have address 0, but those of modules from 6.10 on may not: the linker
-    script names no address for the sections it merges (`.data`, scripts/module.lds.S, 6.12.118). gdb 13 and
-    16 take such a file for one that is placed already, and every address outside of `.text` is then wrong.
+script names no address for the sections it merges (`.data`, scripts/module.lds.S, 6.12.118). gdb 13 and 16
+take such a file for one that is placed already, and every address outside of `.text` is then wrong.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a program needs of the root file system that it is copied into."""
+"""The needs of a program: interpreter, command and libraries in the root file system it is copied into."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ProgramFileError(Misuse):
 
 @dataclass(frozen=True)
 class ProgramNeeds:
-    """What a program needs to be started.
+    """The needs of a program.
 
     kind: `static` or `dynamic` (ELF), `script` (`#!`), `other` (neither: a shell would read it)
     interpreter: absolute path after `#!` or in PT_INTERP, "" when none
@@ -50,7 +50,7 @@ class ProgramNeeds:
 
 
 def program_needs(data: bytes) -> ProgramNeeds:
-    """Returns what a program needs, by its first line or its ELF headers.
+    """Returns a program's needs, by its first line or its ELF headers.
 
     Raises ProgramFileError for a damaged ELF file.
     """
@@ -67,7 +67,7 @@ def program_needs(data: bytes) -> ProgramNeeds:
 
 
 def missing_in(needs: ProgramNeeds, guest_paths: Collection[str]) -> tuple[str, ...]:
-    """Returns what the guest lacks of a program's interpreter, command for env, and libraries.
+    """Returns those of a program's needs that the guest lacks.
 
     `guest_paths` are the absolute paths of the guest's files. /bin, /sbin and /lib* are taken for the
     directories of the same name under /usr, as on a merged system.

@@ -1,8 +1,8 @@
 """The addresses of a module's blocks before it is loaded: the lowest large enough gaps of the module area.
 
 Sources, Linux 6.1.192: module_alloc (arch/x86/kernel/module.c), __get_vm_area_node (one guard page behind
-    each area) and find_vmap_lowest_match (mm/vmalloc.c). Blocks are allocated one after the other, in the
-    order of Layout.blocks (move_module, kernel/module/main.c).
+each area) and find_vmap_lowest_match (mm/vmalloc.c). Blocks are allocated one after the other, in the order
+of Layout.blocks (move_module, kernel/module/main.c).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A module's blocks while the loader fills them: in which pass, and at which offset, a section is placed.
 
 Sources: layout_sections, module_get_offset (kernel/module/main.c, 6.1.192), and their successors
-    __layout_sections, module_get_offset_and_type (6.12.117).
+__layout_sections, module_get_offset_and_type (6.12.117).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The place of each section of a module in memory, by the kernel's layout algorithm on the .ko alone.
 
 Two generations: up to 6.3 one core and one init block (`struct module_layout`), from 6.4 on a block for each
-    memory type (`enum mod_mem_type`). Sources: kernel/module/main.c (rewrite_section_headers,
-    layout_and_allocate, layout_sections, move_module) and kernel/module/kallsyms.c (layout_symtab), in
-    6.1.192 and 6.12.117. x86-64 always has STRICT_MODULE_RWX, so pages are never shared between permissions.
+memory type (`enum mod_mem_type`). Sources: kernel/module/main.c (rewrite_section_headers,
+layout_and_allocate, layout_sections, move_module) and kernel/module/kallsyms.c (layout_symtab), in 6.1.192
+and 6.12.117. x86-64 always has STRICT_MODULE_RWX, so pages are never shared between permissions.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def predict_layout(
     release = release or release_of(module)
     if release < OLDEST_RELEASE:
         raise UnsupportedRelease(
-            f"the module layout of Linux {release[0]}.{release[1]} is not known here",
+            f"the module layout of Linux {release[0]}.{release[1]} is not known to the harness",
             advice=f"supported: {OLDEST_RELEASE[0]}.{OLDEST_RELEASE[1]} and later",
         )
     flags = _loader_flags(module)

@@ -55,7 +55,7 @@ def resolver(kernel: Mapping[str, int], modules: Mapping[str, Mapping[str, int]]
         modules)
 
     The function returns address and image: `vmlinux`, `per-CPU` for offsets below the kernel image, or the
-        module's name.
+    module's name.
     """
 
     def resolve(name: str) -> tuple[int, str] | None:
@@ -74,7 +74,7 @@ def percpu_address(module: KernelModule, layout: Layout, entries: Iterable[Kalls
     """Returns the address of a loaded module's per-CPU section, an offset into each CPU's area, by kallsyms.
 
     sysfs does not show it. None: the module has no such section, or kallsyms (without KALLSYMS_ALL) lists no
-        symbol of it.
+    symbol of it.
     """
     if layout.percpu is None:
         return None

@@ -11,10 +11,10 @@ from kmod_harness.kmod.elf.module import KernelModule, Section, Symbol
 from kmod_harness.kmod.mismatches import Mismatch, MismatchKind
 from kmod_harness.kmod.symbols.symbol_files import Kallsyms, KallsymsEntry, SymbolTableError, SystemMap
 
-#: Differences kept by name in a KernelComparison.
+#: Number of differing symbols that a KernelComparison names.
 FIRST_DIFFERENCES = 20
 _PERCPU = ".data..percpu"
-#: Not SHF_ALLOC any more once loaded (kernel/module/main.c, rewrite_section_headers, 6.1).
+#: Sections that lose SHF_ALLOC during the load (kernel/module/main.c, rewrite_section_headers, 6.1).
 _DROPPED = (".modinfo", "__versions")
 
 

@@ -1,9 +1,8 @@
 """From `function+offset/size [module]` to source lines, inlined frames included, by DWARF (drgn).
 
 drgn reads a vmlinux of 200 MB without an index: the first answer takes a quarter of a second, each further
-    one less than a millisecond. The sections of a module are laid out at addresses that do not overlap, so
-    that a function in `.init.text`, `.exit.text` or `.text.unlikely` is found like any other, without a
-    guest.
+one less than a millisecond. The sections of a module are laid out at addresses that do not overlap, so that a
+function in `.init.text`, `.exit.text` or `.text.unlikely` is found like any other, without a guest.
 """
 
 from __future__ import annotations
@@ -177,7 +176,7 @@ def load_drgn() -> Any:
         import drgn
     except ImportError as error:
         raise MissingTool(
-            "drgn is not installed; it tells the source lines of addresses",
+            "drgn, which gives the source lines of addresses, is not installed",
             evidence=str(error),
             advice="pip install drgn",
         ) from error

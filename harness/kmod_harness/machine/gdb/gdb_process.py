@@ -30,7 +30,7 @@ _SETTINGS = (
     "set breakpoint pending off",
     "set pagination off",
     "set width 0",
-    # gdb would ask a server on the Internet for source files
+    # otherwise gdb asks a server on the Internet for source files
     "set debuginfod enabled off",
     # evaluating the arguments of every frame of a kernel stack takes seconds
     "set print frame-arguments none",

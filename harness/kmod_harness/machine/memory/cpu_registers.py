@@ -61,7 +61,7 @@ class Registers:
             raise RegistersUnreadable(
                 f"CPU {self.cpu} is not in 64-bit mode with paging",
                 evidence=f"CR0={self.cr0:#x} CR4={self.cr4:#x} EFER={self.efer:#x}",
-                advice="the guest's kernel has not come that far; let it boot first",
+                advice="the guest's kernel has not switched to it yet; let it boot first",
             )
         return 5 if self.cr4 & _CR4_LA57 else 4
 

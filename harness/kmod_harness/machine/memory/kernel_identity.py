@@ -63,7 +63,7 @@ def read_vmlinux_notes(path: Path) -> VmlinuxNotes:
     except (OSError, ELFError, ValueError) as error:
         raise VmlinuxMismatch(f"{path} is not a vmlinux: {error}") from error
     raise VmlinuxMismatch(
-        f"{path} has no notes", advice="it takes the vmlinux of the build, not a bzImage and not stripped"
+        f"{path} has no notes", advice="give the vmlinux of the build: not a bzImage, and not stripped"
     )
 
 

@@ -22,9 +22,9 @@ _FRAME = 0x000FFFFFFFFFF000
 #: CR3's bit that selects a process's user tables instead of its kernel ones, PTI_USER_PGTABLE_BIT
 #: (arch/x86/include/asm/pgtable.h, 6.1): the two tables are adjacent.
 _PTI_USER = 1 << 12
-#: Top-level entries of the direct map, vmalloc and vmemmap: from behind the LDT's to before the CPU entry
-#: area's (Documentation/x86/x86_64/mm.rst, 6.1). A kernel table has one for each at least; a user table
-#: only that of the per-CPU pages with the TSS (arch/x86/mm/pti.c, 6.1: pti_clone_user_shared).
+#: Top-level entries of the direct map, vmalloc and vmemmap: those between the LDT's and the CPU entry area's
+#: (Documentation/x86/x86_64/mm.rst, 6.1). A kernel table has at least one for each; a user table has only
+#: that of the per-CPU pages with the TSS (arch/x86/mm/pti.c, 6.1: pti_clone_user_shared).
 _KERNEL_REGIONS, _FEWEST_ENTRIES = slice(273, 508), 3
 
 _TABLE = struct.Struct("<512Q")
@@ -171,11 +171,12 @@ class PageTables:
 def kernel_root(read: ReadPhysical, cr3: int) -> int:
     """Returns the physical address of the top table that maps the kernel.
 
-    cr3: CR3 of a CPU. In the kernel it points to that table. In user mode, and in the first instructions of
-        an entry, a kernel with page-table isolation runs on tables without modules and direct map; the
-        process's kernel table lies just before them
+    read: function that reads physical memory
+    cr3: CR3 of a CPU
 
-    Raises UnmappedAddress when neither maps a kernel.
+    In the kernel, CR3 points to that table. In user mode, and in the first instructions of an entry, a kernel
+    with page-table isolation runs on tables without modules and direct map; the process's kernel table lies
+    just before them. Raises UnmappedAddress when neither maps a kernel.
     """
     root = cr3 & _FRAME
     for candidate in (root, root & ~_PTI_USER):

@@ -56,7 +56,7 @@ class PhysicalMemory:
     """The connection to a machine's qtest object, made at its first use and closed with the machine.
 
     QEMU keeps the object until then: it cannot be removed and added again. The caller stops the machine.
-        Raises MemoryClosed.
+    Raises MemoryClosed.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -86,7 +86,7 @@ class PhysicalMemory:
             raise MemoryClosed(
                 "QEMU does not open this machine's memory",
                 evidence=str(error),
-                advice="it takes a QEMU of 6.0 or later with its qtest object, not in use by -qtest",
+                advice="this needs QEMU 6.0 or later, with a qtest object that -qtest does not use",
             ) from error
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class PhysicalMemory:
             address = within.stop
 
     def _ask(self, commands: Sequence[str]) -> list[bytes]:
-        """Returns what follows OK in each answer."""
+        """Sends commands; returns the rest of each answer, behind OK."""
         answers: list[bytes] = []
         try:
             with self._lock:

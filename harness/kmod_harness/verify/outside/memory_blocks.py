@@ -91,7 +91,7 @@ class ModuleBlocks:
 
 
 def _wrong_permission(region: Region, mapped: MappedPage) -> str:
-    """Returns what is wrong with a page or its view in the direct map, "" when nothing is."""
+    """Returns the wrong permission of a page or of its view in the direct map, in words; "" for none."""
     page, alias = mapped.page, mapped.alias
     wanted = f"r{'w' if region.writable else '-'}{'x' if region.executable else '-'}"
     if page.permissions != wanted:

@@ -53,6 +53,7 @@ class KernelSymbols:
 def kernel_symbols(system_map: SystemMap | None, kallsyms: Kallsyms | None, slide: int) -> KernelSymbols:
     """Returns the kernel's symbols by a System.map that was checked to be this kernel's, else by kallsyms.
 
+    system_map: this kernel's System.map, None without
     kallsyms: the guest's, None when it has none
     slide: KASLR's slide in bytes, by the page tables
     """

@@ -165,7 +165,7 @@ def optimise_nops(code: bytes, length: int) -> bytes:
     """Returns `code` with each run of one-byte NOPs in its first `length` bytes joined to few long ones.
 
     `code` continues behind `length`, as memory does: the kernel decodes across that end, and gives up at the
-        first bytes that it cannot decode.
+    first bytes that it cannot decode.
     """
     result = bytearray(code)
     at = 0

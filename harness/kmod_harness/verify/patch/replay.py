@@ -1,4 +1,4 @@
-"""Everything the kernel writes into a module between relocation and now, in the kernel's order."""
+"""The kernel's writes into a module between relocation and now, replayed in the kernel's order."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _sorted_orc(entries: list[_Orc], release: tuple[int, int]) -> list[_Orc]:
     """Returns the entries as orc_sort_cmp orders them: at one address a weak entry comes first.
 
     That leaves one order, which any sort finds, unless an address has two real entries of different content,
-        or two weak ones: then the order depends on the kernel's own sort.
+    or two weak ones: then the order depends on the kernel's own sort.
     """
     ordered = sorted(entries, key=lambda orc: (orc.address, not orc.is_weak))
     for _, group in groupby(ordered, key=lambda orc: (orc.address, orc.is_weak)):

@@ -145,7 +145,7 @@ def test_a_download_that_is_not_what_buildroot_asks_for_is_refused_and_kept(
     with pytest.raises(BuildFailed) as error:
         build(tree, cache)
 
-    assert error.value.message.startswith("busybox-1.37.0.tar.bz2 is not what Buildroot asks for")
+    assert error.value.message.startswith("busybox-1.37.0.tar.bz2 does not match Buildroot's hash")
     assert f"expected sha256 {'a' * 64}" in error.value.evidence
     kept = Path(error.value.message.rpartition(" ")[2])
     assert kept.read_bytes() == b"not it"
