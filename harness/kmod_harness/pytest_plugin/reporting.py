@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -41,6 +42,12 @@ def show_in_one_line(report: pytest.TestReport) -> None:
     """Has a failure that came from an xdist worker as bare text take one line of the summary, as here."""
     if hasattr(report, "node") and report.failed and isinstance(report.longrepr, str):
         report.longrepr = as_failure(report.longrepr)  # type: ignore[assignment]
+
+
+def node_to_type(item: pytest.Item) -> str:
+    """Return the test's node id with its path from the directory in which pytest was called."""
+    _, mark, name = item.nodeid.partition("::")
+    return f"{os.path.relpath(item.path, item.config.invocation_params.dir)}{mark}{name}"
 
 
 def send_to_controller(config: pytest.Config) -> None:
