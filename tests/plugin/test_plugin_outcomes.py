@@ -226,6 +226,12 @@ def test_a_ci_systems_summary_has_a_line_for_each_failure(
     assert len(summary) == 1 and "FAILED test_one.py::test_warns - KernelWarning: faulty_warn" in summary[0]
 
 
+def test_junit_has_the_node_id_of_each_failure_and_of_nothing_else(suite: SuiteRun) -> None:
+    nodes = {name: one.properties.get("kh_node") for name, one in suite.tests.items()}
+    failed = {name for name, one in suite.tests.items() if {"failure", "error"} & set(one.status)}
+    assert nodes == {name: f"test_kernel.py::{name}" if name in failed else None for name in suite.tests}
+
+
 def test_the_shells_transcript_is_evidence(suite: SuiteRun) -> None:
     assert "- transcript of the shell -" in suite.section("test_fails")
     assert re.search(r"^42$", suite.section("test_fails"), re.MULTILINE)

@@ -15,8 +15,9 @@ from pathlib import Path
 from kmod_harness.errors import KmodHarnessError
 from kmod_harness.klog.outcome import Outcome, worst
 from kmod_harness.machine.fork import parent_death_signal
-from kmod_harness.nightly.junit import CellVerdict, judge_cell
+from kmod_harness.nightly.junit import CaseOutcome, CellVerdict, judge_cell
 from kmod_harness.nightly.matrix import Cell, Matrix
+from kmod_harness.report.columns import duration
 
 #: How a pytest is started; the cell's options and the suite follow.
 PYTEST = (sys.executable, "-m", "pytest")
@@ -39,9 +40,12 @@ class Suite:
     limit: float = 1800.0
     pytest: tuple[str, ...] = PYTEST
 
-    def command(self, cell: Cell) -> tuple[str, ...]:
-        """Returns the command that runs this cell, also for a person who wants to see its failures again."""
-        return (*self.pytest, *self.suite, *cell.pytest_options(), *self.arguments)
+    def command(self, cell: Cell, tests: Sequence[str] = ()) -> tuple[str, ...]:
+        """Returns the command that runs this cell, also for a person who wants to see its failures again.
+
+        tests: node ids to run in place of the suite
+        """
+        return (*self.pytest, *(tests or self.suite), *cell.pytest_options(), *self.arguments)
 
 
 @dataclass(frozen=True)
@@ -50,21 +54,25 @@ class CellResult:
 
     cell: the cell
     verdict: outcome and tests
-    command: command that was run
+    run: the tests that were run
     directory: directory of `junit.xml` and `pytest.log`
     seconds: wall time
     """
 
     cell: Cell
     verdict: CellVerdict
-    command: tuple[str, ...]
+    run: Suite
     directory: Path
     seconds: float
 
     @property
     def again(self) -> str:
         """The command that runs the cell once more, as a line for a shell."""
-        return shlex.join(self.command)
+        return shlex.join(self.run.command(self.cell))
+
+    def alone(self, case: CaseOutcome) -> str:
+        """Returns the command that runs one test of the cell once more, "" where its node id is not known."""
+        return shlex.join(self.run.command(self.cell, [case.name])) if case.is_node else ""
 
 
 def run_cell(cell: Cell, run: Suite, directory: Path) -> CellResult:
@@ -95,7 +103,7 @@ def run_cell(cell: Cell, run: Suite, directory: Path) -> CellResult:
             verdict = _past_limit(report, _end(process), run.limit)
         finally:
             _end(process)
-    return CellResult(cell, verdict, command, directory, time.monotonic() - started)
+    return CellResult(cell, verdict, run, directory, time.monotonic() - started)
 
 
 def run_matrix(
@@ -126,7 +134,7 @@ def run_matrix(
             result = run_cell(cell, run, directory)
         else:
             result = _unprepared(cell, run, directory, error)
-        say(f"{cell.name}: {result.verdict.outcome} after {result.seconds:.0f} s")
+        say(f"{cell.name}: {result.verdict.outcome} after {duration(result.seconds)}")
         results.append(result)
     return tuple(results)
 
@@ -148,7 +156,7 @@ def _unprepared(cell: Cell, run: Suite, directory: Path, error: KmodHarnessError
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "pytest.log").write_text(f"{error}\n")
     verdict = CellVerdict(Outcome.SETUP_ERROR, trouble=str(error))
-    return CellResult(cell, verdict, run.command(cell), directory, 0.0)
+    return CellResult(cell, verdict, run, directory, 0.0)
 
 
 def _past_limit(report: Path, exit_status: int, limit: float) -> CellVerdict:

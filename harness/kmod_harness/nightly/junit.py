@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 from kmod_harness.klog.outcome import Outcome, worst
 
-#: The testcase property that the pytest plugin writes.
-OUTCOME_PROPERTY = "kh_outcome"
+#: The testcase properties that the pytest plugin writes: the outcome, and of a failed test its node id.
+OUTCOME_PROPERTY, NODE_PROPERTY = "kh_outcome", "kh_node"
 
 #: Exit statuses of pytest (pytest.ExitCode; documentation, "Exit codes") after a complete run. 2 is an
 #: interruption or an error while collecting; a negative status is the signal that ended pytest.
@@ -20,10 +20,18 @@ _OUTCOME_VALUES = frozenset(outcome.value for outcome in Outcome)
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """One test of a JUnit report; `outcome` is None for a skipped one."""
+    """One test of a JUnit report.
+
+    name: node id, as pytest takes it; where the report has none, its class and name
+    outcome: None for a skipped test
+    reason: first line of the failure, "" for a test that passed
+    is_node: whether the name is a node id
+    """
 
     name: str
     outcome: Outcome | None
+    reason: str = ""
+    is_node: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,11 +81,31 @@ def read_cases(xml: bytes) -> tuple[CaseOutcome, ...]:
     A test has one outcome, the worst: pytest writes a second testcase element for a test that fails both in
     its call and in its teardown.
     """
-    found: dict[str, list[Outcome | None]] = {}
+    found: dict[str, list[ElementTree.Element]] = {}
     for element in ElementTree.fromstring(xml).iter("testcase"):
         name = f"{element.get('classname', '')}::{element.get('name', '')}"
-        found.setdefault(name, []).append(_outcome(element))
-    return tuple(CaseOutcome(name, _combined(outcomes)) for name, outcomes in found.items())
+        found.setdefault(name, []).append(element)
+    return tuple(_case(name, elements) for name, elements in found.items())
+
+
+def _case(name: str, elements: list[ElementTree.Element]) -> CaseOutcome:
+    outcome = _combined([_outcome(element) for element in elements])
+    node = next((_property(element, NODE_PROPERTY) for element in elements), "")
+    reason = next(filter(None, map(_reason, elements)), "")
+    return CaseOutcome(node or name, outcome, reason, bool(node))
+
+
+def _reason(element: ElementTree.Element) -> str:
+    failure = element.find("failure") if element.find("failure") is not None else element.find("error")
+    lines = "" if failure is None else failure.get("message", "").strip()
+    return lines.partition("\n")[0]
+
+
+def _property(element: ElementTree.Element, name: str) -> str:
+    values = (
+        one.get("value", "") for one in element.iterfind("properties/property") if one.get("name") == name
+    )
+    return next(values, "")
 
 
 def _combined(outcomes: list[Outcome | None]) -> Outcome | None:

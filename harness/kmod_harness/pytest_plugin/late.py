@@ -8,6 +8,7 @@ from kmod_harness.errors import KmodHarnessError
 from kmod_harness.klog.outcome import outcome_of_error
 from kmod_harness.pytest_plugin.bundles import leave_bundle
 from kmod_harness.pytest_plugin.failure.text import as_failure, error_text_lines
+from kmod_harness.pytest_plugin.reporting import node_to_type
 from kmod_harness.pytest_plugin.session import state_of
 from kmod_harness.pytest_plugin.state import CASE
 from kmod_harness.pytest_plugin.watched import Incident
@@ -29,7 +30,7 @@ def report_late(during: pytest.Item, incident: Incident) -> KmodHarnessError | N
     error.message = f"{error.message}, after the test had ended, during {during.nodeid}"
     case = culprit.stash[CASE]
     leave_bundle(culprit, state_of(culprit.config), case, error)
-    outcome = [("kh_outcome", outcome_of_error(error).value)]
+    properties = [("kh_outcome", outcome_of_error(error).value), ("kh_node", node_to_type(culprit))]
     report = pytest.TestReport(
         culprit.nodeid,
         culprit.location,
@@ -38,7 +39,7 @@ def report_late(during: pytest.Item, incident: Incident) -> KmodHarnessError | N
         as_failure("\n".join(error_text_lines(error)), str(culprit.path)),  # type: ignore[arg-type]
         "teardown",
         sections=case.sections,
-        user_properties=outcome,
+        user_properties=properties,
     )
     culprit.ihook.pytest_runtest_logreport(report=report)
     return None

@@ -11,6 +11,7 @@ from kmod_harness.pytest_plugin.failure.frames import hide_own_frames
 from kmod_harness.pytest_plugin.failure.text import failure_text
 from kmod_harness.pytest_plugin.fixtures import follow_override
 from kmod_harness.pytest_plugin.markers import expected_kinds
+from kmod_harness.pytest_plugin.reporting import node_to_type
 from kmod_harness.pytest_plugin.session import state_of
 from kmod_harness.pytest_plugin.state import CASE, RUNNING, STATE, Case
 
@@ -74,8 +75,13 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and report.failed and is_ours:
         where = item.stash[CASE].where if CASE in item.stash else ()
         report.longrepr = failure_text(item, call.excinfo, where)  # type: ignore[assignment]
-    if CASE in item.stash and _is_judged(item):
-        _record(item, item.stash[CASE], report, error)
+    if CASE in item.stash:
+        if _is_judged(item):
+            _record(item, item.stash[CASE], report, error)
+        item.stash[CASE].has_failed |= report.failed
+        if report.when == "teardown" and item.stash[CASE].has_failed:
+            # JUnit's own names leave open which of their words are files
+            report.user_properties.append(("kh_node", node_to_type(item)))
     return report
 
 

@@ -46,6 +46,12 @@ def show_in_one_line(report: pytest.TestReport) -> None:
         report.longrepr = as_failure(report.longrepr)  # type: ignore[assignment]
 
 
+def node_to_type(item: pytest.Item) -> str:
+    """Return the test's node id with its path from the directory in which pytest was called."""
+    _, mark, name = item.nodeid.partition("::")
+    return f"{os.path.relpath(item.path, item.config.invocation_params.dir)}{mark}{name}"
+
+
 def send_to_controller(config: pytest.Config) -> None:
     """Gives what ran in this xdist worker to the process that has the terminal."""
     output: dict[str, object] | None = getattr(config, "workeroutput", None)

@@ -127,6 +127,7 @@ class Case:
         self.came: set[str] = set()
         self.is_settled = False
         self.has_bundle = False
+        self.has_failed = False
         self.where: tuple[Place, ...] = ()
         self.outcomes: list[str] = []
         self.sections: list[tuple[str, str]] = []

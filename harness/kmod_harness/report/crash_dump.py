@@ -14,6 +14,7 @@ from kmod_harness.errors import Misuse
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.kmod.symbols.symbolizer import load_drgn, source_root
 from kmod_harness.machine.memory.packed import unpacked
+from kmod_harness.report.columns import wrapped
 
 #: File names in a bundle; see bundle.py.
 MEMORY, VMCOREINFO = "memory.elf.zst", "vmcoreinfo"
@@ -110,18 +111,21 @@ def _load_modules(program: Any, files: dict[str, Path]) -> None:
 
 
 def crash_report(program: Any, modules: Sequence[str], pid: int | None) -> Iterator[str]:
-    """Yields the lines of the report; `pid` is the task at fault, where the verdict names one."""
-    yield "Tasks"
-    yield from _tasks(program)
+    """Yields the lines of the report, headings without indentation: the stack at fault, globals, all tasks.
+
+    `pid` is the task at fault, where the verdict names one.
+    """
     thread = _thread(program, pid)
     if thread is not None:
-        yield ""
         yield f"Stack of {_name(thread)}"
         yield from _stack(program, thread)
-    for name in modules:
         yield ""
+    for name in modules:
         yield f"Globals of {name}"
         yield from _globals(program, name)
+        yield ""
+    yield "Tasks"
+    yield from _tasks(program)
 
 
 def _tasks(program: Any) -> Iterator[str]:
@@ -152,14 +156,15 @@ def _stack(program: Any, task: Any) -> Iterator[str]:
             return
         try:
             path, line, _ = frame.source()
-            place = f" at {path.removeprefix(root)}:{line}"
+            place = f"at {path.removeprefix(root)}:{line}"
         except LookupError:
             place = ""
-        yield f"  #{index} {frame.name}{place}"
+        # a path that has no room stands on a line of its own, whole
+        yield from wrapped(f"#{index} {frame.name} {place}".rstrip(), indent="  ", further="      ")
         for name in frame.locals():
             value = frame[name]
             if not value.absent_:
-                yield f"       {name} = {_short(value)}"
+                yield from _assigned(name, value, "       ")
 
 
 def _in_kernel(frame: Any) -> bool:
@@ -181,9 +186,13 @@ def _globals(program: Any, module: str) -> Iterator[str]:
         if not inside or symbol.kind.name != "OBJECT" or symbol.name.startswith(("_", ".L")):
             continue
         try:
-            yield f"  {symbol.name} = {_short(program.variable(symbol.name))}"
+            yield from _assigned(symbol.name, program.variable(symbol.name), "  ")
         except LookupError:
             continue
+
+
+def _assigned(name: str, value: Any, indent: str) -> Iterator[str]:
+    yield from wrapped(f"{name} = {_short(value)}", indent=indent, further=f"{indent}    ")
 
 
 def _short(value: Any) -> str:

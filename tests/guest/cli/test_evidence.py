@@ -65,6 +65,10 @@ def test_a_panics_memory_shows_the_stack_with_variables_and_the_modules_own(
     told = kmod_harness("crash", bundle)
 
     assert told.returncode == 0, told.stderr
+    # what a reader came for stands first
+    assert told.stdout.startswith("panic: kernel panic: faulty: a panic was asked for\n")
+    headings = [line.partition(" of ")[0] for line in told.stdout.splitlines()[1:] if line[:1].strip()]
+    assert headings == ["Stack", "Globals", "Tasks"]
     # the way into the panic, through the module's init, whose memory the kernel still has
     stack = told.stdout.partition("Stack of")[2]
     assert stack.index(" panic ") < stack.index("faulty_panic") < stack.index("faulty_init")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from kmod_harness.errors import Misuse
 from kmod_harness.klog.outcome import Outcome
 from kmod_harness.nightly import cells
 from kmod_harness.nightly.cells import CellResult, Suite, overall, run_cell, run_matrix
+from kmod_harness.nightly.junit import CaseOutcome, CellVerdict
 from kmod_harness.nightly.matrix import Cell, Matrix
 from kmod_harness.nightly.summary import markdown_summary, text_summary
 
@@ -56,7 +60,7 @@ def test_a_cells_report_and_log_are_kept(tmp_path: Path) -> None:
 
 def test_the_command_shown_is_the_one_run_less_where_this_run_keeps_its_report(tmp_path: Path) -> None:
     run = Suite(("tests/guest",), ("-k", "a or b"), pytest=("pytest",))
-    shown = CellResult(CELL, result("passed", tmp_path).verdict, run.command(CELL), tmp_path, 1.0).again
+    shown = CellResult(CELL, result("passed", tmp_path).verdict, run, tmp_path, 1.0).again
     assert shown == (
         "pytest tests/guest --kh-kernel=minimal --kh-cpus=2 --kh-cold --kh-append=nokaslr -k 'a or b'"
     )
@@ -183,6 +187,40 @@ def test_the_summary_names_the_cell_the_test_and_the_command(tmp_path: Path, ren
     assert "splat: c::t" in text
     assert f"again: {splat.again}" in text
     assert text.splitlines()[-1] == "nightly: splat, exit status 3, first in minimal-2cpu-nokaslr"
+
+
+@pytest.mark.parametrize("render", [text_summary, markdown_summary])
+def test_the_summary_gives_each_failure_its_reason_and_the_command_that_repeats_it_alone(
+    tmp_path: Path, render: Callable[[Sequence[CellResult]], str]
+) -> None:
+    # given: a failure whose report names its node
+    case = CaseOutcome("tests/guest/test_x.py::test_y[a b]", Outcome.SPLAT, "KernelOops: f (a.c:1): it", True)
+    run = Suite(("tests/guest",), ("-x",), pytest=("pytest",))
+    night = CellResult(CELL, CellVerdict(Outcome.SPLAT, (case,)), run, tmp_path, 1.0)
+
+    lines = [line.strip() for line in render((night,)).splitlines()]
+
+    at = lines.index("splat: tests/guest/test_x.py::test_y[a b]")
+    assert lines[at + 1] == "KernelOops: f (a.c:1): it"
+    assert lines[at + 2] == (
+        "alone: pytest 'tests/guest/test_x.py::test_y[a b]'"
+        " --kh-kernel=minimal --kh-cpus=2 --kh-cold --kh-append=nokaslr -x"
+    )
+
+
+def test_a_terminal_has_its_outcomes_in_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    nights = (result("passed", tmp_path), result("splat", tmp_path))
+    coloured = text_summary(nights, Terminal())
+    assert "\x1b[1;32mpassed\x1b[0m" in coloured and "\x1b[1;31msplat\x1b[0m" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == text_summary(nights)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert text_summary(nights, Terminal()) == text_summary(nights)
 
 
 def test_a_night_without_trouble_is_a_table_and_one_line(tmp_path: Path) -> None:

@@ -106,3 +106,17 @@ def test_a_missing_or_cut_report_is_a_set_up_error(tmp_path: Path) -> None:
 
 def test_names_are_those_of_the_report() -> None:
     assert read_cases(b"<t><testcase classname='a.b' name='c[1]'/></t>")[0].name == "a.b::c[1]"
+
+
+def test_a_failure_has_its_reason_and_a_node_id_where_the_plugin_tells_it() -> None:
+    told = """<t><testcase classname="tests.test_a.TestB" name="c[1]">
+      <properties><property name="kh_node" value="tests/test_a.py::TestB::c[1]"/></properties>
+      <failure message="KernelOops: f (a.c:1): it&#10;and more">text</failure></testcase>
+      <testcase classname="d" name="e"><error message="collection failure"/></testcase>
+      <testcase classname="d" name="f"/></t>"""
+    one, other, passed = read_cases(told.encode())
+    assert (one.name, one.is_node, one.reason) == (
+        "tests/test_a.py::TestB::c[1]", True, "KernelOops: f (a.c:1): it"
+    )  # fmt: skip
+    assert (other.name, other.is_node, other.reason) == ("d::e", False, "collection failure")
+    assert passed.reason == ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "crash",
-        help="read a bundle's memory dump: tasks, the stack at fault, the module's variables",
+        help="read a bundle's memory dump: the stack at fault, the module's variables, tasks",
         description="Opens the memory dump of a bundle with drgn; --shell gives drgn's prompt on it.",
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="the directory a failure left")
@@ -31,6 +31,8 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Prints the report, or runs the prompt; raises Misuse for what is no bundle with a dump."""
     from kmod_harness.kmod.elf.module import read_module
+    from kmod_harness.report.colour import BOLD, outcome_word, painted
+    from kmod_harness.report.columns import wrapped
     from kmod_harness.report.crash_dump import crash_report, open_crash_dump
 
     if not sys.stdin.isatty() or os.environ.get("TERM", "dumb") == "dumb":
@@ -44,9 +46,14 @@ def execute(args: argparse.Namespace) -> int:
             run_interactive(program)
             return 0
         names = [read_module(path).name for path in dump.modules]
-        splats = json.loads((bundle / "verdict.json").read_text()).get("splats") or [{}]
+        verdict = json.loads((bundle / "verdict.json").read_text())
+        word = outcome_word(str(verdict.get("outcome", "")), sys.stdout)
+        print("\n".join(wrapped(f"{word}: {verdict.get('reason', '')}", further="    ")))
+        print()
+        splats = verdict.get("splats") or [{}]
         for line in crash_report(program, names, splats[0].get("pid")):
-            print(line)
+            is_heading = bool(line) and not line.startswith(" ")
+            print(painted(line, BOLD, sys.stdout) if is_heading else line)
     return 0
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from kmod_harness.cli.machine_options import positive_seconds
 
 _EPILOG = """\
-What stands behind `--` goes to every pytest. Each cell leaves junit.xml and pytest.log in
-OUT/CELL; OUT holds summary.txt and summary.md. Exit status: the first of 7 (QEMU died), 4 (panic),
-3 (splat), 5 (hang), 6 (boot failed), 2 (set-up), 1 (failed), 8 (nothing tested) seen in any cell.
+What stands behind `--` goes to every pytest. Each cell leaves junit.xml and
+pytest.log in OUT/CELL; OUT holds summary.txt and summary.md. Exit status: the
+first of 7 (QEMU died), 4 (panic), 3 (splat), 5 (hang), 6 (boot failed),
+2 (set-up), 1 (failed), 8 (nothing tested) seen in any cell.
 """
 
 
@@ -63,9 +65,8 @@ def execute(args: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     results = run_matrix(matrix, run, out, _prepare, lambda line: print(line, flush=True))
     (out / "summary.md").write_text(markdown_summary(results))
-    text = text_summary(results)
-    (out / "summary.txt").write_text(text)
-    print(f"\n{text}", end="")
+    (out / "summary.txt").write_text(text_summary(results))
+    print(f"\n{text_summary(results, sys.stdout)}", end="")
     return int(overall(results).exit_status)
 
 
