@@ -45,7 +45,7 @@ def build_repository_modules(
 @contextlib.contextmanager
 def _alone(directory: Path, cache: Cache) -> Iterator[Path]:
     """Gives the path of the build's log, while no other build of this repository runs."""
-    from filelock import FileLock
+    from filelock import FileLock  # lazy
 
     name = f"repository-{digest_of(str(directory))}"
     log = cache.root / "logs" / f"{name}.log"

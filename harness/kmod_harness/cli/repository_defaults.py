@@ -36,9 +36,8 @@ def with_repository(args: argparse.Namespace) -> argparse.Namespace:
     here = working_directory()
     if getattr(args, "no_toml", False) or here is None or find_file(here) is None:
         return argparse.Namespace(**{**vars(args), "repository": None})
-    # start-up time: only where there is a file
-    from kmod_harness.repository.as_options import options_said
-    from kmod_harness.repository.read import read_repository
+    from kmod_harness.repository.as_options import options_said  # lazy
+    from kmod_harness.repository.read import read_repository  # lazy
 
     repository = read_repository(here)
     given = [name.replace("_", "-") for name, value in vars(args).items() if value not in (None, "", [])]
@@ -60,9 +59,8 @@ def modules_of_repository(args: argparse.Namespace, spec: Spec) -> list[str]:
     """
     if not names_modules(args):
         return []
-    # start-up time: a run of given files builds nothing
-    from kmod_harness.build.kernel.known import resolve_kernel
-    from kmod_harness.build.repository_modules import build_repository_modules
+    from kmod_harness.build.kernel.known import resolve_kernel  # lazy
+    from kmod_harness.build.repository_modules import build_repository_modules  # lazy
 
     repository: Repository = args.repository
     kernel = resolve_kernel(spec)

@@ -18,7 +18,6 @@ def read_repository(start: Path | None = None) -> Repository:
     file = find_file(start) if start is not None else None
     if file is None:
         return Repository()
-    # start-up time: only where there is a file
-    from kmod_harness.repository.parse import parse_settings
+    from kmod_harness.repository.parse import parse_settings  # lazy
 
     return parse_settings(file.read_bytes(), file)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kmod_harness.errors import Misuse
+
 if TYPE_CHECKING:
     from kmod_harness.repository.sources import Found
 
@@ -33,10 +35,10 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Writes what is not there yet; says what was found, what was written and what to type next."""
-    from kmod_harness.repository.first_files import CI_FILES, ci_recipe, first_test, settings_text
-    from kmod_harness.repository.locate import FILE, PYPROJECT, has_table
-    from kmod_harness.repository.read import read_repository
-    from kmod_harness.repository.sources import look_through
+    from kmod_harness.repository.first_files import CI_FILES, ci_recipe, first_test, settings_text  # lazy
+    from kmod_harness.repository.locate import FILE, PYPROJECT, has_table  # lazy
+    from kmod_harness.repository.read import read_repository  # lazy
+    from kmod_harness.repository.sources import look_through  # lazy
 
     here = Path.cwd()
     found = look_through(here)
@@ -63,8 +65,6 @@ def execute(args: argparse.Namespace) -> int:
 
 def _refuse_nothing(found: Found) -> None:
     """Raises Misuse where there is nothing to write about, with what was not understood."""
-    from kmod_harness.errors import Misuse
-
     if not found.modules and not found.lying:
         raise Misuse(
             f"no module was found in {Path.cwd()}",
@@ -88,7 +88,7 @@ def _understood(found: Found) -> Iterator[tuple[str, str, str]]:
 
 
 def _say(what: str, subject: str, about: str = "") -> None:
-    from kmod_harness.report.columns import wrapped
+    from kmod_harness.report.columns import wrapped  # lazy
 
     for line in wrapped(f"{what:<9}{subject}{f': {about}' if about else ''}", further=" " * 9):
         print(line)
@@ -115,7 +115,7 @@ def _test_directory(here: Path) -> Path:
 
 def _kernel() -> str:
     """Returns the kernel to begin with: one that is here, else the one that takes no compiling."""
-    from kmod_harness.build.kernel.known import known_kernels
+    from kmod_harness.build.kernel.known import known_kernels  # lazy
 
     here = [kernel.name for kernel in known_kernels()]
     known = next((name for name in ("minimal", "debian") if name in here), "")
@@ -124,7 +124,7 @@ def _kernel() -> str:
 
 def _packages(kernel: str, source: str) -> Sequence[str]:
     """Returns the packages of a machine that installs from there and runs the tests with this kernel."""
-    from kmod_harness.host.packages import requirements
+    from kmod_harness.host.packages import requirements  # lazy
 
     groups = ("run", "kernel" if kernel == "minimal" else "debian")
     packages = dict.fromkeys(one.package for one in requirements() if one.group in groups)
@@ -133,7 +133,7 @@ def _packages(kernel: str, source: str) -> Sequence[str]:
 
 def _installed_from() -> str:
     """Returns the address that pip installed this from, "" where another machine has not got it (PEP 610)."""
-    from importlib.metadata import PackageNotFoundError, distribution
+    from importlib.metadata import PackageNotFoundError, distribution  # lazy
 
     try:
         origin = json.loads(distribution("kmod-harness").read_text("direct_url.json") or "null")
@@ -149,10 +149,9 @@ def _installed_from() -> str:
 
 def _next(found: Found) -> Iterator[tuple[str, str]]:
     """Yields commands to type, each with what it does."""
-    from kmod_harness.build.kernel.known import resolve_kernel
-    from kmod_harness.errors import Misuse
-    from kmod_harness.repository.read import read_repository
-    from kmod_harness.spec.spec import Spec
+    from kmod_harness.build.kernel.known import resolve_kernel  # lazy
+    from kmod_harness.repository.read import read_repository  # lazy
+    from kmod_harness.spec.spec import Spec  # lazy
 
     if shutil.which("qemu-system-x86_64") is None:
         yield "kmod-harness doctor run", "QEMU is missing: how to install it, and what else is"
