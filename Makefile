@@ -58,13 +58,16 @@ $(STAMPS)/rootfs-buildroot $(STAMPS)/rootfs-buildroot-ext4: FORCE
 endif
 
 ##@ Use it
-.PHONY: demo explain run boot debug
+.PHONY: demo explain page run boot debug
 
 demo: ready  ## everything from nothing: build, boot, load a module, use it, judge it
 	$(HARNESS) demo --kernel $(KERNEL) --rootfs $(ROOTFS) $(ARGS)
 
 explain: $(PACKAGES).explain ready  ## how a module gets into the kernel, on one page: build/explain/index.html
 	$(HARNESS) explain --kernel $(KERNEL) --rootfs $(ROOTFS) $(ARGS)
+
+page: $(PACKAGES).test ready  ## that page anew for the docs, with its picture: harness/docs/explain, docs/pictures
+	harness/scripts/render-page.sh $(HARNESS) explain
 
 run: ready  ## ARGS="MODULE.ko -- COMMAND": one run with a verdict (without: the sample driver)
 	$(HARNESS) run --kernel $(KERNEL) --rootfs $(ROOTFS) $(or $(ARGS),$(CHARDEV))

@@ -70,6 +70,12 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help="where the page goes (default: build/explain)",
     )
+    parser.add_argument(
+        "--picture",
+        default="",
+        metavar="URL",
+        help="a picture to be shown with links to the page, where you publish it (og:image)",
+    )
     add_parameter_option(parser)
     add_repository_option(parser)
     add_machine_options(parser)
@@ -90,7 +96,7 @@ def execute(args: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known before the boot
     with tempfile.TemporaryDirectory(prefix="kh-explain-") as scratch:
         found = _experiments(request, Path(scratch) / "executed.log", args.boot_timeout)
-    measured = _measured(request, time.monotonic() - started)
+    measured = replace(_measured(request, time.monotonic() - started), picture=args.picture)
     page = write_page(out, found.seen, found.judged, measured, found.account)
     print(f"{page}\n\n{summary(found.seen, found.judged, found.account)}")
     for line in (*found.account.findings, *(splat.title for splat in found.splats)):

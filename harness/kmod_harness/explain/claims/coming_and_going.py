@@ -124,7 +124,7 @@ RMMOD = Claim(
     "rmmod-removes",
     "rmmod takes it out of memory again.",
     "The opposite of insmod, whenever one likes.",
-    "kernel/module/main.c:704 delete_module, 670 in use, 755 exit, 767 free_module",
+    "kernel/module/main.c:696 delete_module, 670 in use, 755 exit, 767 free_module",
     _rmmod,
     _explain_rmmod,
     _rmmod_inside,

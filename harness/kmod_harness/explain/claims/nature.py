@@ -166,7 +166,7 @@ STACK = Claim(
     "callers-stack",
     "Its functions run on the stack of the program that called.",
     "A system call is a call, so it goes on where the caller was.",
-    "kernel/fork.c:318 alloc_thread_stack_node; arch/x86/entry/entry_64.S:95 the switch of stacks",
+    "kernel/fork.c alloc_thread_stack_node; arch/x86/entry/entry_64.S:95 the switch of stacks",
     _stack,
     _explain_stack,
     _stack_inside,

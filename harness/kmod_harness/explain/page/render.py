@@ -52,7 +52,8 @@ STYLES = tuple(
         "paper",
     )
 )
-SCRIPTS = ("script/tables.js", "script/quiz.js")
+SCRIPTS = ("script/walk.js", "script/tables.js", "script/quiz.js")
+ICON = "favicon.svg"
 #: Bands of one step that its legend names; the rest is counted.
 _MAX_LEGEND = 16
 
@@ -62,7 +63,8 @@ class Measured:
     """How the page came about: everything a reader needs to do it again.
 
     accelerator: its name and reason. ram_size: bytes. module_digest: SHA-256 of the file.
-    commands: what to type, in order. seconds: how long it took.
+    commands: what to type, in order. seconds: how long it took. picture: address of an image for those who
+    show a link to the page, "" for none.
     """
 
     when: datetime
@@ -75,6 +77,7 @@ class Measured:
     harness_version: str
     commands: tuple[str, ...]
     seconds: float
+    picture: str = ""
 
 
 def write_page(
@@ -111,6 +114,8 @@ def render(
         style=style,
         script=script,
         policy=_policy(style, script),
+        icon=_data_address(_sources(environment, (ICON,))),
+        templates=templates_digest(),
         counts=verdict_counts(judged),
         levels=steps,
         blocks=kept_blocks(seen),
@@ -145,6 +150,15 @@ def relocations_csv(seen: Observations) -> str:
             (where, row.place, row.section, row.type, row.symbol, row.image, target, row.addend, row.written)
         )
     return out.getvalue()
+
+
+@cache
+def templates_digest() -> str:
+    """Return what tells one state of the templates from another: 16 hexadecimal digits."""
+    environment = _environment()
+    names = environment.list_templates()
+    text = "\0".join(f"{name}\0{_sources(environment, (name,))}" for name in names)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @cache
@@ -190,9 +204,13 @@ def _sources(environment: Environment, names: Sequence[str]) -> str:
 def _policy(style: str, script: str) -> str:
     """Returns a Content-Security-Policy under which this style and script run, and nothing else does.
 
-    What a guest could smuggle past the escaping would not run either.
+    What a guest could smuggle past the escaping would not run either. The one image is the page's icon.
     """
-    return f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
+    return f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
+
+
+def _data_address(picture: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()}"
 
 
 def _hash(source: str) -> str:

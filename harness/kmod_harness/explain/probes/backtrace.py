@@ -14,6 +14,9 @@ _FRAME = re.compile(
     re.MULTILINE,
 )
 
+#: What comes before the last two parts of an absolute path with a line.
+_DIRECTORIES = re.compile(r"(?<!\S)/(?:[^\s/]+/)*(?=[^\s/]+/[^\s/]+:\d+)")
+
 
 def parse_backtrace(text: str, images: Sequence[tuple[range, str]], source: str = "") -> tuple[Frame, ...]:
     """Returns the frames of gdb's `bt`, innermost first, up to the kernel's entry point.
@@ -44,6 +47,16 @@ def parse_backtrace(text: str, images: Sequence[tuple[range, str]], source: str 
         )
         for i, f in enumerate(found)
     )
+
+
+def without_directories(text: str, source: str = "") -> str:
+    """Return what gdb printed, its paths cut: the kernel's by `source`, others to their last two parts.
+
+    >>> without_directories("at /home/me/chardev/fops.c:30")
+    'at chardev/fops.c:30'
+    """
+    text = text.replace(f"{source}/", "") if source else text
+    return _DIRECTORIES.sub("", text)
 
 
 def parse_registers(text: str) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from kmod_harness.explain.observed.code_history import Moment
 from kmod_harness.explain.observed.function_names import FunctionNames
 from kmod_harness.explain.observed.observations import Frame, PageTableView, Region, Stop
 from kmod_harness.explain.probes.attempts import as_file, open_call
-from kmod_harness.explain.probes.backtrace import parse_backtrace
+from kmod_harness.explain.probes.backtrace import parse_backtrace, without_directories
 from kmod_harness.explain.probes.load_stops import LoadPlan, LoadStops, ModuleMemory, StoppedKernel
 from kmod_harness.explain.probes.stack_scan import TextNames, scan_stack
 from kmod_harness.guest.agent.calls import check
@@ -212,7 +212,7 @@ class _StopRecorder:
     ) -> tuple[tuple[Frame, ...], str]:
         kernel, name = self._kernel, self._plan.file.name
         if kernel.has_debug_info:
-            raw = self._debugger.ask("bt")
+            raw = without_directories(self._debugger.ask("bt"), kernel.source)
             images = [(kernel.image, "vmlinux"), *((span, name) for _, span in self._blocks())]
             return parse_backtrace(raw, images, kernel.source), raw
         stack = memory.read_virtual(registers.rsp, top - registers.rsp)

@@ -13,8 +13,10 @@ from kmod_harness.explain.claims.claim import Verdict
 from kmod_harness.explain.observed.observations import ExecutedBlock, ExecutedCode
 from kmod_harness.explain.page.account import Account
 from kmod_harness.explain.page.render import render, verdict_counts, write_page
+from kmod_harness.explain.page.source_links import TREE
 from unit.explain.page import sample
 from unit.explain.page.sample_blocks import by_memory_type
+from unit.explain.sample_claims import ADMISSION
 
 HOSTILE = "</style></script><script>document.title='taken'</script><img src=x onerror=alert(1)>\"'{{ 7*7 }}"
 
@@ -123,8 +125,15 @@ def test_nothing_of_a_guest_becomes_markup() -> None:
 
 def test_the_page_asks_for_nothing_outside_itself(page: str) -> None:
     found = Words(page)
-    assert not {"link", "img", "iframe", "object", "base"} & set(found.tags)
+    assert not {"img", "iframe", "object", "base"} & set(found.tags)
     links = [value for name, value in found.attributes if name in ("href", "src", "action")]
+    # what the browser fetches by itself is the icon, and that is within the page; places in the kernel's
+    # source are links for a reader to follow
+    icons = [link for link in links if link and link.startswith("data:image/svg+xml;base64,")]
+    assert found.tags.count("link") == len(icons) == 1
+    sources = [link for link in links if link and link.startswith(f"{TREE}/")]
+    assert {name for name, value in found.attributes if value in sources} == {"href"}
+    links = [link for link in links if link not in (*icons, *sources)]
     assert links and all(link and link.startswith("#") for link in links)
     assert "url(" not in page and "@import" not in page
     ids = [value for name, value in found.attributes if name == "id"]
@@ -175,3 +184,39 @@ def test_a_path_whose_bytes_are_no_text_is_shown_escaped(tmp_path: Path) -> None
     seen = sample.observations(text="/home/\udcff/chardev")
     page = write_page(tmp_path, seen, sample.judged("/home/\udcff"), sample.measured())
     assert "/home/\\udcff" in page.read_text(encoding="utf-8")
+
+
+def test_who_shows_a_link_to_the_page_finds_what_to_show(page: str) -> None:
+    named = dict(re.findall(r'<meta (?:name|property)="([\w:]+)" content="([^"]*)">', page))
+    assert named["og:title"] == "How a kernel module gets into Linux"
+    assert named["description"] == named["og:description"]
+    assert "4 things people say" in named["description"]
+    assert "og:image" not in named
+    with_picture = replace(sample.measured(), picture="https://example.org/explain.png")
+    html = render(sample.observations(), sample.judged(), with_picture)
+    assert '<meta property="og:image" content="https://example.org/explain.png">' in html
+
+
+def test_every_heading_and_claim_has_a_link_to_itself(page: str) -> None:
+    parts = re.findall(r'<section id="([\w-]+)"', page)
+    claims = re.findall(r'<article id="([\w-]+)"', page)
+    assert len(parts) >= 8 and len(claims) == len(sample.judged())
+    for name in (*parts, *claims):
+        assert f'class="permalink" href="#{name}"' in page
+
+
+def test_a_page_without_what_was_not_asked_says_so() -> None:
+    text = Words(render(sample.observations(), sample.judged(), sample.measured())).text
+    assert "does not tell whether it checks" in text
+    assert "no pattern: no device asks for it" in text
+
+
+def test_what_comes_around_a_load_is_told_with_this_boots_evidence() -> None:
+    admission = replace(ADMISSION, checks_signatures=True, enforces_signatures="N")
+    seen = replace(sample.observations(), admission=admission)
+    text = Words(render(seen, sample.judged(), sample.measured())).text
+    around = text.split("Around the load", 2)[2].split("What people say about it")[0]
+    assert "virtio:d00000003v00001AF4" in around
+    assert "the kernel checks signatures, and does not insist; chardev.ko has no signature" in around
+    for word in ("modprobe", "depmod", "udev", "MODALIAS", "Secure Boot"):
+        assert word in around
