@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 #: Every file:line of claims and of the traced steps was looked up in this release's source.
-#: It is Debian's, whose patches move lines in a few files: kernel/fork.c and kernel/module/signing.c are
+#: That is Debian's, whose patches move lines in a few files: kernel/fork.c and kernel/module/signing.c are
 #: named without a line, for the links lead to the kernel's own tree.
 CHECKED_RELEASE = "6.1.192"
 

@@ -67,9 +67,15 @@ class RelocationSummary:
 
 
 def relocation_summary(
-    module: KernelModule, sections: Sequence[ModuleSection], relocations: Sequence[BoundRelocation]
+    module: KernelModule,
+    sections: Sequence[ModuleSection],
+    relocations: Sequence[BoundRelocation],
+    function: str = "",
 ) -> RelocationSummary:
-    """Returns what the page shows of them; bounded in size whatever the module."""
+    """Return what the page shows of them; bounded in size whatever the module.
+
+    function: in which one the call that is worked out should be, where it has one.
+    """
     rows = relocation_rows(module, sections, relocations)
     kinds = Counter(row.image_kind for row in rows)
     names: dict[str, Counter[str]] = {}
@@ -83,7 +89,7 @@ def relocation_summary(
         by_type=tuple((name, formula_text(name), count) for name, count in types.most_common()),
         by_symbol=tuple(wanted.most_common(12)),
         rows=tuple(rows[:MAX_ROWS]),
-        example=_example(module, rows),
+        example=_example(module, rows, function),
     )
 
 
@@ -134,14 +140,17 @@ class PlaceNames:
         return f"{section}+{offset:#x}"
 
 
-def _example(module: KernelModule, rows: Sequence[RelocationRow]) -> Example | None:
+def _example(module: KernelModule, rows: Sequence[RelocationRow], function: str) -> Example | None:
     """Returns a call from the module's code to the kernel, checked before it is shown."""
     text = module.section(".text")
     if text is None:
         return None
     calls = [example for row in rows if (example := _worked_out(row, module.data, text.offset)) is not None]
     # two underscores: hooks and thunks that the compiler adds, less telling than a function by name
-    return next((call for call in calls if not call.row.symbol.startswith("__")), next(iter(calls), None))
+    named = [call for call in calls if not call.row.symbol.startswith("__")] or calls
+    return next(
+        (call for call in named if call.row.place.startswith(f"{function}+")), next(iter(named), None)
+    )
 
 
 def _worked_out(row: RelocationRow, data: bytes, text_offset: int) -> Example | None:

@@ -105,7 +105,7 @@ def render(
     environment = _environment()
     style, script = _sources(environment, STYLES), _sources(environment, SCRIPTS)
     picture = pages_picture(seen.pages, measured.ram_size) if seen.pages else None
-    steps = levels(seen)
+    steps, followed = levels(seen), followed_function(seen)
     return environment.get_template("page.html.j2").render(
         seen=seen,
         judged=judged,
@@ -124,8 +124,10 @@ def render(
         exact=exact_release(seen.machine.release),
         legends=[largest(step.bands, _MAX_LEGEND) for step in steps],
         picture=picture,
-        followed=followed_function(seen),
-        summary=relocation_summary(seen.module, seen.sections, seen.linking.relocations),
+        followed=followed,
+        summary=relocation_summary(
+            seen.module, seen.sections, seen.linking.relocations, followed.name if followed else ""
+        ),
         timeline=timeline(seen.loading.timeline, seen.loading.init_function),
         way=stations(seen.opening.stop, seen.module.name) if seen.opening.stop else (),
         stack=stack_use(seen.opening.stop) if seen.opening.stop else None,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from kmod_harness.explain.page.relocations import MAX_ROWS, formula_text, relocation_rows, relocation_summary
 from kmod_harness.explain.page.render import relocations_csv
-from unit.explain.page import sample
+from unit.explain.page import sample, sample_code
 
 
 def test_rows_are_by_address_and_named_after_the_function_they_lie_in() -> None:
@@ -35,6 +35,18 @@ def test_the_example_is_a_call_whose_sum_holds() -> None:
     assert example.distance == example.row.target + example.row.addend - example.row.where
     assert example.before == "e8 00 00 00 00"
     assert example.after == "e8 e1 a8 1f c2"
+
+
+def test_the_example_is_of_the_function_that_the_page_follows_where_that_calls() -> None:
+    seen = sample_code.observations()
+    given = (seen.module, seen.sections, seen.linking.relocations)
+    for function, symbol in (("chardev_free", "kvfree"), ("another", "kvfree")):
+        example = relocation_summary(*given, function).example
+        assert example is not None and example.row.symbol == symbol
+    both = (*seen.linking.relocations, sample.bound(0x15B, "_printk", 0xFFFFFFFF822B1A40))
+    module = replace(sample.module(), data=bytes(seen.module.data))
+    example = relocation_summary(module, seen.sections, both, "chardev_open").example
+    assert example is not None and example.row.symbol == "_printk"
 
 
 def test_an_example_that_does_not_add_up_is_not_shown() -> None:

@@ -1,6 +1,6 @@
 """The page in a real browser: light and dark, with and without script, on paper.
 
-Whether it fits the screen is in test_explain_fit.py.
+Whether it fits the screen is in test_fit.py.
 """
 
 from __future__ import annotations
