@@ -45,12 +45,12 @@ def unmarked_lazy_imports(source: str) -> list[int]:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     ]
     inside = {
-        node.lineno
+        (node.lineno, node.end_lineno or node.lineno)
         for function in functions
         for node in ast.walk(function)
         if isinstance(node, (ast.Import, ast.ImportFrom))
     }
-    return sorted(number for number in inside if "# lazy" not in lines[number - 1])
+    return sorted(first for first, last in inside if "# lazy" not in "".join(lines[first - 1 : last]))
 
 
 def main() -> int:

@@ -169,7 +169,7 @@ class Cache:
 
     def remove(self, kind: str, key: str, *, unused_since: float = float("inf")) -> bool:
         """Removes an entry; returns False when it is locked or was used after `unused_since` (epoch)."""
-        from filelock import FileLock, Timeout
+        from filelock import FileLock, Timeout  # lazy
 
         path = self._path(kind, key)
         try:
@@ -281,7 +281,7 @@ class Cache:
         return self._directory("locks") / f"{_checked(kind)}-{_checked(key)}.lock"
 
     def _lock(self, kind: str, key: str, say: Callable[[str], None]) -> AbstractContextManager[object]:
-        from filelock import FileLock, Timeout
+        from filelock import FileLock, Timeout  # lazy
 
         try:
             with self._written(lacks=f"{kind}/{key}"):

@@ -36,7 +36,7 @@ def build_modules(source_dir: Path, kernel: Kernel, out_dir: Path) -> tuple[Path
     built = _already_built(out_dir, stamp)
     if built:
         return built
-    from filelock import FileLock
+    from filelock import FileLock  # lazy
 
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out_dir.with_name(f".{out_dir.name}.lock")):

@@ -86,7 +86,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
 
 def spec_from(args: argparse.Namespace) -> Spec:
     """Returns the Spec these options describe. Raises SpecError naming the field."""
-    from kmod_harness.spec.spec import Spec, parse_size_mib
+    from kmod_harness.spec.spec import Spec, parse_size_mib  # lazy
 
     return Spec(
         kernel=args.kernel,

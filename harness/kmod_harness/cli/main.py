@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _has(arguments: list[str], word: str) -> bool:
-    from kmod_harness.cli.parser import split_command
+    from kmod_harness.cli.parser import split_command  # lazy
 
     return word in split_command(arguments)[0]
 
@@ -59,7 +59,7 @@ def _speculative_restore(
     """Starts the guest that a `run` with this command line led to last time, before the line is parsed."""
     if arguments[:1] != ["run"] or "--cold" in arguments:
         return contextlib.nullcontext()
-    from kmod_harness.cli.run.speculative_restore import SpeculativeRestore
+    from kmod_harness.cli.run.speculative_restore import SpeculativeRestore  # lazy
 
     return SpeculativeRestore(arguments)
 
@@ -77,13 +77,13 @@ def _parse_and_execute(arguments: list[str], speculative: SpeculativeRestore | N
     except BrokenPipeError:
         raise
     except Exception as error:
-        from kmod_harness.host.exceptions import as_harness_error
+        from kmod_harness.host.exceptions import as_harness_error  # lazy
 
         return _report(arguments, as_harness_error(error))
 
 
 def _executed(arguments: list[str], speculative: SpeculativeRestore | None) -> int:
-    from kmod_harness.cli.parser import parse
+    from kmod_harness.cli.parser import parse  # lazy
 
     try:
         args = parse(arguments)
@@ -92,7 +92,7 @@ def _executed(arguments: list[str], speculative: SpeculativeRestore | None) -> i
         return int(end.code or 0)
     args.speculative = speculative
     if args.version:
-        from kmod_harness.host.version import __version__
+        from kmod_harness.host.version import __version__  # lazy
 
         print(f"kmod-harness {__version__}")
         return 0
@@ -101,15 +101,15 @@ def _executed(arguments: list[str], speculative: SpeculativeRestore | None) -> i
 
 def _report(arguments: list[str], error: KmodHarnessError) -> int:
     """Says what went wrong, as one JSON object too where a `run` was to give one; returns the exit status."""
-    from kmod_harness.cli.parser import UsageError
+    from kmod_harness.cli.parser import UsageError  # lazy
 
     usage = f"{error.usage}\n" if isinstance(error, UsageError) else ""
-    from kmod_harness.report.columns import error_lines
+    from kmod_harness.report.columns import error_lines  # lazy
 
     print(usage + "\n".join(error_lines(error, begin="kmod-harness: ")), file=sys.stderr)
     if next((word for word in arguments if not word.startswith("-")), "") != "run":
         return int(error.exit_status)
-    from kmod_harness.cli.run.command import report_misuse
+    from kmod_harness.cli.run.command import report_misuse  # lazy
 
     return report_misuse(error, json_wanted=_has(arguments, "--json"), bisect=_has(arguments, "--bisect"))
 

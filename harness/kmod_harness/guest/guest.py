@@ -187,7 +187,7 @@ class Guest:
     def shell(self) -> Shell:
         """The shell on ttyS1, by pexpect; starts in step when first used. Raises BootFailed."""
         if self._shell is None:
-            from kmod_harness.guest.shell import serial_shell
+            from kmod_harness.guest.shell import serial_shell  # lazy
 
             shell = serial_shell(self.machine)
             shell.synchronise(prompt_seen=self.was_restored)
@@ -202,7 +202,7 @@ class Guest:
     def ssh(self) -> Ssh:
         """An SSH connection by paramiko, made when first used. Raises SshFailed."""
         if self._ssh is None:
-            from kmod_harness.guest.ssh import Ssh
+            from kmod_harness.guest.ssh import Ssh  # lazy
 
             self._ssh = Ssh(self)
         return self._ssh
@@ -225,8 +225,8 @@ class Guest:
         method's own. `force` skips the check, to see the kernel's own answer. Raises
         ModuleFileError, ModuleMismatch (before loading), ModuleLoadError (with errno).
         """
-        from kmod_harness.kmod.elf.ko_file import module_bytes
-        from kmod_harness.kmod.elf.module import read_module
+        from kmod_harness.kmod.elf.ko_file import module_bytes  # lazy
+        from kmod_harness.kmod.elf.module import read_module  # lazy
 
         file = read_module(path)
         if not force:
@@ -243,7 +243,7 @@ class Guest:
 
     def check_before_loading(self, file: KernelModule) -> None:
         """Raises ModuleMismatch, with both sides shown, for a module this kernel would refuse."""
-        from kmod_harness.kmod.preflight import preflight
+        from kmod_harness.kmod.preflight import preflight  # lazy
 
         if self._facts is None:
             self._facts = self._kernel_facts()
@@ -282,7 +282,7 @@ class Guest:
 
     def kallsyms(self) -> Kallsyms:
         """Returns the guest's /proc/kallsyms, parsed."""
-        from kmod_harness.kmod.symbols.symbol_files import parse_kallsyms
+        from kmod_harness.kmod.symbols.symbol_files import parse_kallsyms  # lazy
 
         return parse_kallsyms(self.syscaller.read_proc("/proc/kallsyms").decode(errors="replace"))
 

@@ -78,13 +78,13 @@ class KernelLog:
         return "\n".join(for_reading(record.raw for record in self.since(mark)))
 
     def splats_since(self, mark: int) -> tuple[Splat, ...]:
-        from kmod_harness.klog.splats import find_splats
+        from kmod_harness.klog.splats import find_splats  # lazy
 
         return find_splats(self.since(mark), self.addresses.name_of)
 
     def ktap(self, since: int = 0) -> tuple[KtapResult, ...]:
         """Returns the cases that KUnit suites reported behind a mark; () when none ran."""
-        from kmod_harness.klog.ktap import ktap_results
+        from kmod_harness.klog.ktap import ktap_results  # lazy
 
         return ktap_results(self.since(since))
 

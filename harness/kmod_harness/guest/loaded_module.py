@@ -186,7 +186,7 @@ def load(
         check(opened, path)
     except ProcessKilled as killed:
         guest.kernel_log.sync(guest.syscaller)
-        from kmod_harness.klog.outcome import error_for
+        from kmod_harness.klog.outcome import error_for  # lazy
 
         splats = guest.kernel_log.splats_since(mark)
         if splats:

@@ -56,7 +56,7 @@ class Ssh:
                 "this machine has no network card, so there is no SSH",
                 advice="its Spec has ssh=False: leave that out",
             )
-        import paramiko
+        import paramiko  # lazy
 
         self._guest = guest
         key = paramiko.ECDSAKey.generate()

@@ -47,7 +47,7 @@ def _base(variable: str, below: str, what: str) -> Path:
 
 def _home_of_passwd() -> str:
     """Returns the home directory in the user database for this uid, "" without one."""
-    import pwd
+    import pwd  # lazy
 
     try:
         home = pwd.getpwuid(os.getuid()).pw_dir

@@ -98,7 +98,7 @@ def _make(
         for spare in spares:
             # its first call makes its pages private, which takes 0.01 s: not during a test
             spare.call("getpid")
-        from kmod_harness.checks.system_map import read_slide
+        from kmod_harness.checks.system_map import read_slide  # lazy
 
         slide = read_slide(guest, prepared.kernel)
         _settle(guest)
@@ -108,8 +108,8 @@ def _make(
             raise NeverSaved(error.message) from error
         except StateNotSaved as error:
             raise SavedGuestUnusable(error.message) from error
-        from kmod_harness.klog.records import parse_console
-        from kmod_harness.klog.splats import find_splats
+        from kmod_harness.klog.records import parse_console  # lazy
+        from kmod_harness.klog.splats import find_splats  # lazy
 
         # read after the state was saved: nothing is added to it any more
         log = machine.console.path.read_bytes()

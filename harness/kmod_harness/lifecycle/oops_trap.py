@@ -35,7 +35,7 @@ def set_oops_trap(
         slide = slide_from_outside(machine, kernel)
 
     def act() -> None:
-        from kmod_harness.lifecycle.failing_state import keep_guest
+        from kmod_harness.lifecycle.failing_state import keep_guest  # lazy
 
         directory = keep_guest(machine, kernel, memory=False)
         if directory is not None:

@@ -60,7 +60,7 @@ class Prepared:
 
     @cached_property
     def _facts(self) -> KernelFacts:
-        from kmod_harness.build.kernel.facts import kernel_facts
+        from kmod_harness.build.kernel.facts import kernel_facts  # lazy
 
         more = DRIVERS if is_root_disk(self.rootfs) else ()
         return kernel_facts(self.kernel, channel_modules(self.kernel, more=more))
@@ -162,7 +162,7 @@ def _rootfs(spec: Spec, cache: Cache) -> Path:
     if spec.rootfs == "embedded":
         return embedded_rootfs(cache)
     if spec.rootfs in ("buildroot", "buildroot-ext4"):
-        from kmod_harness.build.buildroot.images import built_images, image_of
+        from kmod_harness.build.buildroot.images import built_images, image_of  # lazy
 
         images = built_images(cache)
         if images is None:
@@ -182,7 +182,7 @@ def _rootfs(spec: Spec, cache: Cache) -> Path:
 
 
 def _disk(disk: Disk, cache: Cache) -> DiskFile:
-    from kmod_harness.build.image.disk_image import blank_disk
+    from kmod_harness.build.image.disk_image import blank_disk  # lazy
 
     file = Path(disk.file).absolute()
     if not file.is_file():

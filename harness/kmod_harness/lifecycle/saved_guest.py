@@ -77,7 +77,7 @@ def obstacle(spec: Spec) -> str:
 
 def digest_of_disks(disks: Sequence[DiskFile]) -> str:
     """Returns a digest of the user's disk files as they are now, "" without disks. Raises Misuse."""
-    from kmod_harness.build.image.disk_image import image_digest
+    from kmod_harness.build.image.disk_image import image_digest  # lazy
 
     cache = default_cache()
     return digest_of(*(image_digest(disk.file, disk.format, cache) for disk in disks)) if disks else ""

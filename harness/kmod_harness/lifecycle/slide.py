@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def slide_from_outside(machine: Machine, kernel: Kernel) -> int:
     """Returns KASLR's slide in bytes, by the page tables. Raises UnmappedAddress, KernelNotFound."""
-    from kmod_harness.machine.memory.guest_memory import GuestMemory
+    from kmod_harness.machine.memory.guest_memory import GuestMemory  # lazy
 
     linked = linked_address(kernel, "_text")
     with GuestMemory(machine) as memory:

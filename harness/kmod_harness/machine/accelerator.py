@@ -85,7 +85,7 @@ def choose_accelerator(qemu: str, wanted: str = "auto", cache_directory: Path | 
 
 def _without_kvm(wanted: str, reason: str) -> Accelerator:
     if wanted == "kvm":
-        from kmod_harness.errors import Misuse
+        from kmod_harness.errors import Misuse  # lazy
 
         raise Misuse(
             f"KVM was asked for, but {reason}", advice="leave the choice to the harness (accelerator=auto)"

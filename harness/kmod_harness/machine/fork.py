@@ -60,7 +60,7 @@ def parent_death_signal(parent: int) -> Callable[[], None]:
     is started from a thread that outlives it. A parent that died before the call
     is noticed by its pid.
     """
-    import ctypes
+    import ctypes  # lazy
 
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     pr_set_pdeathsig = 1

@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(
 def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
     """A `pristine` whose last test is over keeps no guest waiting, whoever owns the checkpoint."""
     if fixturedef.argname == "pristine" and STATE in request.config.stash:
-        from kmod_harness.pytest_plugin.testbed import Pristine
+        from kmod_harness.pytest_plugin.testbed import Pristine  # lazy
 
         value = fixturedef.cached_result[0] if fixturedef.cached_result else None
         if isinstance(value, Pristine):

@@ -40,8 +40,8 @@ def offer_gdb(item: pytest.Item, state: State) -> None:
 @contextlib.contextmanager
 def _standing_still(item: pytest.Item, watched: WatchedGuest) -> Iterator[None]:
     """A block in which gdb can connect to the guest, which runs on afterwards if it ran before."""
-    from kmod_harness.debug.gdb_commands import Stops
-    from kmod_harness.debug.open_stub import open_stub
+    from kmod_harness.debug.gdb_commands import Stops  # lazy
+    from kmod_harness.debug.open_stub import open_stub  # lazy
 
     machine = watched.guest.machine
     try:

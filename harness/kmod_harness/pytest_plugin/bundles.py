@@ -35,7 +35,7 @@ def leave_bundle(item: pytest.Item, state: State, case: Case, failure: BaseExcep
         return
     case.has_bundle = True
     watched = next((one for one in state.in_use if one.broken), state.in_use[0])
-    from kmod_harness.lifecycle.failing_state import discard
+    from kmod_harness.lifecycle.failing_state import discard  # lazy
 
     kept_guest = _kept_guest(item.config, state, watched, failure)
     # whatever goes wrong in here must not hide what the test fails with
@@ -61,8 +61,8 @@ def _parent(config: pytest.Config) -> Path | None:
 def _write(
     item: pytest.Item, parent: Path, watched: WatchedGuest, failure: BaseException, kept_guest: Path | None
 ) -> Path:
-    from kmod_harness.klog.outcome import outcome_of_error
-    from kmod_harness.report.bundle import Failure, bundle_name, write_bundle
+    from kmod_harness.klog.outcome import outcome_of_error  # lazy
+    from kmod_harness.report.bundle import Failure, bundle_name, write_bundle  # lazy
 
     machine, guest = watched.guest.machine, watched.guest
     outcome = outcome_of_error(failure)
@@ -100,7 +100,7 @@ def _kept_guest(
     config: pytest.Config, state: State, watched: WatchedGuest, failure: BaseException
 ) -> Path | None:
     """Returns what is kept of the guest: as it is after a panic or a hang, as it was when it oopsed."""
-    from kmod_harness.lifecycle.failing_state import discard, keep_guest
+    from kmod_harness.lifecycle.failing_state import discard, keep_guest  # lazy
 
     kept_guest = watched.take_kept_guest()
     if isinstance(failure, (GuestHang, KernelPanic)) or (config.stash[SETTINGS].dump and kept_guest is None):
@@ -113,7 +113,7 @@ def _kept_guest(
 
 
 def _reproduction(item: pytest.Item) -> Reproduction:
-    from kmod_harness.report.bundle import AGAIN, Reproduction
+    from kmod_harness.report.bundle import AGAIN, Reproduction  # lazy
 
     config = item.config
     worker = getattr(config, "workerinput", None)

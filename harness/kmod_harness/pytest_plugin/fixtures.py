@@ -36,7 +36,7 @@ def machine(machine_spec: Spec, pytestconfig: pytest.Config) -> Iterator[Testbed
     `with machine.guest() as other:` gives one more guest of it, `machine.checkpoint(name)` what
     `guest.checkpoint(name)` has saved.
     """
-    from kmod_harness.pytest_plugin.testbed import prepare_testbed
+    from kmod_harness.pytest_plugin.testbed import prepare_testbed  # lazy
 
     with prepare_testbed(machine_spec, pytestconfig.stash[SETTINGS], state_of(pytestconfig)) as testbed:
         yield testbed
@@ -48,7 +48,7 @@ def pristine(machine: Testbed) -> Iterator[Pristine]:
 
     `yield guest.checkpoint()` in it, or `return machine.checkpoint(name)`.
     """
-    from kmod_harness.pytest_plugin.testbed import Pristine
+    from kmod_harness.pytest_plugin.testbed import Pristine  # lazy
 
     with Pristine(machine) as pristine:
         yield pristine
@@ -74,9 +74,9 @@ def built_modules(
     The name is the kernel's or the file's (my_driver, my-driver). The only fixture that compiles, and never a
     kernel. Raises BuildFailed with the first error, Misuse where no file names modules.
     """
-    from kmod_harness.build.repository_modules import build_repository_modules
-    from kmod_harness.kmod.elf.module import read_module
-    from kmod_harness.kmod.preflight import load_order
+    from kmod_harness.build.repository_modules import build_repository_modules  # lazy
+    from kmod_harness.kmod.elf.module import read_module  # lazy
+    from kmod_harness.kmod.preflight import load_order  # lazy
 
     paths = build_repository_modules(
         pytestconfig.stash[SETTINGS].repository,
@@ -103,10 +103,10 @@ def verify_modules(machine: Testbed, guest: Guest) -> Callable[..., Report]:
     Returns the report; raises ModuleNotExplained for what nothing explains, and a
     typed error for what cannot be verified here.
     """
-    from kmod_harness.build.image.initrd import channel_modules
-    from kmod_harness.kmod.elf.module import read_module
-    from kmod_harness.verify.require_explained import require_explained
-    from kmod_harness.verify.verify_modules import verify_modules
+    from kmod_harness.build.image.initrd import channel_modules  # lazy
+    from kmod_harness.kmod.elf.module import read_module  # lazy
+    from kmod_harness.verify.require_explained import require_explained  # lazy
+    from kmod_harness.verify.verify_modules import verify_modules  # lazy
 
     def verify(*modules: LoadedModule) -> Report:
         kernel = machine.prepared.kernel

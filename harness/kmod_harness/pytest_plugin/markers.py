@@ -61,7 +61,7 @@ def _spec_parameter(item: pytest.Item) -> int | None:
 
 
 def _check_kind(item: pytest.Item, mark: pytest.Mark) -> None:
-    from kmod_harness.klog.kinds import SplatKind
+    from kmod_harness.klog.kinds import SplatKind  # lazy
 
     kinds = ", ".join(kind.value for kind in SplatKind)
     if len(mark.args) + len(mark.kwargs) != 1 or set(mark.kwargs) - {"kind"}:

@@ -91,12 +91,12 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
         if raised is not None:
             raise raised
         return
-    from kmod_harness.pytest_plugin.judgement import conclude
+    from kmod_harness.pytest_plugin.judgement import conclude  # lazy
 
     state, case = state_of(item.config), item.stash[CASE]
     failure = conclude(state, case, phase, raised, is_verbose=item.config.get_verbosity() > 0)
     if case.late:
-        from kmod_harness.pytest_plugin.late import report_late
+        from kmod_harness.pytest_plugin.late import report_late  # lazy
 
         late, case.late = case.late, []
         for incident in late:
@@ -104,10 +104,10 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
     if failure is None:
         return
     if not isinstance(failure, pytest.skip.Exception):
-        from kmod_harness.pytest_plugin.bundles import leave_bundle
+        from kmod_harness.pytest_plugin.bundles import leave_bundle  # lazy
 
         leave_bundle(item, state, case, failure)
-        from kmod_harness.pytest_plugin.attach import offer_gdb
+        from kmod_harness.pytest_plugin.attach import offer_gdb  # lazy
 
         offer_gdb(item, state)
     if failure is raised:
@@ -127,7 +127,7 @@ def _is_judged(item: pytest.Item) -> bool:
 
 def _record(item: pytest.Item, case: Case, report: pytest.TestReport, error: BaseException | None) -> None:
     """Puts the evidence into the report, and with the last phase the outcome among the test's properties."""
-    from kmod_harness.pytest_plugin.judgement import outcome_of_phase, worst_outcome
+    from kmod_harness.pytest_plugin.judgement import outcome_of_phase, worst_outcome  # lazy
 
     case.outcomes.append(outcome_of_phase(report, error))
     report.sections += case.sections

@@ -10,9 +10,9 @@ from kmod_harness.pytest_plugin.state import CASE, RUNNING, STATE, State
 def state_of(config: pytest.Config) -> State:
     """Returns the process's state."""
     if STATE not in config.stash:
-        from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS
-        from kmod_harness.machine.deadline import Clock
-        from kmod_harness.pytest_plugin.bundles import keeps_bundles, leave_bundle
+        from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS  # lazy
+        from kmod_harness.machine.deadline import Clock  # lazy
+        from kmod_harness.pytest_plugin.bundles import keeps_bundles, leave_bundle  # lazy
 
         def keeps_oops() -> bool:
             item = running()

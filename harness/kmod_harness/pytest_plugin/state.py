@@ -79,7 +79,7 @@ class State:
             watched.end_test()
             kept_guest = watched.take_kept_guest()
             if kept_guest is not None:
-                from kmod_harness.lifecycle.failing_state import discard
+                from kmod_harness.lifecycle.failing_state import discard  # lazy
 
                 discard(kept_guest)
 

@@ -162,7 +162,7 @@ class WatchedGuest:
 
     def _ask_why(self) -> None:
         """Has the kernel and the CPUs tell what they do, once, before anything is ended."""
-        from kmod_harness.machine.interrogation import interrogate
+        from kmod_harness.machine.interrogation import interrogate  # lazy
 
         if not self.interrogation and not self.guest.machine.watch.has_ended:
             with contextlib.suppress(MachineFailure):

@@ -96,7 +96,7 @@ def _read(program: Any, memory: int, dump: CrashDump) -> None:
 
 
 def _load_modules(program: Any, files: dict[str, Path]) -> None:
-    from drgn.helpers.linux.module import for_each_module
+    from drgn.helpers.linux.module import for_each_module  # lazy
 
     for module in for_each_module(program):
         name = module.name.string_().decode(errors="replace")
@@ -129,8 +129,8 @@ def crash_report(program: Any, modules: Sequence[str], pid: int | None) -> Itera
 
 
 def _tasks(program: Any) -> Iterator[str]:
-    from drgn.helpers.linux.pid import for_each_task
-    from drgn.helpers.linux.sched import task_state_to_char
+    from drgn.helpers.linux.pid import for_each_task  # lazy
+    from drgn.helpers.linux.sched import task_state_to_char  # lazy
 
     for task in for_each_task(program):
         kind = "" if task.mm else " [kernel]"
@@ -139,8 +139,8 @@ def _tasks(program: Any) -> Iterator[str]:
 
 def _thread(program: Any, pid: int | None) -> Any:
     """Returns the task_struct at fault: of the panicking CPU, else of `pid`, else of CPU 0."""
-    from drgn.helpers.linux.pid import find_task
-    from drgn.helpers.linux.sched import cpu_curr
+    from drgn.helpers.linux.pid import find_task  # lazy
+    from drgn.helpers.linux.sched import cpu_curr  # lazy
 
     try:
         return program.crashed_thread().object

@@ -24,7 +24,7 @@ def linux_inputs(cache: Cache) -> Path:
     of the tarball. Raises Misuse when the minimal kernel was not built yet, MissingTool when apt has no such
     package.
     """
-    from kmod_harness.spec.spec import Spec
+    from kmod_harness.spec.spec import Spec  # lazy
 
     kernel = resolve_kernel(Spec(kernel="minimal"), cache=cache)
     if kernel.config is None:

@@ -161,7 +161,7 @@ def _dynamic_programs(tree: Path) -> Iterator[CpioEntry]:
 
 
 def _needed_libraries(program: Path) -> tuple[str, ...]:
-    from kmod_harness.kmod.elf.programs import program_needs
+    from kmod_harness.kmod.elf.programs import program_needs  # lazy
 
     return program_needs(_read(program)).libraries
 

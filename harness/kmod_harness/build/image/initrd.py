@@ -182,7 +182,7 @@ def channel_modules(
 
 
 def _modules_of(drivers: Sequence[str], modules_dir: Path) -> tuple[Path, ...]:
-    from kmod_harness.kmod.elf.module import read_module
+    from kmod_harness.kmod.elf.module import read_module  # lazy
 
     files = module_files(modules_dir)
     ordered: dict[str, Path] = {}
@@ -223,7 +223,7 @@ def _plain_name(path: Path) -> str:
 
 
 def _module_bytes(path: Path) -> bytes:
-    from kmod_harness.kmod.elf.module import read_module
+    from kmod_harness.kmod.elf.module import read_module  # lazy
 
     return path.read_bytes() if path.suffix == ".ko" else read_module(path).data
 

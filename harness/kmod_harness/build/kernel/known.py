@@ -110,9 +110,9 @@ def _built(cache: Cache) -> tuple[Kernel, ...]:
 
 
 def _minimal(kconfig: Sequence[str], *, build: bool, source: str | Path | None, cache: Cache) -> Kernel:
-    from kmod_harness.build.kernel.from_source import build_kernel, built_kernel
-    from kmod_harness.build.kernel.kbuild import refuse_odd_path
-    from kmod_harness.host.resources import kconfig_fragment, minimal_config
+    from kmod_harness.build.kernel.from_source import build_kernel, built_kernel  # lazy
+    from kmod_harness.build.kernel.kbuild import refuse_odd_path  # lazy
+    from kmod_harness.host.resources import kconfig_fragment, minimal_config  # lazy
 
     fragments = (minimal_config(), *map(kconfig_fragment, kconfig))
     build_dir = built_kernel(fragments, cache=cache) if source is None or not build else None
@@ -136,7 +136,10 @@ def _in_build_dir(build_dir: Path) -> Kernel:
 
 
 def _debian(*, build: bool, cache: Cache) -> Kernel:
-    from kmod_harness.build.kernel.debian_kernel import download_debian_kernel, downloaded_debian_kernel
+    from kmod_harness.build.kernel.debian_kernel import (  # lazy
+        download_debian_kernel,
+        downloaded_debian_kernel,
+    )
 
     tree = download_debian_kernel(cache) if build else downloaded_debian_kernel(cache)
     if tree is None:

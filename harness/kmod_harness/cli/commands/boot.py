@@ -41,15 +41,15 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Boots, loads the modules, connects; returns when the guest or its user ends it."""
-    import sys
+    import sys  # lazy
 
-    from kmod_harness.cli.interactive import connect_terminal, feed_lines
-    from kmod_harness.cli.machine_options import spec_from
-    from kmod_harness.cli.run.report import say
-    from kmod_harness.kmod.elf.module import read_module
-    from kmod_harness.kmod.preflight import load_order
-    from kmod_harness.lifecycle.boot import boot
-    from kmod_harness.lifecycle.prepare import prepare
+    from kmod_harness.cli.interactive import connect_terminal, feed_lines  # lazy
+    from kmod_harness.cli.machine_options import spec_from  # lazy
+    from kmod_harness.cli.run.report import say  # lazy
+    from kmod_harness.kmod.elf.module import read_module  # lazy
+    from kmod_harness.kmod.preflight import load_order  # lazy
+    from kmod_harness.lifecycle.boot import boot  # lazy
+    from kmod_harness.lifecycle.prepare import prepare  # lazy
 
     args = with_repository(args)
     spec = spec_from(args)

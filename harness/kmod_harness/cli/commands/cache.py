@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
 
 def execute_list(args: argparse.Namespace) -> int:
     """Prints size, age and name of every entry, the total last."""
-    from kmod_harness.build.cache import default_cache
+    from kmod_harness.build.cache import default_cache  # lazy
 
     cache = default_cache()
     total = 0
@@ -42,7 +42,7 @@ def execute_list(args: argparse.Namespace) -> int:
 
 def execute_prune(args: argparse.Namespace) -> int:
     """Prints the names of what was removed."""
-    from kmod_harness.build.cache import DEFAULT_MAX_BYTES, default_cache
+    from kmod_harness.build.cache import DEFAULT_MAX_BYTES, default_cache  # lazy
 
     wanted = DEFAULT_MAX_BYTES if args.max_size is None else args.max_size
     removed = default_cache().prune(wanted)

@@ -30,10 +30,10 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Prints the report, or runs the prompt; raises Misuse for what is no bundle with a dump."""
-    from kmod_harness.kmod.elf.module import read_module
-    from kmod_harness.report.colour import BOLD, outcome_word, painted
-    from kmod_harness.report.columns import wrapped
-    from kmod_harness.report.crash_dump import crash_report, open_crash_dump
+    from kmod_harness.kmod.elf.module import read_module  # lazy
+    from kmod_harness.report.colour import BOLD, outcome_word, painted  # lazy
+    from kmod_harness.report.columns import wrapped  # lazy
+    from kmod_harness.report.crash_dump import crash_report, open_crash_dump  # lazy
 
     if not sys.stdin.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         # drgn takes Python 3.13's own prompt, which fails without a cursor to move; it decides when imported
@@ -41,7 +41,7 @@ def execute(args: argparse.Namespace) -> int:
     bundle = Path(args.bundle)
     with _dump(bundle) as dump, open_crash_dump(dump) as program:
         if args.shell:
-            from drgn.cli import run_interactive
+            from drgn.cli import run_interactive  # lazy
 
             run_interactive(program)
             return 0
@@ -60,10 +60,10 @@ def execute(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _dump(bundle: Path) -> Iterator[CrashDump]:
     """Gives the bundle's dump, made of the guest's state where it has that alone."""
-    from kmod_harness.lifecycle.failing_state import STATE, failing_state_in, load_failing_state
-    from kmod_harness.machine.rundir import run_directory
-    from kmod_harness.report.crash_dump import MEMORY, crash_dump_in
-    from kmod_harness.report.kept_memory import keep_memory
+    from kmod_harness.lifecycle.failing_state import STATE, failing_state_in, load_failing_state  # lazy
+    from kmod_harness.machine.rundir import run_directory  # lazy
+    from kmod_harness.report.crash_dump import MEMORY, crash_dump_in  # lazy
+    from kmod_harness.report.kept_memory import keep_memory  # lazy
 
     if (bundle / MEMORY).exists() or not (bundle / STATE).exists():
         yield crash_dump_in(bundle)

@@ -80,7 +80,7 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Starts the guest, stops it, and runs gdb or waits for it."""
-    from kmod_harness.errors import MissingTool
+    from kmod_harness.errors import MissingTool  # lazy
 
     if not args.printed and shutil.which("gdb") is None:
         raise MissingTool("gdb is not installed", advice="apt-get install --no-install-recommends gdb")
@@ -89,10 +89,10 @@ def execute(args: argparse.Namespace) -> int:
 
 def _kept_guest(args: argparse.Namespace) -> int:
     """gdb at the guest of a bundle. Raises Misuse for what does not go with it."""
-    from kmod_harness.debug.gdb_commands import Stops
-    from kmod_harness.debug.open_stub import open_stub
-    from kmod_harness.errors import Misuse
-    from kmod_harness.lifecycle.failing_state import failing_state_in, load_failing_state
+    from kmod_harness.debug.gdb_commands import Stops  # lazy
+    from kmod_harness.debug.open_stub import open_stub  # lazy
+    from kmod_harness.errors import Misuse  # lazy
+    from kmod_harness.lifecycle.failing_state import failing_state_in, load_failing_state  # lazy
 
     if args.modules or args.command or args.param or args.at:
         raise Misuse(
@@ -106,14 +106,14 @@ def _kept_guest(args: argparse.Namespace) -> int:
 
 
 def _new_guest(args: argparse.Namespace) -> int:
-    from kmod_harness.cli.machine_options import spec_from
-    from kmod_harness.debug.gdb_commands import Stops
-    from kmod_harness.debug.open_stub import open_stub
-    from kmod_harness.kmod.elf.module import read_module
-    from kmod_harness.kmod.preflight import load_order
-    from kmod_harness.lifecycle.boot import boot
-    from kmod_harness.lifecycle.prepare import prepare
-    from kmod_harness.machine.deadline import Clock
+    from kmod_harness.cli.machine_options import spec_from  # lazy
+    from kmod_harness.debug.gdb_commands import Stops  # lazy
+    from kmod_harness.debug.open_stub import open_stub  # lazy
+    from kmod_harness.kmod.elf.module import read_module  # lazy
+    from kmod_harness.kmod.preflight import load_order  # lazy
+    from kmod_harness.lifecycle.boot import boot  # lazy
+    from kmod_harness.lifecycle.prepare import prepare  # lazy
+    from kmod_harness.machine.deadline import Clock  # lazy
 
     args = with_repository(args)
     spec = spec_from(args)
@@ -149,7 +149,7 @@ def _driven(
     command: Sequence[str],
 ) -> Iterator[None]:
     """Has the modules loaded, and the command run, as soon as gdb lets the guest go on."""
-    from kmod_harness.errors import KmodHarnessError
+    from kmod_harness.errors import KmodHarnessError  # lazy
 
     def drive() -> None:
         # whatever gdb's user does to the guest is theirs to see
@@ -187,11 +187,11 @@ def _run_gdb(script: Path) -> int:
 
 def _wait_for_gdb(machine: Machine, script: Path) -> None:
     """Prints gdb's command line, then passes the kernel log on until the guest ends."""
-    from kmod_harness.cli.run.report import say
-    from kmod_harness.errors import MachineFailure
-    from kmod_harness.guest.kernel_log import KernelLog
-    from kmod_harness.klog.reading import for_reading
-    from kmod_harness.machine.deadline import Deadline
+    from kmod_harness.cli.run.report import say  # lazy
+    from kmod_harness.errors import MachineFailure  # lazy
+    from kmod_harness.guest.kernel_log import KernelLog  # lazy
+    from kmod_harness.klog.reading import for_reading  # lazy
+    from kmod_harness.machine.deadline import Deadline  # lazy
 
     print(f"gdb -q -x {shlex.quote(str(script))}", flush=True)
     forever = Deadline("the session", None, machine.clock)

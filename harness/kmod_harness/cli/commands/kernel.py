@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
 
 def execute_build(args: argparse.Namespace) -> int:
     """Builds or downloads the kernel; prints its release and image."""
-    from kmod_harness.build.kernel.known import resolve_kernel
+    from kmod_harness.build.kernel.known import resolve_kernel  # lazy
 
     kernel = resolve_kernel(_spec(args), build=True, source=args.source)
     print(f"{kernel.name} {kernel.release} {kernel.bzimage}")
@@ -46,8 +46,8 @@ def execute_build(args: argparse.Namespace) -> int:
 
 def execute_list(args: argparse.Namespace) -> int:
     """Prints one kernel a line: name, release, image, build directory."""
-    from kmod_harness.build.kernel.known import known_kernels
-    from kmod_harness.errors import Misuse
+    from kmod_harness.build.kernel.known import known_kernels  # lazy
+    from kmod_harness.errors import Misuse  # lazy
 
     kernels = known_kernels()
     if not kernels:
@@ -64,8 +64,8 @@ def execute_list(args: argparse.Namespace) -> int:
 
 def execute_dir(args: argparse.Namespace) -> int:
     """Prints the build directory and nothing else. Raises Misuse for a kernel without one."""
-    from kmod_harness.build.kernel.known import resolve_kernel
-    from kmod_harness.errors import Misuse
+    from kmod_harness.build.kernel.known import resolve_kernel  # lazy
+    from kmod_harness.errors import Misuse  # lazy
 
     kernel = resolve_kernel(_spec(args))
     if kernel.build_dir is None:
@@ -80,7 +80,7 @@ def execute_dir(args: argparse.Namespace) -> int:
 
 def _spec(args: argparse.Namespace) -> Spec:
     """Returns the kernel that is named, else the repository's, else `minimal`. Raises Misuse."""
-    from kmod_harness.spec.spec import Spec
+    from kmod_harness.spec.spec import Spec  # lazy
 
     args = with_repository(args)
     return Spec(kernel=args.kernel or "minimal", kconfig=tuple(args.kconfig))

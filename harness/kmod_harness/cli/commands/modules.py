@@ -41,12 +41,12 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Builds, then prints the paths of the .ko files, one a line."""
-    from kmod_harness.build.cache import default_cache
-    from kmod_harness.build.kernel.known import resolve_kernel
-    from kmod_harness.build.modules import build_modules, build_modules_in_place, require_makefile
-    from kmod_harness.errors import Misuse
-    from kmod_harness.host.resources import data_directory
-    from kmod_harness.spec.spec import Spec
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.build.kernel.known import resolve_kernel  # lazy
+    from kmod_harness.build.modules import build_modules, build_modules_in_place, require_makefile  # lazy
+    from kmod_harness.errors import Misuse  # lazy
+    from kmod_harness.host.resources import data_directory  # lazy
+    from kmod_harness.spec.spec import Spec  # lazy
 
     if args.directory:
         # before a kernel that may not be built yet
@@ -77,7 +77,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def sample_directory(kernel: Kernel) -> Path:
     """Returns where the sample modules for a kernel are built: in the checkout, else here."""
-    from kmod_harness.host.resources import checkout
+    from kmod_harness.host.resources import checkout  # lazy
 
     base = (checkout() or Path.cwd()) / "build"
     if kernel.name == "minimal":

@@ -54,9 +54,9 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Runs the matrix, writes the summaries, prints the one for people."""
-    from kmod_harness.nightly.cells import Suite, overall, run_matrix
-    from kmod_harness.nightly.matrix import Matrix
-    from kmod_harness.nightly.summary import markdown_summary, text_summary
+    from kmod_harness.nightly.cells import Suite, overall, run_matrix  # lazy
+    from kmod_harness.nightly.matrix import Matrix  # lazy
+    from kmod_harness.nightly.summary import markdown_summary, text_summary  # lazy
 
     default = Matrix()
     matrix = Matrix(tuple(args.kernel) or default.kernels, tuple(args.cpus) or default.cpus)
@@ -72,11 +72,11 @@ def execute(args: argparse.Namespace) -> int:
 
 def _prepare(kernel_name: str) -> None:
     """Builds what the tests of a kernel need: a test never compiles."""
-    from kmod_harness.build.kernel.known import resolve_kernel
-    from kmod_harness.build.modules import build_modules
-    from kmod_harness.cli.commands.modules import sample_directory
-    from kmod_harness.host.resources import data_directory
-    from kmod_harness.spec.spec import Spec
+    from kmod_harness.build.kernel.known import resolve_kernel  # lazy
+    from kmod_harness.build.modules import build_modules  # lazy
+    from kmod_harness.cli.commands.modules import sample_directory  # lazy
+    from kmod_harness.host.resources import data_directory  # lazy
+    from kmod_harness.spec.spec import Spec  # lazy
 
     kernel = resolve_kernel(Spec(kernel=kernel_name), build=True)
     build_modules(data_directory("modules"), kernel, sample_directory(kernel))

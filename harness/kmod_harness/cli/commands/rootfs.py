@@ -52,8 +52,8 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Prints the path of the image and nothing else."""
-    from kmod_harness.build.cache import default_cache
-    from kmod_harness.build.image.embedded import embedded_rootfs
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.build.image.embedded import embedded_rootfs  # lazy
 
     if args.name == "embedded":
         given = [name for name in ("buildroot", "defconfig", "output") if getattr(args, name)]
@@ -61,7 +61,7 @@ def execute(args: argparse.Namespace) -> int:
             args.parser.error(f"--{(given or ['sources'])[0]} is for `rootfs buildroot`")
         print(embedded_rootfs())
         return 0
-    from kmod_harness.build.buildroot import images
+    from kmod_harness.build.buildroot import images  # lazy
 
     output = args.output.absolute() if args.output else None
     defconfig = args.defconfig or images.DEFCONFIG

@@ -29,9 +29,9 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Prints the log with places; raises Misuse for a file that is not there or not what it should be."""
-    from kmod_harness.errors import Misuse
-    from kmod_harness.kmod.symbols.symbolizer import Symbolizer
-    from kmod_harness.report.symbolized import symbolized
+    from kmod_harness.errors import Misuse  # lazy
+    from kmod_harness.kmod.symbols.symbolizer import Symbolizer  # lazy
+    from kmod_harness.report.symbolized import symbolized  # lazy
 
     if args.log == "-":
         log = sys.stdin.buffer.read()
@@ -44,9 +44,9 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _vmlinux(args: argparse.Namespace) -> Path | None:
-    from kmod_harness.build.kernel.known import resolve_kernel
-    from kmod_harness.errors import Misuse
-    from kmod_harness.spec.spec import Spec
+    from kmod_harness.build.kernel.known import resolve_kernel  # lazy
+    from kmod_harness.errors import Misuse  # lazy
+    from kmod_harness.spec.spec import Spec  # lazy
 
     if args.vmlinux is None:
         return resolve_kernel(Spec(kernel=args.kernel)).vmlinux
@@ -57,6 +57,6 @@ def _vmlinux(args: argparse.Namespace) -> Path | None:
 
 
 def _modules(paths: list[str]) -> list[KernelModule]:
-    from kmod_harness.kmod.elf.module import read_module
+    from kmod_harness.kmod.elf.module import read_module  # lazy
 
     return [read_module(path) for path in paths]

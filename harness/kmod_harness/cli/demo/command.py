@@ -23,12 +23,12 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Builds what is missing, runs the demo, returns 0 only if every check held."""
-    from kmod_harness.build.modules import build_modules
-    from kmod_harness.cli.commands.modules import sample_directory
-    from kmod_harness.cli.demo.show import show
-    from kmod_harness.cli.machine_options import spec_from
-    from kmod_harness.host.resources import data_directory
-    from kmod_harness.lifecycle.prepare import prepare
+    from kmod_harness.build.modules import build_modules  # lazy
+    from kmod_harness.cli.commands.modules import sample_directory  # lazy
+    from kmod_harness.cli.demo.show import show  # lazy
+    from kmod_harness.cli.machine_options import spec_from  # lazy
+    from kmod_harness.host.resources import data_directory  # lazy
+    from kmod_harness.lifecycle.prepare import prepare  # lazy
 
     prepared = prepare(spec_from(args), build=True, kernel_source=args.source)
     built = build_modules(data_directory("modules"), prepared.kernel, sample_directory(prepared.kernel))

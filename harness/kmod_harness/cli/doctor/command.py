@@ -30,11 +30,11 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Prints the findings; returns 0 when what was asked for could work now, else 2. Raises Misuse."""
-    from kmod_harness.cli.doctor.parts import cache, does_without_pahole, look, qemu
-    from kmod_harness.cli.doctor.works import CHECKOUT_WORKS, WORKS, needed, with_what_they_stand_on
-    from kmod_harness.errors import ExitStatus, Misuse
-    from kmod_harness.host.packages import found, requirements
-    from kmod_harness.host.resources import checkout
+    from kmod_harness.cli.doctor.parts import cache, does_without_pahole, look, qemu  # lazy
+    from kmod_harness.cli.doctor.works import CHECKOUT_WORKS, WORKS, needed, with_what_they_stand_on  # lazy
+    from kmod_harness.errors import ExitStatus, Misuse  # lazy
+    from kmod_harness.host.packages import found, requirements  # lazy
+    from kmod_harness.host.resources import checkout  # lazy
 
     known = WORKS + (CHECKOUT_WORKS if checkout() else ())
     names = [work.name for work in known]
@@ -70,10 +70,10 @@ def show(
     missing: Sequence[Requirement],
 ) -> None:
     """Prints a row for each finding, a verdict for each work, and the commands that bring what is missing."""
-    import shutil
+    import shutil  # lazy
 
-    from kmod_harness.cli.doctor.works import install_advice
-    from kmod_harness.host.resources import checkout
+    from kmod_harness.cli.doctor.works import install_advice  # lazy
+    from kmod_harness.host.resources import checkout  # lazy
 
     width = max((len(one.subject) for one in findings if len(one.subject) <= _SUBJECT), default=0)
     for one in findings:
@@ -106,14 +106,14 @@ def _obstacles(
 
 
 def _there(wanted: Mapping[str, Sequence[Requirement]], places: Mapping[str, str]) -> Iterator[Finding]:
-    from kmod_harness.cli.doctor.parts import Finding
+    from kmod_harness.cli.doctor.parts import Finding  # lazy
 
     for one in _each_once(one for ones in wanted.values() for one in ones if places[one.check]):
         yield Finding(one.subject, places[one.check])
 
 
 def _not_there(missing: Requirement, wanted: Mapping[str, Sequence[Requirement]]) -> Finding:
-    from kmod_harness.cli.doctor.parts import Finding
+    from kmod_harness.cli.doctor.parts import Finding  # lazy
 
     works = [name for name, ones in wanted.items() if any(one.check == missing.check for one in ones)]
     return Finding(missing.subject, f"package {missing.package}; for {', '.join(works)}", there=False)
@@ -134,7 +134,7 @@ def _row(state: str, subject: str, width: int, text: str) -> str:
 
 def _wrapped(head: str, text: str, end: str = "") -> str:
     """Returns it in lines of 80; `end`: what each but the last ends with."""
-    import textwrap
+    import textwrap  # lazy
 
     lines = textwrap.wrap(
         text,

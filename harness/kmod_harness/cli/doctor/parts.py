@@ -31,9 +31,9 @@ def look(part: str) -> tuple[Finding, ...]:
 
 def qemu() -> Iterator[Finding]:
     """Yields QEMU's version and what would run the guests' instructions; nothing without a QEMU that runs."""
-    from kmod_harness.build.cache import default_cache
-    from kmod_harness.machine.accelerator import choose_accelerator
-    from kmod_harness.machine.machine import find_qemu
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.machine.accelerator import choose_accelerator  # lazy
+    from kmod_harness.machine.machine import find_qemu  # lazy
 
     try:
         path = find_qemu()
@@ -47,8 +47,8 @@ def qemu() -> Iterator[Finding]:
 
 def cache() -> Finding:
     """Returns how full the cache is."""
-    from kmod_harness.build.cache import default_cache
-    from kmod_harness.cli.commands.cache import format_bytes
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.cli.commands.cache import format_bytes  # lazy
 
     kept = default_cache()
     total = sum(entry.size() for entry in kept.entries())
@@ -57,15 +57,15 @@ def cache() -> Finding:
 
 def does_without_pahole() -> bool:
     """True for Debian's kernel without a vmlinux in its headers (Debian 12): no BTF is made of it then."""
-    from kmod_harness.build.cache import default_cache
-    from kmod_harness.build.kernel.debian_kernel import downloaded_debian_kernel
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.build.kernel.debian_kernel import downloaded_debian_kernel  # lazy
 
     kernel = downloaded_debian_kernel(default_cache())
     return kernel is not None and not (kernel.build_dir / "vmlinux").exists()
 
 
 def _kernels() -> Iterator[Finding]:
-    from kmod_harness.build.kernel.known import known_kernels
+    from kmod_harness.build.kernel.known import known_kernels  # lazy
 
     kernels = known_kernels()
     for kernel in kernels:
@@ -78,32 +78,32 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _headers() -> Iterator[Finding]:
-    from kmod_harness.build.kernel.known import known_kernels
+    from kmod_harness.build.kernel.known import known_kernels  # lazy
 
     if not any(kernel.build_dir for kernel in known_kernels()):
         yield Finding("headers", "no kernel here has a build directory", there=False)
 
 
 def _agent() -> Iterator[Finding]:
-    from kmod_harness.build.cache import default_cache
-    from kmod_harness.build.image.agent import compile_agent
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.build.image.agent import compile_agent  # lazy
 
     compile_agent(default_cache())
     yield Finding("guest agent", "compiled, in the cache")
 
 
 def _rootfs() -> Iterator[Finding]:
-    from kmod_harness.build.cache import default_cache
-    from kmod_harness.build.image.embedded import embedded_rootfs
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.build.image.embedded import embedded_rootfs  # lazy
 
     embedded_rootfs(default_cache())
     yield Finding("root file system", "embedded, in the cache")
 
 
 def _source() -> Iterator[Finding]:
-    from kmod_harness.build.cache import default_cache
-    from kmod_harness.build.debian_packages import candidate_version
-    from kmod_harness.build.kernel.source import debian_source_package
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.build.debian_packages import candidate_version  # lazy
+    from kmod_harness.build.kernel.source import debian_source_package  # lazy
 
     if default_cache().entries("source"):
         yield Finding("source", "of a kernel, in the cache")
@@ -113,9 +113,9 @@ def _source() -> Iterator[Finding]:
 
 
 def _debian_kernel() -> Iterator[Finding]:
-    from kmod_harness.build.cache import default_cache
-    from kmod_harness.build.debian_packages import candidate_version
-    from kmod_harness.build.kernel.debian_kernel import METAPACKAGE, downloaded_debian_kernel
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.build.debian_packages import candidate_version  # lazy
+    from kmod_harness.build.kernel.debian_kernel import METAPACKAGE, downloaded_debian_kernel  # lazy
 
     kernel = downloaded_debian_kernel(default_cache())
     if kernel is None:

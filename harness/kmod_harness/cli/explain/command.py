@@ -84,10 +84,10 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Runs the experiments, writes the page, prints its path and what it says; returns the exit status."""
-    from kmod_harness.cli.explain.request import read_request
-    from kmod_harness.errors import ExitStatus
-    from kmod_harness.explain.page.render import write_page
-    from kmod_harness.klog.outcome import outcome_of
+    from kmod_harness.cli.explain.request import read_request  # lazy
+    from kmod_harness.errors import ExitStatus  # lazy
+    from kmod_harness.explain.page.render import write_page  # lazy
+    from kmod_harness.klog.outcome import outcome_of  # lazy
 
     started = time.monotonic()
     args = with_repository(args)
@@ -107,7 +107,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def summary(seen: Observations, judged: Sequence[JudgedClaim], account: Account) -> str:
     """Returns what the page says, in one paragraph."""
-    from kmod_harness.explain.page.render import verdict_counts
+    from kmod_harness.explain.page.render import verdict_counts  # lazy
 
     verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in verdict_counts(judged))
     changed = account.compared - account.equal
@@ -126,14 +126,14 @@ def summary(seen: Observations, judged: Sequence[JudgedClaim], account: Account)
 
 def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None) -> Found:
     """One cold boot: the claims, before anything has tainted the kernel; then the module's bytes."""
-    from kmod_harness.cli.run.report import say
-    from kmod_harness.explain.claims.catalogue import judge_claims
-    from kmod_harness.explain.observe.observe import observe
-    from kmod_harness.explain.observe.running_kernel import randomize_base
-    from kmod_harness.explain.page.account import account_of
-    from kmod_harness.explain.probes.execution_log import execution_log_arguments
-    from kmod_harness.lifecycle.boot import boot
-    from kmod_harness.verify.verify_modules import verify_modules
+    from kmod_harness.cli.run.report import say  # lazy
+    from kmod_harness.explain.claims.catalogue import judge_claims  # lazy
+    from kmod_harness.explain.observe.observe import observe  # lazy
+    from kmod_harness.explain.observe.running_kernel import randomize_base  # lazy
+    from kmod_harness.explain.page.account import account_of  # lazy
+    from kmod_harness.explain.probes.execution_log import execution_log_arguments  # lazy
+    from kmod_harness.lifecycle.boot import boot  # lazy
+    from kmod_harness.verify.verify_modules import verify_modules  # lazy
 
     prepared, subject = request.prepared, request.subject
     kernel = prepared.kernel
@@ -152,12 +152,12 @@ def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None)
 
 
 def _measured(request: ExplainRequest, seconds: float) -> Measured:
-    import hashlib
-    import subprocess
-    from datetime import UTC, datetime
+    import hashlib  # lazy
+    import subprocess  # lazy
+    from datetime import UTC, datetime  # lazy
 
-    from kmod_harness.explain.page.render import Measured
-    from kmod_harness.host.version import __version__
+    from kmod_harness.explain.page.render import Measured  # lazy
+    from kmod_harness.host.version import __version__  # lazy
 
     prepared, file = request.prepared, request.subject.file
     said = subprocess.run([prepared.qemu, "--version"], capture_output=True, text=True, check=False).stdout

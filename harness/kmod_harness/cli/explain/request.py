@@ -73,9 +73,9 @@ def _given(args: argparse.Namespace, spec: Spec) -> ExplainRequest:
 
 
 def _sample(args: argparse.Namespace, spec: Spec) -> ExplainRequest:
-    from kmod_harness.build.modules import build_modules
-    from kmod_harness.cli.commands.modules import sample_directory
-    from kmod_harness.host.resources import data_directory
+    from kmod_harness.build.modules import build_modules  # lazy
+    from kmod_harness.cli.commands.modules import sample_directory  # lazy
+    from kmod_harness.host.resources import data_directory  # lazy
 
     prepared = prepare(spec, build=True)
     built = build_modules(data_directory("modules"), prepared.kernel, sample_directory(prepared.kernel))

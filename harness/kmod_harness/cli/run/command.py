@@ -112,10 +112,10 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Runs, reports, and returns the exit status."""
-    from kmod_harness.cli.run import session
-    from kmod_harness.cli.run.record import RunRecord
-    from kmod_harness.cli.run.report import report, say
-    from kmod_harness.cli.run.request import read_request
+    from kmod_harness.cli.run import session  # lazy
+    from kmod_harness.cli.run.record import RunRecord  # lazy
+    from kmod_harness.cli.run.report import report, say  # lazy
+    from kmod_harness.cli.run.request import read_request  # lazy
 
     record = RunRecord()
     expected: frozenset[SplatKind] = frozenset()
@@ -126,14 +126,14 @@ def execute(args: argparse.Namespace) -> int:
             say(f"note: {note}")
         session.run(request, record, say, getattr(args, "speculative", None))
     except Exception as error:
-        from kmod_harness.host.exceptions import as_harness_error
+        from kmod_harness.host.exceptions import as_harness_error  # lazy
 
         record.errors.append(as_harness_error(error))
     except BaseException as end:
         if args.json:
             _print_json(_ended_object(record, end, sorted(expected)))
         raise
-    from kmod_harness.cli.run.exit_status import Facts, judge
+    from kmod_harness.cli.run.exit_status import Facts, judge  # lazy
 
     verdict = judge(
         Facts(
@@ -148,7 +148,7 @@ def execute(args: argparse.Namespace) -> int:
     if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):
         record.bundle = _leave_bundle(args, request, record, verdict, sorted(expected))
     if record.kept.guest_directory is not None:
-        from kmod_harness.lifecycle.failing_state import discard
+        from kmod_harness.lifecycle.failing_state import discard  # lazy
 
         # of a panic that was expected, or of a bundle that could not be written
         discard(record.kept.guest_directory)
@@ -159,10 +159,10 @@ def _leave_bundle(
     args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: Verdict, expected: list[str]
 ) -> Path | None:
     """Returns where the evidence of a failure is; the verdict stands where none can be left."""
-    from kmod_harness.cli.run.evidence import leave_bundle
-    from kmod_harness.cli.run.record import as_json
-    from kmod_harness.cli.run.report import say
-    from kmod_harness.host.exceptions import as_harness_error
+    from kmod_harness.cli.run.evidence import leave_bundle  # lazy
+    from kmod_harness.cli.run.record import as_json  # lazy
+    from kmod_harness.cli.run.report import say  # lazy
+    from kmod_harness.host.exceptions import as_harness_error  # lazy
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
     found = as_json(record, verdict, status, expected)
@@ -175,8 +175,8 @@ def _leave_bundle(
 
 def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -> int:
     """Reports a wrong command line as `run` reports everything; returns the exit status."""
-    from kmod_harness.cli.run.exit_status import Facts, judge
-    from kmod_harness.cli.run.record import RunRecord
+    from kmod_harness.cli.run.exit_status import Facts, judge  # lazy
+    from kmod_harness.cli.run.record import RunRecord  # lazy
 
     record = RunRecord(errors=[error])
     return _finish(record, judge(Facts(errors=record.errors)), json_wanted, bisect, [], None)
@@ -190,8 +190,8 @@ def exit_status_for(status: int, *, bisect: bool) -> int:
 def _finish(
     record: RunRecord, verdict: Verdict, json_wanted: bool, bisect: bool, expected: list[str], report: Any
 ) -> int:
-    from kmod_harness.cli.run.record import as_json
-    from kmod_harness.cli.streams import drop_output
+    from kmod_harness.cli.run.record import as_json  # lazy
+    from kmod_harness.cli.streams import drop_output  # lazy
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=bisect)
     troubles: list[Exception] = []
@@ -214,7 +214,7 @@ def _finish(
         troubles.append(error)
     if not troubles:
         return status
-    from kmod_harness.host.exceptions import as_harness_error
+    from kmod_harness.host.exceptions import as_harness_error  # lazy
 
     for trouble in troubles:
         print(f"kmod-harness: {as_harness_error(trouble)}", file=sys.stderr)
@@ -232,10 +232,10 @@ def _pass_on(stdout: bytes, stderr: bytes) -> None:
 
 def _ended_object(record: RunRecord, end: BaseException, expected: list[str]) -> Mapping[str, Any]:
     """What is known of a run that a signal ended."""
-    from kmod_harness.cli.run.exit_status import Verdict
-    from kmod_harness.cli.run.record import as_json
-    from kmod_harness.cli.signals import INTERRUPTED
-    from kmod_harness.klog.outcome import Outcome
+    from kmod_harness.cli.run.exit_status import Verdict  # lazy
+    from kmod_harness.cli.run.record import as_json  # lazy
+    from kmod_harness.cli.signals import INTERRUPTED  # lazy
+    from kmod_harness.klog.outcome import Outcome  # lazy
 
     status = int(getattr(end, "exit_status", INTERRUPTED))
     record.errors.append(end)

@@ -32,14 +32,14 @@ def question(machine: Machine, request: RunRequest, record: RunRecord) -> None:
     hangs = any(isinstance(error, GuestHang) for error in record.errors)
     panicked = any(isinstance(error, KernelPanic) for error in record.errors)
     if hangs:
-        from kmod_harness.machine.interrogation import interrogate
+        from kmod_harness.machine.interrogation import interrogate  # lazy
 
         with contextlib.suppress(KmodHarnessError):
             record.kept.transcripts["interrogation"] = str(interrogate(machine))
     of_oops = record.kept.guest_directory
     wanted = hangs or panicked or (request.dump and of_oops is None)
     if wanted and request.keeps_bundle:
-        from kmod_harness.lifecycle.failing_state import discard, keep_guest
+        from kmod_harness.lifecycle.failing_state import discard, keep_guest  # lazy
 
         assert record.prepared is not None
         record.kept.guest_directory = keep_guest(machine, record.prepared.kernel)
@@ -53,7 +53,7 @@ def leave_bundle(
 
     Raises Misuse, OSError: there is no place for it, or it cannot be written.
     """
-    from kmod_harness.report.bundle import Failure, Reproduction, bundle_name, write_bundle
+    from kmod_harness.report.bundle import Failure, Reproduction, bundle_name, write_bundle  # lazy
 
     if record.prepared is None or not request.keeps_bundle:
         return None
@@ -86,7 +86,7 @@ def leave_bundle(
 
 def _again(words: Sequence[str]) -> tuple[str, ...]:
     """Returns the words of a `run` with another place for what it leaves; of two, argparse takes the last."""
-    from kmod_harness.report.bundle import AGAIN
+    from kmod_harness.report.bundle import AGAIN  # lazy
 
     command = words.index("--") if "--" in words else len(words)
     again = (*words[:command], "--bundle", AGAIN, *words[command:])

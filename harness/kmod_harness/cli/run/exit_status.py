@@ -83,7 +83,7 @@ def _of_errors(facts: Facts) -> list[Verdict]:
 
 def _is_explained(error: BaseException, facts: Facts) -> bool:
     """Whether the splats say all that this error says: an expected one must not count as a failure."""
-    from kmod_harness.errors import ProcessKilled
+    from kmod_harness.errors import ProcessKilled  # lazy
 
     if isinstance(error, KernelPanic):
         return SplatKind.PANIC in came(facts)

@@ -78,12 +78,12 @@ def last_line(record: RunRecord, verdict: Verdict) -> VerdictLine:
 
 def _readable(splat: Splat, record: RunRecord) -> list[str]:
     """Return the splat's lines, with source lines where they can be told."""
-    from kmod_harness.report.readable import readable
+    from kmod_harness.report.readable import readable  # lazy
 
     if record.prepared is None:
         return readable(splat, None)
-    from kmod_harness.kmod.symbols.symbolizer import Symbolizer
-    from kmod_harness.report.symbolized import FrameLines
+    from kmod_harness.kmod.symbols.symbolizer import Symbolizer  # lazy
+    from kmod_harness.report.symbolized import FrameLines  # lazy
 
     modules = [row.file for row in record.modules]
     try:

@@ -102,7 +102,7 @@ def read_request(args: argparse.Namespace) -> RunRequest:
 
 def splat_kind(text: str) -> SplatKind:
     """Returns the kind of that name, in any case, `-` for `_`. Raises Misuse listing the kinds."""
-    from kmod_harness.klog.kinds import SplatKind
+    from kmod_harness.klog.kinds import SplatKind  # lazy
 
     try:
         return SplatKind(text.upper().replace("-", "_"))

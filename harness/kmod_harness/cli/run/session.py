@@ -131,7 +131,7 @@ def _boot_and_drive(
                 # one of a template has the slide of its template
                 record.slide = guest._known_slide
                 if record.slide is None:
-                    from kmod_harness.checks.system_map import read_slide
+                    from kmod_harness.checks.system_map import read_slide  # lazy
 
                     record.slide = read_slide(guest, record.prepared.kernel)
                 trap = _set_trap(machine, request, record)
@@ -140,7 +140,7 @@ def _boot_and_drive(
             record.errors.append(error)
         finally:
             if record.errors or request.dump:
-                from kmod_harness.cli.run.evidence import question
+                from kmod_harness.cli.run.evidence import question  # lazy
 
                 question(machine, request, record)
             _keep_log(machine, guest, record)
@@ -166,13 +166,13 @@ def _restored(
     speculative: SpeculativeRestore | None,
 ) -> Guest | None:
     """Returns a guest from the machine's template, None when a cold boot has to do."""
-    from kmod_harness.lifecycle.saved_guest import SavedGuestUnusable
+    from kmod_harness.lifecycle.saved_guest import SavedGuestUnusable  # lazy
 
     try:
         # a limit of the user's counts from QEMU's start, which would lie behind us here
         guest = _taken(prepared, speculative) if speculative is not None and boot_timeout is None else None
         if guest is None:
-            from kmod_harness.lifecycle.standby import restored_guest
+            from kmod_harness.lifecycle.standby import restored_guest  # lazy
 
             guest = restored_guest(prepared, boot_timeout)
         return guest
@@ -183,7 +183,7 @@ def _restored(
 
 def _taken(prepared: Prepared, speculative: SpeculativeRestore) -> Guest | None:
     """Returns the guest that was restored early when it is the right one, else ends it."""
-    from kmod_harness.lifecycle.boot_template import template_of
+    from kmod_harness.lifecycle.boot_template import template_of  # lazy
 
     try:
         template = template_of(prepared)
@@ -336,8 +336,8 @@ def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
 def _note_log(
     record: RunRecord, records: Sequence[KernelRecord], name_of: Callable[[int], str] | None = None
 ) -> None:
-    from kmod_harness.klog.ktap import ktap_results
-    from kmod_harness.klog.splats import find_splats
+    from kmod_harness.klog.ktap import ktap_results  # lazy
+    from kmod_harness.klog.splats import find_splats  # lazy
 
     record.records = list(records)
     record.splats = find_splats(records, name_of)

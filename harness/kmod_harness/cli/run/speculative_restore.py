@@ -46,7 +46,7 @@ class SpeculativeRestore:
         self._restoring: PendingRestore | None = None
 
     def __enter__(self) -> SpeculativeRestore:
-        from kmod_harness.errors import KmodHarnessError
+        from kmod_harness.errors import KmodHarnessError  # lazy
 
         with contextlib.ExitStack() as undo:
             # a signal may come at any moment
@@ -97,7 +97,7 @@ class SpeculativeRestore:
             # QEMU starts; from here on there is time for more
             self._machine = _machine(kept, forked)
             undo.pop_all()
-        from kmod_harness.guest.restore import PendingRestore, SavedFacts
+        from kmod_harness.guest.restore import PendingRestore, SavedFacts  # lazy
 
         number, pid = kept["process"]
         self._restoring = PendingRestore(self._machine, SavedFacts((number, pid), b""))
@@ -108,8 +108,8 @@ class SpeculativeRestore:
 
         The caller closes the guest's machine.
         """
-        from kmod_harness.errors import KmodHarnessError
-        from kmod_harness.guest.guest import Guest
+        from kmod_harness.errors import KmodHarnessError  # lazy
+        from kmod_harness.guest.guest import Guest  # lazy
 
         machine, restoring = self._machine, self._restoring
         if machine is None or restoring is None or self._kept != self._about(prepared, template):
@@ -129,7 +129,7 @@ class SpeculativeRestore:
         # a disk has a layer of its own to be made: such a run takes its time
         if prepared.disks:
             return
-        from kmod_harness.build.cache import write_atomically
+        from kmod_harness.build.cache import write_atomically  # lazy
 
         # a working directory that is gone cannot be remembered, a cache that is read-only cannot remember
         with contextlib.suppress(OSError):
@@ -140,9 +140,9 @@ class SpeculativeRestore:
             write_atomically(self._slot, json.dumps(about).encode())
 
     def _about(self, prepared: Prepared, template: SavedGuest) -> dict[str, Any]:
-        from dataclasses import asdict
+        from dataclasses import asdict  # lazy
 
-        from kmod_harness.machine.argv import Endpoints
+        from kmod_harness.machine.argv import Endpoints  # lazy
 
         about = {
             "key": self._key,
@@ -163,8 +163,8 @@ class SpeculativeRestore:
 
 def _fork(argv: Sequence[str], template: Path) -> ForkedQemu:
     """Forks QEMU with what was remembered of its command line, before anything large is imported."""
-    from kmod_harness.machine.channels import Channels
-    from kmod_harness.machine.fork import ForkedQemu
+    from kmod_harness.machine.channels import Channels  # lazy
+    from kmod_harness.machine.fork import ForkedQemu  # lazy
 
     channels = Channels(template / "state")
     with contextlib.ExitStack() as undo:
@@ -179,10 +179,10 @@ def _fork(argv: Sequence[str], template: Path) -> ForkedQemu:
 
 
 def _machine(kept: dict[str, Any], forked: ForkedQemu) -> Machine:
-    from kmod_harness.machine.accelerator import Accelerator
-    from kmod_harness.machine.argv import RamFile
-    from kmod_harness.machine.machine import Machine
-    from kmod_harness.spec.spec import Spec
+    from kmod_harness.machine.accelerator import Accelerator  # lazy
+    from kmod_harness.machine.argv import RamFile  # lazy
+    from kmod_harness.machine.machine import Machine  # lazy
+    from kmod_harness.spec.spec import Spec  # lazy
 
     template = Path(kept["template"])
     return Machine(
@@ -199,7 +199,7 @@ def _machine(kept: dict[str, Any], forked: ForkedQemu) -> Machine:
 
 def _argv(prepared: Prepared, template: SavedGuest, ends: Endpoints) -> list[str]:
     """Returns the command line that a restored guest's QEMU has with these ends of its channels."""
-    from kmod_harness.machine.argv import RamFile, qemu_argv
+    from kmod_harness.machine.argv import RamFile, qemu_argv  # lazy
 
     return qemu_argv(
         prepared.qemu,

@@ -62,7 +62,7 @@ def _module(module: ModuleReport, differences: bool) -> dict[str, Any]:
         "seconds": round(module.seconds, 4),
     }
     if differences:
-        from kmod_harness.verify.changes import code_changes
+        from kmod_harness.verify.changes import code_changes  # lazy
 
         found["code_changes"] = [
             {
@@ -113,8 +113,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _totals(report: Report) -> dict[str, Any]:
-    from kmod_harness.verify.mechanism import NOT_DETERMINED
-    from kmod_harness.verify.report import totals
+    from kmod_harness.verify.mechanism import NOT_DETERMINED  # lazy
+    from kmod_harness.verify.report import totals  # lazy
 
     total = totals(report.modules)
     return {

@@ -79,10 +79,10 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Boots, loads, verifies, reports, and returns the exit status."""
-    from kmod_harness.cli.run.report import say
-    from kmod_harness.cli.verify import show
-    from kmod_harness.cli.verify.record import VerifyRecord
-    from kmod_harness.host.exceptions import as_harness_error
+    from kmod_harness.cli.run.report import say  # lazy
+    from kmod_harness.cli.verify import show  # lazy
+    from kmod_harness.cli.verify.record import VerifyRecord  # lazy
+    from kmod_harness.host.exceptions import as_harness_error  # lazy
 
     record = VerifyRecord()
     try:
@@ -91,7 +91,7 @@ def execute(args: argparse.Namespace) -> int:
         record.errors.append(as_harness_error(error))
     outcome = record.outcome
     if args.json:
-        from kmod_harness.cli.verify.as_json import as_json
+        from kmod_harness.cli.verify.as_json import as_json  # lazy
 
         json.dump(as_json(record, outcome, differences=args.differences), sys.stdout)
         print(flush=True)
@@ -104,10 +104,10 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
-    from kmod_harness.cli.machine_options import spec_from
-    from kmod_harness.cli.verify.request import plan, read_files
-    from kmod_harness.lifecycle.boot import boot
-    from kmod_harness.lifecycle.prepare import prepare
+    from kmod_harness.cli.machine_options import spec_from  # lazy
+    from kmod_harness.cli.verify.request import plan, read_files  # lazy
+    from kmod_harness.lifecycle.boot import boot  # lazy
+    from kmod_harness.lifecycle.prepare import prepare  # lazy
 
     args = with_repository(args)
     spec = spec_from(args)
@@ -125,7 +125,7 @@ def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
 def _load_and_verify(
     guest: Guest, args: argparse.Namespace, record: VerifyRecord, plan: VerifyPlan, prepared: Prepared
 ) -> None:
-    from kmod_harness.verify.verify_modules import verify_modules
+    from kmod_harness.verify.verify_modules import verify_modules  # lazy
 
     parameters = assign_parameters(args.param, plan.targets)
     mark = guest.kernel_log.mark()

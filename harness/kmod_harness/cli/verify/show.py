@@ -46,7 +46,7 @@ def show(report: Report, record: VerifyRecord, *, differences: bool) -> None:
 
 def troubles(record: VerifyRecord) -> Iterator[str]:
     """What went wrong or could not be verified, each in full."""
-    from kmod_harness.report.readable import readable
+    from kmod_harness.report.readable import readable  # lazy
 
     for splat in record.splats:
         yield painted(f"--- {splat.kind}: {splat.title}", BOLD, sys.stderr)
@@ -149,7 +149,7 @@ def _finding_lines(finding: Finding) -> list[str]:
 
 def _difference_lines(module: ModuleReport) -> Iterator[str]:
     """Each explained change of code: where, by what, both bytes and both instructions."""
-    from kmod_harness.verify.changes import code_changes
+    from kmod_harness.verify.changes import code_changes  # lazy
 
     for change in code_changes(module):
         target = f" ({change.bound_to})" if change.bound_to else ""
@@ -159,8 +159,8 @@ def _difference_lines(module: ModuleReport) -> Iterator[str]:
 
 
 def _totals(report: Report) -> Iterator[str]:
-    from kmod_harness.verify.mechanism import NOT_DETERMINED
-    from kmod_harness.verify.report import totals
+    from kmod_harness.verify.mechanism import NOT_DETERMINED  # lazy
+    from kmod_harness.verify.report import totals  # lazy
 
     total = totals(report.modules)
     changed = sum(total.explained.values())

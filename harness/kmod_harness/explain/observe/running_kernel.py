@@ -120,7 +120,7 @@ def randomize_base(kernel: Kernel) -> bool | None:
 
 
 def _has_debug_info(vmlinux: Path) -> bool:
-    from elftools.elf.elffile import ELFFile
+    from elftools.elf.elffile import ELFFile  # lazy
 
     with vmlinux.open("rb") as file:
         return ELFFile(file).get_section_by_name(".debug_info") is not None

@@ -31,7 +31,7 @@ def instructions(code: bytes, address: int, *, past_data: bool = False) -> Itera
     Ends at bytes that are no instruction; with `past_data` these are yielded as `.byte`, and decoding
     continues behind them.
     """
-    import capstone  # a library of 10 MB, which most runs do not need
+    import capstone  # a library of 10 MB, which most runs do not need  # lazy
 
     engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     engine.skipdata = past_data

@@ -108,7 +108,7 @@ def _script_needs(data: bytes) -> ProgramNeeds:
 
 
 def _elf_needs(data: bytes) -> ProgramNeeds:
-    from elftools.elf.elffile import ELFFile
+    from elftools.elf.elffile import ELFFile  # lazy
 
     elf = ELFFile(io.BytesIO(data))
     interpreter = ""

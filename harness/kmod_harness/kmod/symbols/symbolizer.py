@@ -173,7 +173,7 @@ def source_root(program: Any) -> str:
 def load_drgn() -> Any:
     """Returns the module drgn. Raises MissingTool."""
     try:
-        import drgn
+        import drgn  # lazy
     except ImportError as error:
         raise MissingTool(
             "drgn, which gives the source lines of addresses, is not installed",

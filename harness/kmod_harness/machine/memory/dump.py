@@ -35,7 +35,7 @@ def dump_memory(machine: Machine, path: Path) -> None:
 
     QEMU's `dump-guest-memory` without paging: physical addresses. Raises DumpFailed, QemuDied, OSError.
     """
-    from kmod_harness.machine.memory.packed import pack
+    from kmod_harness.machine.memory.packed import pack  # lazy
 
     # compressed as it arrives, so that the host holds it all neither in memory nor on disk
     reading, writing = os.pipe()

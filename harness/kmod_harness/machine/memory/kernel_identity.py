@@ -52,8 +52,8 @@ def build_id_of(notes: bytes) -> bytes:
 
 def read_vmlinux_notes(path: Path) -> VmlinuxNotes:
     """Returns the notes of a vmlinux. Raises VmlinuxMismatch for a file without them."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
+    from elftools.common.exceptions import ELFError  # lazy
+    from elftools.elf.elffile import ELFFile  # lazy
 
     try:
         with open(path, "rb") as file:

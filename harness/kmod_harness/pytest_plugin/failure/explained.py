@@ -17,7 +17,7 @@ _MOST_OTHERS = 5
 
 def explained(splat: Splat, splats: Sequence[Splat], lines: FrameLines | None) -> MachineFailure:
     """Return the splat's exception, as a person reads it, with what else was reported named."""
-    from kmod_harness.report.readable import headline, readable
+    from kmod_harness.report.readable import headline, readable  # lazy
 
     error = error_for(splat)
     error.headline = headline(splat, lines)
@@ -30,7 +30,7 @@ def explained(splat: Splat, splats: Sequence[Splat], lines: FrameLines | None) -
 
 def frame_lines(kernel: Kernel, modules: Sequence[KernelModule]) -> FrameLines | None:
     """Return what tells source lines, None where drgn is missing."""
-    from kmod_harness.kmod.symbols.symbolizer import Symbolizer
+    from kmod_harness.kmod.symbols.symbolizer import Symbolizer  # lazy
 
     try:
         return FrameLines(Symbolizer(kernel.vmlinux, modules))
