@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import shutil
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
 from kmod_harness.errors import Misuse
+from kmod_harness.report.columns import WIDTH, wrapped
 
 #: What a command does with its parsed arguments; returns the exit status.
 Execute = Callable[[argparse.Namespace], int]
@@ -22,12 +25,26 @@ class UsageError(Misuse):
         self.usage = usage
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps the paragraphs of a description to the terminal, to 80 columns at most; indented lines stay."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=min(shutil.get_terminal_size().columns, WIDTH) - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for is_prose, group in itertools.groupby(text.splitlines(), lambda line: line[:1].strip() != ""):
+            part = list(group)
+            lines += wrapped(" ".join(part), indent=indent, width=width) if is_prose else part
+        return "\n".join(lines) + "\n"
+
+
 class Parser(argparse.ArgumentParser):
     """Raises UsageError instead of exiting, so that --json can say it too; takes no abbreviations."""
 
     def __init__(self, **options: object) -> None:
         options.setdefault("allow_abbrev", False)
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", HelpFormatter)
         super().__init__(**options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:

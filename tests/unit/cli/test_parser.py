@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kmod_harness.cli.machine_options import spec_from
-from kmod_harness.cli.parser import UsageError, parse, split_command
+from kmod_harness.cli.parser import COMMANDS, UsageError, parse, split_command
 
 
 def test_modules_may_stand_between_options() -> None:
@@ -44,3 +44,20 @@ def test_every_machine_option_reaches_the_spec() -> None:
 def test_kconfig_fragments_keep_their_order() -> None:
     args = parse(["run", "--kconfig", "b", "--kconfig", "a"])
     assert spec_from(args).kconfig == ("b", "a")
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+@pytest.mark.parametrize(
+    "words",
+    [(), *((command,) for command in COMMANDS), ("kernel", "build"), ("kernel", "list"), ("cache", "prune")],
+    ids=" ".join,
+)
+def test_help_fits_80_columns_however_wide_the_terminal_is(
+    words: tuple[str, ...], columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(SystemExit):
+        parse([*words, "--help"])
+    told = capsys.readouterr().out
+    assert told.startswith("usage: kmod-harness")
+    assert [line for line in told.splitlines() if len(line) > 80] == []

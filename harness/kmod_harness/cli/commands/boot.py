@@ -16,6 +16,7 @@ from kmod_harness.cli.repository_defaults import (
 _EPILOG = """\
 On a terminal: the guest's shell, byte for byte. `exit`, `poweroff` or Ctrl-] pressed twice ends the guest.
 Without one: each line of stdin is run in the shell, its output printed; the end of stdin ends the guest.
+
 exit status: 0, or 1 when the last line of a stdin that is no terminal failed; 4, 6, 7 as for `run`
 """
 

@@ -11,8 +11,9 @@ from kmod_harness.cli.machine_options import positive_seconds
 
 _EPILOG = """\
 What stands behind `--` goes to every pytest. Each cell leaves junit.xml and
-pytest.log in OUT/CELL; OUT holds summary.txt and summary.md. Exit status: the
-first of 7 (QEMU died), 4 (panic), 3 (splat), 5 (hang), 6 (boot failed),
+pytest.log in OUT/CELL; OUT holds summary.txt and summary.md.
+
+Exit status: the first of 7 (QEMU died), 4 (panic), 3 (splat), 5 (hang), 6 (boot failed),
 2 (set-up), 1 (failed), 8 (nothing tested) seen in any cell.
 """
 

@@ -17,7 +17,6 @@ def add_parser(commands: Any) -> None:
         "rootfs",
         help="print the path of a root file system, building it",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "name", nargs="?", choices=("embedded", "buildroot", "buildroot-ext4"), default="embedded"

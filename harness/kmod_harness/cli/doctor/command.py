@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from kmod_harness.report.colour import BOLD, GREEN, RED, painted
+from kmod_harness.report.columns import WIDTH, wrapped
 
 if TYPE_CHECKING:
     from kmod_harness.cli.doctor.parts import Finding
     from kmod_harness.cli.doctor.works import Work
     from kmod_harness.host.packages import Requirement
 
-_WIDTH = 80
 #: Columns of what a finding is about; a longer one, a file's path say, has a line of its own.
 _SUBJECT = 26
 _EPILOG = """\
@@ -70,10 +75,8 @@ def show(
     missing: Sequence[Requirement],
 ) -> None:
     """Prints a row for each finding, a verdict for each work, and the commands that bring what is missing."""
-    import shutil  # lazy
-
-    from kmod_harness.cli.doctor.works import install_advice  # lazy
-    from kmod_harness.host.resources import checkout  # lazy
+    from kmod_harness.cli.doctor.works import install_advice
+    from kmod_harness.host.resources import checkout
 
     width = max((len(one.subject) for one in findings if len(one.subject) <= _SUBJECT), default=0)
     for one in findings:
@@ -81,12 +84,14 @@ def show(
     print()
     for work in works:
         lacks = obstacles[work.name]
-        print(_wrapped(f"{work.name:<11}", f"not yet: {', '.join(lacks)}" if lacks else "can work"))
+        verdict = f"not yet: {', '.join(lacks)}" if lacks else "can work"
+        first, *rest = _under(f"{work.name:<11}", verdict)
+        print("\n".join([painted(first[:11], BOLD, sys.stdout) + first[11:], *rest]))
     apt = shutil.which("apt-get") is not None
     for words, commands in install_advice(missing, apt=apt, checkout=checkout() is not None):
         print(f"-> {words}")
         for command in commands:
-            print(_wrapped("   ", command, end=" \\"))
+            print(_command(command))
 
 
 def _obstacles(
@@ -128,20 +133,20 @@ def _each_once(ones: Iterable[Requirement]) -> list[Requirement]:
 
 def _row(state: str, subject: str, width: int, text: str) -> str:
     if len(subject) > width:
-        return f"{state:<9}{subject}\n" + _wrapped(" " * (9 + width + 2), text)
-    return _wrapped(f"{state:<9}{subject:<{width}}  ", text)
+        lines = [f"{state:<9}{subject}", *_under(" " * (9 + width + 2), text)]
+    else:
+        lines = _under(f"{state:<9}{subject:<{width}}  ", text)
+    head, rest = lines[0][:9], lines[0][9:]
+    lines[0] = painted(head, GREEN if state == "ok" else RED, sys.stdout) + rest
+    return "\n".join(lines)
 
 
-def _wrapped(head: str, text: str, end: str = "") -> str:
-    """Returns it in lines of 80; `end`: what each but the last ends with."""
-    import textwrap  # lazy
+def _under(head: str, text: str) -> list[str]:
+    return wrapped(text, indent=head, further=" " * len(head))
 
-    lines = textwrap.wrap(
-        text,
-        _WIDTH - len(end),
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return f"{end}\n".join(lines)
+
+def _command(text: str) -> str:
+    """Returns a command to copy, in lines that a shell takes as one."""
+    continued = " \\"
+    lines = textwrap.wrap(text, WIDTH - 5, break_long_words=False, break_on_hyphens=False)
+    return f"{continued}\n".join(f"   {line}" for line in lines)

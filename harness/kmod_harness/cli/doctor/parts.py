@@ -38,7 +38,8 @@ def qemu() -> Iterator[Finding]:
     try:
         path = find_qemu()
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-        yield Finding("QEMU", said.splitlines()[0] if said else f"{path} does not tell its version")
+        version = said.partition("\n")[0].removeprefix("QEMU emulator version ")
+        yield Finding("QEMU", version or f"{path} does not tell its version")
         accelerator = choose_accelerator(path, "auto", default_cache().root)
         yield Finding("accelerator", f"{accelerator.name}: {accelerator.reason}")
     except (KmodHarnessError, OSError):

@@ -30,8 +30,10 @@ lists all relocations. Without MODULE: those that kmod-harness.toml names, where
 sample driver; built if need be. Always under software emulation: only there QEMU logs which code ran.
 
 exit status:
-  0 the page is written   1 it is, and part of the module in memory is unexplained (see `verify`)
-  2 usage or set-up   3 kernel splat   4 panic   5 hang   6 boot failed   7 QEMU died
+  0 the page is written
+  1 it is, and part of the module in memory is unexplained (see `verify`)
+  2 usage or set-up   3 kernel splat   4 panic   5 hang   6 boot failed
+  7 QEMU died
 
 examples:
   kmod-harness explain

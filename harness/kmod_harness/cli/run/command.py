@@ -28,14 +28,15 @@ image holds. The program is looked at before the boot: a missing interpreter or 
 A report of the kernel about itself counts wherever it stands in the log, from the boot's first line on.
 
 exit status:
-  0 passed   1 failed   2 usage or set-up   3 kernel splat (oops, BUG, WARNING, ...)   4 panic
-  5 hang     6 boot failed   7 QEMU died   8 nothing was tested (the command exited with 4: skipped)
-  --bisect turns 2, 6, 7 and 8 into 125 for `git bisect run`
+  0 passed   1 failed   2 usage or set-up   3 kernel splat (oops, BUG, ...)
+  4 panic   5 hang   6 boot failed   7 QEMU died
+  8 nothing was tested (the command exited with 4: skipped)
   130 and 143 when ended by Ctrl-C or SIGTERM
-  A fault of kmod-harness itself is an "internal error": 2 too, with a file that says where it came from
+  --bisect turns 2, 6, 7 and 8 into 125 for `git bisect run`
+A fault of kmod-harness itself is an "internal error": 2 too, with a file that says where it came from.
 
 examples:
-  kmod-harness run                        # in a repository whose kmod-harness.toml names its modules
+  kmod-harness run                        # what kmod-harness.toml names
   kmod-harness run my.ko --param debug=1 -- ./my-test.sh
   kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
   kmod-harness run faulty.ko --param fault=oops --expect-splat oops

@@ -31,7 +31,8 @@ what relocation by the kernel's own symbols gives. What differs must be what the
 writes there, which is replayed from the module's own tables; a byte that nothing explains is a finding.
 
 exit status:
-  0 everything is explained   1 something is not   2 usage or set-up, or part of it could not be verified
+  0 everything is explained   1 something is not
+  2 usage or set-up, or part of it could not be verified
   3 kernel splat   4 panic   5 hang   6 boot failed   7 QEMU died
 
 examples:
