@@ -75,8 +75,8 @@ def show(
     missing: Sequence[Requirement],
 ) -> None:
     """Prints a row for each finding, a verdict for each work, and the commands that bring what is missing."""
-    from kmod_harness.cli.doctor.works import install_advice
-    from kmod_harness.host.resources import checkout
+    from kmod_harness.cli.doctor.works import install_advice  # lazy
+    from kmod_harness.host.resources import checkout  # lazy
 
     width = max((len(one.subject) for one in findings if len(one.subject) <= _SUBJECT), default=0)
     for one in findings:
