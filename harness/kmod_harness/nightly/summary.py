@@ -10,6 +10,8 @@ from kmod_harness.report.colour import outcome_word
 from kmod_harness.report.columns import wrapped
 
 _HEADINGS = ("cell", "outcome", "passed", "not passed", "skipped", "seconds")
+#: Columns of a cell's name; a longer one, of a kernel by its path, has a line of its own.
+_CELL_WIDTH = 28
 #: Names of failed tests shown for a cell; its report has them all.
 _SHOWN_TESTS = 10
 
@@ -21,8 +23,12 @@ def text_summary(results: Sequence[CellResult], stream: TextIO | None = None) ->
     """
     table = [_HEADINGS, *map(_row, results)]
     widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
+    widths[0] = min(widths[0], _CELL_WIDTH)
     lines = [_aligned(table[0], widths), "  ".join("-" * width for width in widths)]
-    lines += [_aligned(_row(result), widths, stream) for result in results]
+    for name, *rest in map(_row, results):
+        has_room = len(name) <= _CELL_WIDTH
+        lines += [] if has_room else [name]
+        lines.append(_aligned((name if has_room else "", *rest), widths, stream))
     for result in results:
         lines += _trouble(result, stream)
     return "\n".join([*lines, "", _last_line(results, stream)]) + "\n"

@@ -14,22 +14,35 @@ _HARD_BLANK = "\0"
 #: What is to be copied: between backticks, and from a command's first word to what can be none of it.
 _COPIED = re.compile(
     r"`[^`]*`"
-    r"|(?:^|(?<=: )|(?<=-> ))(?:kmod-harness|make|apt-get|pip|git|python3?|pytest|gdb|ulimit|cd) "
+    r"|(?:^|(?<=: )|(?<=-> ))"
+    r"(?:kmod-harness|make|apt-get install|pip install|git clone|python3?|pytest|gdb|ulimit|cd) "
     r"(?:\$\([^)]*\)|[^;,(])*",
     re.MULTILINE,
 )
+#: A line of the kernel log.
+_KERNELS = re.compile(r"\[ *\d+\.\d+\]")
 
 
-def wrapped(text: str, *, indent: str = "", further: str | None = None, width: int = WIDTH) -> list[str]:
+def wrapped(
+    text: str,
+    *,
+    indent: str = "",
+    further: str | None = None,
+    width: int = WIDTH,
+    breaks_commands: bool = False,
+) -> list[str]:
     """Returns the lines of a text, each wrapped by itself.
 
     text: the text
     indent: start of each line
     further: start of each continued line, default `indent`
     width: characters of the longest line
+    breaks_commands: whether a command may be broken, for a narrow column in which none has room
     """
     lines: list[str] = []
-    for line in _COPIED.sub(lambda copied: copied[0].replace(" ", _HARD_BLANK), text).splitlines() or [""]:
+    if not breaks_commands:
+        text = _COPIED.sub(lambda copied: copied[0].replace(" ", _HARD_BLANK), text)
+    for line in text.splitlines() or [""]:
         parts = textwrap.wrap(
             line,
             width,
@@ -44,7 +57,9 @@ def wrapped(text: str, *, indent: str = "", further: str | None = None, width: i
 
 
 def error_lines(error: BaseException, *, begin: str = "", but: str = "") -> list[str]:
-    """Returns the lines of an error: what happened, its evidence unchanged, what to do next.
+    """Returns the lines of an error: what happened, its evidence, what to do next.
+
+    A line of the kernel log in the evidence stays whole.
 
     error: the error
     begin: words before the message
@@ -55,7 +70,8 @@ def error_lines(error: BaseException, *, begin: str = "", but: str = "") -> list
     first, _, rest = error.message.partition("\n")
     message = rest if first == but else error.message
     lines = wrapped(begin + message, further="    ") if message else []
-    lines += [f"  {line}" for line in error.evidence.rstrip().splitlines()]
+    for line in error.evidence.rstrip().splitlines():
+        lines += [f"  {line}"] if _KERNELS.match(line) else wrapped(line, indent="  ", further="      ")
     for index, line in enumerate(error.advice.splitlines()):
         # a second piece of advice may have its own arrow
         arrow = "" if line.startswith("-> ") else "-> " if index == 0 else "   "

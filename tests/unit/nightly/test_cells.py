@@ -208,6 +208,14 @@ def test_the_summary_gives_each_failure_its_reason_and_the_command_that_repeats_
     )
 
 
+def test_a_kernel_by_its_path_has_a_line_of_its_own_in_the_table(tmp_path: Path) -> None:
+    cell = Cell(f"/home/somebody{'/linux' * 8}", 2, False)
+    night = CellResult(cell, CellVerdict(Outcome.PASSED), Suite(()), tmp_path, 1.0)
+    lines = text_summary((night,)).splitlines()
+    assert lines[2] == cell.name and lines[3].split() == ["passed", "0", "0", "0", "1"]
+    assert max(len(line) for line in lines if line != cell.name) <= 80
+
+
 def test_a_terminal_has_its_outcomes_in_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -142,7 +142,7 @@ def _row(state: str, subject: str, width: int, text: str) -> str:
 
 
 def _under(head: str, text: str) -> list[str]:
-    return wrapped(text, indent=head, further=" " * len(head))
+    return wrapped(text, indent=head, further=" " * len(head), breaks_commands=True)
 
 
 def _command(text: str) -> str:
