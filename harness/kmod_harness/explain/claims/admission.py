@@ -133,7 +133,7 @@ def _taint_outside(seen: Observations) -> Evidence:
     admission = seen.admission
     return outside(
         f"The kernel's flags, read from its memory: {admission.taint_before} before the module was first "
-        f"offered, {admission.taint_loaded} while it was loaded, {admission.taint_after} when it was gone.",
+        f"offered, {admission.taint_loaded} after its first load, {admission.taint_after} when it was gone.",
         "\n".join(
             f"tainted_mask {when:<8} {mask:#x} {_flag_names(mask)}"
             for when, mask in (
@@ -141,8 +141,15 @@ def _taint_outside(seen: Observations) -> Evidence:
                 ("loaded:", admission.taint_loaded),
                 ("after:", admission.taint_after),
             )
-        ),
+        )
+        + _set_by_others(admission.taint_after & ~admission.taint_loaded),
     )
+
+
+def _set_by_others(mask: int) -> str:
+    if not mask:
+        return ""
+    return f"\nset in between, by the files that were changed on purpose: {_flag_names(mask)}"
 
 
 TAINT = Claim(

@@ -61,7 +61,7 @@ def observe_admission(
     guest: the guest
     running: its kernel
     attempt: result of `other_release`
-    taints: taint flags before the first attempt, and while the module was loaded
+    taints: taint flags before the first attempt, and after the first load
     letters: result of `module_taint`
     """
     config = running.kernel.config

@@ -58,15 +58,16 @@ def observe(guest: Guest, kernel: Kernel, log: Path, subject: Subject) -> Observ
     """
     experiment = set_up_experiment(guest, kernel, log, subject)
     taint_before = admission.taint(guest, experiment.running)
-    refused = refusals.try_refused_loads(guest, experiment.running, experiment.file, subject.dependent)
     logged = observe_logged_load(
         guest, experiment.log, experiment.file, experiment.layout, experiment.file.data, subject.parameters
     )
     attempts.require_loaded(logged.privilege.user_with, experiment.file.name)
+    # before the files that are wrong on purpose: they taint the kernel too
+    taint_loaded = admission.taint(guest, experiment.running)
+    refused = refusals.try_refused_loads(guest, experiment.running, experiment.file, subject.dependent)
     load = observe_debugged_load(experiment, logged)
     space = address_space(guest, experiment.running)
     shown = _shown(experiment)
-    taint_loaded = admission.taint(guest, experiment.running)
     letters = admission.module_taint(guest, experiment.file.name)
     table = placement.symbol_table(guest, experiment.file, experiment.layout, load.bases)
     pages = placement.with_symbol_table(placement.module_pages(guest, experiment.layout, load.bases), table)

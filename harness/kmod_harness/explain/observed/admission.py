@@ -14,7 +14,7 @@ class Admission:
     other_release: attempt with another release in the file's vermagic, None for a file without vermagic
     kernel_vermagic: the kernel's own version magic, from its memory, "" where no symbol gives its address
     taint_before: the kernel's taint flags before the first attempt
-    taint_loaded: taint flags while the module was loaded
+    taint_loaded: taint flags after its first load
     taint_after: taint flags after the unload
     module_taint: taint letters that sysfs shows for the module
     checks_signatures: whether MODULE_SIG is set, None when unknown
