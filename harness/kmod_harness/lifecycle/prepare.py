@@ -152,7 +152,7 @@ def start_machine(
         clock=clock,
     )
     config = prepared.kernel.config
-    # a saved guest has its boot behind it
+    # a restored guest has already booted
     if state is None and config is not None and config.is_file():
         machine.boot_limit = boot_limit(config.read_text(errors="replace"))
     return machine
