@@ -96,6 +96,7 @@ ON_A_DEBUG_KERNEL = (
 
 NOT_TYPED = (
     NotTyped("apt-get update && apt-get install make", "takes a machine without make: `make fresh` types it"),
+    NotTyped("make page", "it renders the copy in harness/docs anew: explain is typed"),
     NotTyped("make fresh", "it types the first block itself"),
     NotTyped("make readme", "these tests"),
     NotTyped("make test", "15 minutes: `make fresh` and .ci/run type it"),
