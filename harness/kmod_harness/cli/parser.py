@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import shutil
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
 from kmod_harness.errors import Misuse
-from kmod_harness.report.columns import WIDTH, wrapped
 
+_WIDTH = 80
 #: What a command does with its parsed arguments; returns the exit status.
 Execute = Callable[[argparse.Namespace], int]
 
@@ -29,9 +28,13 @@ class HelpFormatter(argparse.HelpFormatter):
     """Wraps the paragraphs of a description to the terminal, to 80 columns at most; indented lines stay."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=min(shutil.get_terminal_size().columns, WIDTH) - 2)
+        import shutil  # lazy
+
+        super().__init__(prog, width=min(shutil.get_terminal_size().columns, _WIDTH) - 2)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
+        from kmod_harness.report.columns import wrapped  # lazy
+
         lines: list[str] = []
         for is_prose, group in itertools.groupby(text.splitlines(), lambda line: line[:1].strip() != ""):
             part = list(group)

@@ -115,7 +115,7 @@ def execute(args: argparse.Namespace) -> int:
     """Runs, reports, and returns the exit status."""
     from kmod_harness.cli.run import session  # lazy
     from kmod_harness.cli.run.record import RunRecord  # lazy
-    from kmod_harness.cli.run.report import report, say  # lazy
+    from kmod_harness.cli.run.report import report, say, say_note  # lazy
     from kmod_harness.cli.run.request import read_request  # lazy
 
     record = RunRecord()
@@ -124,7 +124,7 @@ def execute(args: argparse.Namespace) -> int:
         request = read_request(args)
         expected = request.expected
         for note in request.notes:
-            say(f"note: {note}")
+            say_note(note)
         session.run(request, record, say, getattr(args, "speculative", None))
     except Exception as error:
         from kmod_harness.host.exceptions import as_harness_error  # lazy
@@ -162,7 +162,7 @@ def _leave_bundle(
     """Returns where the evidence of a failure is; the verdict stands where none can be left."""
     from kmod_harness.cli.run.evidence import leave_bundle  # lazy
     from kmod_harness.cli.run.record import as_json  # lazy
-    from kmod_harness.cli.run.report import say  # lazy
+    from kmod_harness.cli.run.report import say_note  # lazy
     from kmod_harness.host.exceptions import as_harness_error  # lazy
 
     status = exit_status_for(verdict.outcome.exit_status, bisect=args.bisect)
@@ -170,7 +170,7 @@ def _leave_bundle(
     try:
         return leave_bundle(request, record, verdict, found)
     except Exception as error:
-        say(f"note: no bundle could be written: {as_harness_error(error)}")
+        say_note(f"no bundle could be written: {as_harness_error(error)}")
         return None
 
 

@@ -54,6 +54,11 @@ def report(record: RunRecord, verdict: Verdict, *, expected: Collection[str] = (
     say(str(last))
 
 
+def say_note(text: str) -> None:
+    """Say something beside the verdict, that may explain it."""
+    say("\n".join(wrapped(f"note: {text}", further="      ")))
+
+
 def say_heading(text: str) -> None:
     """Say a heading, bold on a terminal."""
     say(painted("\n".join(wrapped(f"--- {text}", further="    ")), BOLD, sys.stderr))

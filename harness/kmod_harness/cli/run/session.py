@@ -77,7 +77,7 @@ def refuse_mismatches(request: RunRequest, prepared: Prepared, say: Callable[[st
                 advice=_advice(fatal, kernel),
             )
         for mismatch in mismatches:
-            say(f"note: {mismatch}")
+            say("\n".join(wrapped(f"note: {mismatch}", further="      ")))
         facts = facts.with_module(module)
 
 
@@ -177,7 +177,7 @@ def _restored(
             guest = restored_guest(prepared, boot_timeout)
         return guest
     except SavedGuestUnusable as reason:
-        say(f"note: booting cold, since {reason}")
+        say("\n".join(wrapped(f"note: booting cold, since {reason}", further="      ")))
         return None
 
 

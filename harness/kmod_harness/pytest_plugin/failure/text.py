@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
 
 
+_AT, _AT_REPORT, _ENDED = (
+    "the test was at",
+    "when the kernel reported it, the test was at",
+    "the test itself ended with",
+)
+_HEADINGS = (_AT, _AT_REPORT, _ENDED)
+
+
 @dataclass(frozen=True)
 class Crash:
     """What pytest's summary and JUnit's `message` take: one line, and where."""
@@ -40,8 +48,10 @@ class FailureText:
     reprcrash: Crash
 
     def toterminal(self, writer: TerminalWriter) -> None:
-        for line in self.text.splitlines():
-            writer.line(line)
+        first, *rest = self.text.splitlines()
+        writer.line(first, red=True, bold=True)
+        for line in rest:
+            writer.line(line, red=line.startswith("E   "), bold=line in _HEADINGS)
 
     def __str__(self) -> str:
         return self.text
@@ -69,7 +79,7 @@ def failure_text(
         told, lines = _of_cause(item, of_cause, error)
     parts += told
     if where and (where[-1].file, where[-1].line) not in lines:
-        parts += ["", "when the kernel reported it, the test was at" if told else "the test was at"]
+        parts += ["", _AT_REPORT if told else _AT]
         parts += shown(where, item.config.invocation_params.dir)
     crash = Crash(_first_line(error), str(item.path), (item.location[1] or 0) + 1)
     return FailureText("\n".join(parts), crash)
@@ -96,9 +106,9 @@ def _of_cause(
     ended = cause.value
     told, lines = _at_lines(cause)
     if not isinstance(ended, KmodHarnessError):
-        return ["", "the test itself ended with", str(item.repr_failure(cause))], lines
+        return ["", _ENDED, str(item.repr_failure(cause))], lines
     if told and not error.message.startswith(ended.message):
-        told = ["", "the test itself ended with", *told[2:], f"E   {type(ended).__name__}: {ended.message}"]
+        told = ["", _ENDED, *told[2:], f"E   {type(ended).__name__}: {ended.message}"]
     return told, lines
 
 
@@ -111,4 +121,4 @@ def _at_lines(excinfo: pytest.ExceptionInfo[BaseException]) -> tuple[list[str], 
     own = pytest.ExceptionInfo.from_exception(excinfo.value)
     own.traceback = frames
     told = str(own.getrepr(style="short", chain=False)).splitlines()
-    return ["", "the test was at", *(line for line in told if not line.startswith("E "))], lines
+    return ["", _AT, *(line for line in told if not line.startswith("E "))], lines
