@@ -178,7 +178,7 @@ class Report:
 
     @property
     def all_limits(self) -> tuple[KmodHarnessError, ...]:
-        """What could not be verified, for the kernel and for each module."""
+        """Why parts of the kernel, or of a module, could not be verified."""
         return (*self.limits, *(limit for module in self.modules for limit in module.limits))
 
 

@@ -1,1 +1,1 @@
-"""What verification reads of the stopped guest: where modules lie, and the kernel's state."""
+"""Verification from outside: reads the stopped guest, its modules' places and kernel state."""
