@@ -23,6 +23,7 @@ from shared.checkout import ROOT
 from shared.claims_worlds import observed, usual_verdict, watched
 
 CONFIG = ROOT / "kernel-config/no-kaslr.config"
+pytestmark = pytest.mark.needs("gdb")
 World = Callable[[Spec, Subject], Observations]
 
 
