@@ -51,6 +51,11 @@ def kmod_harness(*arguments: str | Path, **options: Any) -> subprocess.Completed
     return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
 
 
+def unwrapped(text: str) -> str:
+    """Returns a message as one line, however wide the terminal is."""
+    return " ".join(text.split())
+
+
 def run_json(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
     """Returns the exit status of `run --json` and its object; stdout must hold nothing else."""
     done = kmod_harness("run", "--json", *arguments)

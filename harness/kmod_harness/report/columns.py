@@ -19,8 +19,8 @@ _COPIED = re.compile(
     r"(?:\$\([^)]*\)|[^;,(])*",
     re.MULTILINE,
 )
-#: A line of the kernel log.
-_KERNELS = re.compile(r"\[ *\d+\.\d+\]")
+#: A line that stays whole: of the kernel log, or a compiler's, which editors read (FILE:LINE:COLUMN: ...).
+_WHOLE = re.compile(r"\[ *\d+\.\d+\]|\S+:\d+:(?:\d+:)? ")
 
 
 def wrapped(
@@ -59,7 +59,7 @@ def wrapped(
 def error_lines(error: BaseException, *, begin: str = "", but: str = "") -> list[str]:
     """Returns the lines of an error: what happened, its evidence, what to do next.
 
-    A line of the kernel log in the evidence stays whole.
+    A line of the kernel log or of a compiler in the evidence stays whole.
 
     error: the error
     begin: words before the message
@@ -71,7 +71,7 @@ def error_lines(error: BaseException, *, begin: str = "", but: str = "") -> list
     message = rest if first == but else error.message
     lines = wrapped(begin + message, further="    ") if message else []
     for line in error.evidence.rstrip().splitlines():
-        lines += [f"  {line}"] if _KERNELS.match(line) else wrapped(line, indent="  ", further="      ")
+        lines += [f"  {line}"] if _WHOLE.match(line) else wrapped(line, indent="  ", further="      ")
     for index, line in enumerate(error.advice.splitlines()):
         # a second piece of advice may have its own arrow
         arrow = "" if line.startswith("-> ") else "-> " if index == 0 else "   "

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.build.kernel.known import Kernel
-from shared.cli_process import COMMAND, PATIENCE, kmod_harness
+from shared.cli_process import COMMAND, PATIENCE, kmod_harness, unwrapped
 
 #: What is quoted or to be copied: the kernel's own lines, source code, commands.
 _QUOTED = re.compile(r"\s*\[ *\d+\.\d+\] |\s*>? *\d+ |[>E] |.* -m pytest |\S+: \S+python\S* ")
@@ -86,7 +86,7 @@ def test_a_run_that_fails(faulty_ko: Path, tmp_path: Path, run_kernel: Kernel, f
 def test_a_mistake_is_told_once(arguments: tuple[str, ...], said: str) -> None:
     done = kmod_harness(*arguments)
     assert done.returncode == 2
-    told = " ".join(done.stderr.split())
+    told = unwrapped(done.stderr)
     assert told.count(said) == 1, told
     assert overlong(done.stdout + done.stderr) == []
 

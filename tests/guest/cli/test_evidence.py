@@ -15,7 +15,7 @@ from kmod_harness.errors import GuestHang
 from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.prepare import prepare
 from kmod_harness.machine.interrogation import interrogate
-from shared.cli_process import PATIENCE, kmod_harness
+from shared.cli_process import PATIENCE, kmod_harness, unwrapped
 from shared.schemas import require_schema
 
 
@@ -28,8 +28,8 @@ def test_a_splat_is_told_with_its_source_and_can_be_reproduced(faulty_ko: Path, 
     done = run_faulty(faulty_ko, bundle, "--param", "fault=warn")
 
     assert done.returncode == 3
-    assert re.search(r"RIP: .*faulty_warn\+.* at .*\.c:\d+", done.stderr)
-    assert f"evidence: {bundle}" in done.stderr
+    assert re.search(r"RIP: .*faulty_warn\+.*\s+at .*\.c:\d+", done.stderr)
+    assert f"evidence: {bundle}" in unwrapped(done.stderr)
     verdict = json.loads((bundle / "verdict.json").read_text())
     require_schema(verdict, "run")
     assert (verdict["outcome"], verdict["exit_status"]) == ("splat", 3)
@@ -47,7 +47,7 @@ def test_a_splat_is_told_with_its_source_and_can_be_reproduced(faulty_ko: Path, 
     assert json.loads((bundle / "again" / "verdict.json").read_text())["reason"] == verdict["reason"]
 
     refused = kmod_harness("crash", bundle)
-    assert refused.returncode == 2 and "holds no memory dump" in refused.stderr
+    assert refused.returncode == 2 and "holds no memory dump" in unwrapped(refused.stderr)
 
 
 def test_a_panics_memory_shows_the_stack_with_variables_and_the_modules_own(
@@ -105,4 +105,4 @@ def test_what_a_guest_says_when_asked_is_no_splat(machine_spec: Spec, faulty_ko:
 def test_what_is_no_bundle_is_named(tmp_path: Path, path: str) -> None:
     done = kmod_harness("crash", tmp_path / path)
     assert done.returncode == 2
-    assert "is not a bundle" in done.stderr
+    assert "is not a bundle" in unwrapped(done.stderr)

@@ -15,7 +15,7 @@ import pytest
 from kmod_harness.build.kernel.known import Kernel
 from plugin.strangers import run_pytest
 from shared.checkout import ROOT
-from shared.cli_process import PATIENCE, kmod_harness, run_json
+from shared.cli_process import PATIENCE, kmod_harness, run_json, unwrapped
 
 SOURCES = ROOT / "tests/readme/stranger"
 
@@ -127,19 +127,19 @@ def test_verify_and_modules_take_the_repositorys_too(here: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "my.ko\n"), done.stderr
     done = kmod_harness("verify")
     assert done.returncode == 0, done.stderr
-    assert "passed: 1 module: every byte" in done.stderr
+    assert "passed: 1 module: every byte" in unwrapped(done.stderr)
 
 
 def test_boot_loads_them(here: Path) -> None:
     done = kmod_harness("boot", input="test -c /dev/my\n")
     assert done.returncode == 0, done.stderr
-    assert "loaded my at" in done.stderr
+    assert "loaded my at" in unwrapped(done.stderr)
 
 
 def test_without_the_file_there_is_nothing_to_run(here: Path) -> None:
     done = kmod_harness("run", "--no-toml")
     assert done.returncode == 2
-    assert "nothing to do" in done.stderr
+    assert "nothing to do" in unwrapped(done.stderr)
 
 
 SUITE = """

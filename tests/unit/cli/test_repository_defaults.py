@@ -13,6 +13,7 @@ from kmod_harness.cli.machine_options import spec_from
 from kmod_harness.cli.main import main
 from kmod_harness.cli.parser import parse
 from kmod_harness.cli.repository_defaults import with_repository
+from shared.cli_process import unwrapped
 
 TEXT = """\
 kernel = "debian"
@@ -87,11 +88,6 @@ def test_the_words_become_a_command_line_that_means_the_same_without_the_file(he
 def test_without_a_file_the_words_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert completed("run", "my.ko", "--json").words == ["run", "my.ko", "--json"]
-
-
-def unwrapped(text: str) -> str:
-    """A message as one line, however wide the terminal is."""
-    return " ".join(text.split())
 
 
 @pytest.mark.parametrize("words", [["run"], ["verify"], ["boot"], ["kernel", "dir"], ["modules"]])
