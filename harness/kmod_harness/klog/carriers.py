@@ -15,7 +15,7 @@ _CARRIERS = (
     # --- they report
     (
         "lib/dump_stack.c, kernel/printk, kernel/panic.c, lib/bug.c, lib/fortify",
-        r"dump_\w+|show_\w+|print_\w+|printk\w*|v?printk_\w+|vprintk|panic\w*|nmi_panic\w*|warn|warn_\w+|"
+        r"dump_\w+|show_\w+|print_\w+|printk\w*|v?printk_\w+|vprintk|v?panic\w*|nmi_panic\w*|warn|warn_\w+|"
         r"report_\w+|sched_show_task|\w+_(?:panic|warn_report)|fortify_report|assertfail|assfail|ex_handler_\w+|"
         r"rust_helper_BUG|rust_begin_unwind|console_(?:unlock|trylock\w*|lock|flush_all)|usercopy_\w+",
     ),
