@@ -50,7 +50,7 @@ def test_a_case_that_fails_fails_the_run(proof: KernelUnderProof) -> None:
 
     assert status == 1
     told = unwrapped(said)
-    assert "failed: KUnit: chardev/begins_with_nothing_opened failed" in told
+    assert "KUnit: chardev/begins_with_nothing_opened failed kmod-harness: failed:" in told
     assert "KUnit: 3 passed, 1 failed" in told
     assert "begins_with_nothing_opened: EXPECTATION FAILED at" in said
 
