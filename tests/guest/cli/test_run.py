@@ -84,6 +84,20 @@ def test_what_the_kernel_reports_is_the_outcome(
     assert found["modules"][0]["loaded"] is (fault == "warn")
 
 
+def test_what_the_kernel_logs_only_after_a_panic_is_read(faulty_ko: Path) -> None:
+    """A stack overflow is a double fault, whose report newer kernels (6.12) write out when they have panicked."""
+    overflow = ("--param", "fault=stack_overflow", "--param", "when=write")
+    status, found = run_json(faulty_ko, *overflow, "--", "sh", "-c", "echo >/dev/faulty")
+    assert (status, found["outcome"]) == (4, "panic")
+    assert [splat["kind"] for splat in found["splats"]] == ["OOPS", "PANIC"]
+    assert "faulty_descend" in found["splats"][0]["text"]
+
+
+def test_a_panicked_guest_that_does_not_reset_has_ended_all_the_same(faulty_ko: Path) -> None:
+    status, found = run_json(faulty_ko, "--param", "fault=panic", "--append", "panic=0")
+    assert (status, found["outcome"]) == (4, "panic")
+
+
 def test_an_expected_oops_passes_though_it_kills_the_command(faulty_ko: Path) -> None:
     status, found = run_json(
         *(faulty_ko, "--param", "fault=oops", "--param", "when=write", "--expect-splat", "oops"),
