@@ -19,7 +19,7 @@ MAX_ROWS = 120
 
 
 @dataclass(frozen=True)
-class Thread:
+class DrawnPage:
     """One page as drawn: its cell in the upper bar and its place in the lower one, in per cent.
 
     number: from 1, in the order of addresses.
@@ -56,7 +56,7 @@ class PagesPicture:
     direct-map alias.
     """
 
-    threads: tuple[Thread, ...]
+    pages: tuple[DrawnPage, ...]
     rows: tuple[Row, ...]
     left_out: int
     window: Span
@@ -69,12 +69,12 @@ class PagesPicture:
 
     @property
     def numbered(self) -> bool:
-        return len(self.threads) <= MAX_SINGLE
+        return len(self.pages) <= MAX_SINGLE
 
     @property
     def summary(self) -> str:
         """How the pages lie in physical memory, in a sentence."""
-        total = len(self.threads)
+        total = len(self.pages)
         if total == 1:
             return "It is a single page."
         joints = total - self.runs
@@ -108,8 +108,8 @@ def pages_picture(pages: Sequence[ModulePage], ram_size: int) -> PagesPicture:
     # memory above 3 or 4 GiB is moved up by the PCI hole: RAM's end may lie above its size
     ram = Span(0, max(ram_size, window.end))
     cell = 100.0 / len(ordered)
-    threads = tuple(
-        Thread(
+    drawn = tuple(
+        DrawnPage(
             number=number + 1,
             kind=permission_kind(page.permissions),
             left=number * cell,
@@ -122,7 +122,7 @@ def pages_picture(pages: Sequence[ModulePage], ram_size: int) -> PagesPicture:
     by_place = sorted(range(len(ordered)), key=lambda index: ordered[index].physical)
     rows = tuple(_rows(ordered))
     return PagesPicture(
-        threads=threads,
+        pages=drawn,
         rows=rows[:MAX_ROWS],
         left_out=len(rows) - len(rows[:MAX_ROWS]),
         window=window,

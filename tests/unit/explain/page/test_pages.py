@@ -14,17 +14,17 @@ RAM = 256 << 20
 
 def test_pages_are_numbered_by_address_and_ordered_by_place() -> None:
     picture = pages_picture(tuple(reversed(sample.pages())), RAM)
-    assert [thread.number for thread in picture.threads] == [1, 2, 3, 4, 5]
-    assert [thread.kind for thread in picture.threads] == ["text", "rodata", "rodata", "data", "data"]
+    assert [page.number for page in picture.pages] == [1, 2, 3, 4, 5]
+    assert [page.kind for page in picture.pages] == ["text", "rodata", "rodata", "data", "data"]
     assert picture.physical_order == (2, 4, 1, 3, 5)
     assert picture.neighbours == 0
 
 
 def test_places_in_physical_memory_are_true_to_scale() -> None:
     picture = pages_picture(sample.pages(), RAM)
-    for thread, page in zip(picture.threads, sample.pages(), strict=True):
-        assert thread.physical_left == pytest.approx(picture.window.position(page.physical))
-        assert thread.physical_width == pytest.approx(100 * PAGE_SIZE / picture.window.size)
+    for drawn, page in zip(picture.pages, sample.pages(), strict=True):
+        assert drawn.physical_left == pytest.approx(picture.window.position(page.physical))
+        assert drawn.physical_width == pytest.approx(100 * PAGE_SIZE / picture.window.size)
     assert picture.ram.size == RAM
     assert picture.focus[0] <= picture.ram.position(picture.window.start)
     assert picture.focus[1] >= picture.ram.position(picture.window.end)
@@ -67,7 +67,7 @@ def test_memory_moved_up_by_the_pci_hole_is_still_in_the_bar() -> None:
 
 def test_the_pages_of_a_large_module_are_listed_by_runs() -> None:
     picture = pages_picture(sample.pages(400), RAM)
-    assert len(picture.threads) == 400 > MAX_SINGLE
+    assert len(picture.pages) == 400 > MAX_SINGLE
     assert not picture.numbered
     assert picture.physical_order == ()
     assert [(row.first, row.last) for row in picture.rows] == [(1, 240), (241, 400)]
