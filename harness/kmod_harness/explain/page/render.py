@@ -30,7 +30,11 @@ from kmod_harness.explain.page.address_space import (
 from kmod_harness.explain.page.followed_function import followed_function
 from kmod_harness.explain.page.journey import shown_frames, stack_use
 from kmod_harness.explain.page.module_pages import pages_picture
-from kmod_harness.explain.page.relocations import relocation_rows, relocation_summary
+from kmod_harness.explain.page.relocations import (
+    MEANINGS_OF_SYMBOLS,
+    relocation_rows,
+    relocation_summary,
+)
 from kmod_harness.explain.page.scale import largest
 from kmod_harness.explain.page.source_links import exact_release, linked_places, place_url
 from kmod_harness.explain.page.timeline import timeline
@@ -106,6 +110,10 @@ def render(
     style, script = _sources(environment, STYLES), _sources(environment, SCRIPTS)
     picture = pages_picture(seen.pages, provenance.ram_size) if seen.pages else None
     steps, followed = levels(seen), followed_function(seen)
+    summary = relocation_summary(
+        seen.module, seen.sections, seen.linking.relocations, followed.name if followed else ""
+    )
+    explained = {row.wants for row in followed.rows} if followed else set()
     return environment.get_template("page.html.j2").render(
         seen=seen,
         judged=judged,
@@ -125,9 +133,9 @@ def render(
         legends=[largest(step.bands, _MAX_LEGEND) for step in steps],
         picture=picture,
         followed=followed,
-        summary=relocation_summary(
-            seen.module, seen.sections, seen.linking.relocations, followed.name if followed else ""
-        ),
+        summary=summary,
+        meanings=MEANINGS_OF_SYMBOLS,
+        unexplained=summary.to_be_explained(explained),
         timeline=timeline(seen.loading.timeline, seen.loading.init_function),
         way=shown_frames(seen.opening.stop, seen.module.name) if seen.opening.stop else (),
         stack=stack_use(seen.opening.stop) if seen.opening.stop else None,

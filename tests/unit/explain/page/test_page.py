@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.explain.claims.claim import Verdict
-from kmod_harness.explain.observed.observations import ExecutedBlock, ExecutedCode
+from kmod_harness.explain.observed.code_history import NO_HISTORY
+from kmod_harness.explain.observed.observations import ExecutedBlock, ExecutedCode, Observations
 from kmod_harness.explain.page.account import Account
 from kmod_harness.explain.page.render import render, verdict_counts, write_page
 from kmod_harness.explain.page.source_links import TREE
-from unit.explain.page import sample
+from unit.explain.page import sample, sample_code
 from unit.explain.page.sample_blocks import by_memory_type
 from unit.explain.sample_claims import ADMISSION
 
@@ -100,6 +101,63 @@ def test_verdicts_are_counted_in_their_order() -> None:
         (Verdict.OUTDATED, 1),
         (Verdict.FALSE, 1),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("KASLR", "KASLR, kernel address space layout randomization, means"),
+        ("vmalloc", "vmalloc is its allocator for large pieces of memory"),
+    ],
+)
+def test_a_name_is_explained_where_it_comes_first(page: str, name: str, told: str) -> None:
+    text = Words(page).text
+    assert text.index(name) == text.index(told)
+
+
+def test_what_the_compiler_calls_is_explained_at_its_blank() -> None:
+    text = Words(render(with_hooks(), sample.judged(), sample.provenance(), sample.ACCOUNT)).text
+    assert "blank for __fentry__, the hook for tracers" in text
+    assert "blank for __x86_return_thunk, a return that can be made safe" in text
+    assert "__fentry__ is" not in text, "and not again at the table"
+
+
+def with_hooks() -> Observations:
+    """A module whose followed function begins with the tracers' hook and ends by the return thunk."""
+    seen = sample_code.observations()
+    *others, last = [one for one in seen.linking.relocations if one.what.section.name == ".text"]
+    thunk = sample.bound(last.what.offset, "__x86_return_thunk", last.target)
+    return replace(seen, linking=replace(seen.linking, relocations=(*others, thunk)))
+
+
+def test_a_name_of_the_table_alone_is_explained_above_it(page: str) -> None:
+    seen = replace(with_hooks(), code=NO_HISTORY)
+    text = Words(render(seen, sample.judged(), sample.provenance())).text
+    assert "__fentry__ is the hook for tracers" in text
+    assert text.index("__x86_return_thunk is a return") == text.index("__x86_return_thunk")
+
+
+def test_the_letters_of_the_formulas_are_explained(page: str) -> None:
+    text = Words(page).text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    assert "S: the symbol's address; A: the addend, a number in the note; P: the place of the blank" in text
+    example = text.split("One of them, worked out", 1)[1]
+    words = [example.index(word) for word in ("the symbol's address", "the addend", "the place")]
+    assert words == sorted(words)
+
+
+def test_the_short_answer_tells_where_the_pages_are_on_this_boot(page: str) -> None:
+    assert "may come from anywhere: here from three places in memory." in Words(page).text
+    backwards = tuple(
+        replace(page, physical=0x400000 - number * 4096) for number, page in enumerate(sample.pages())
+    )
+    seen = replace(sample.observations(), pages=backwards)
+    text = Words(render(seen, sample.judged(), sample.provenance())).text
+    assert "on this boot happen to fill one piece of memory, in reverse order." in text
+    assert "No two" not in text and "no two of them" not in text
+
+
+def test_what_the_permissions_mean_is_below_their_table(page: str) -> None:
+    assert page.index('class="pages-table"') < page.index("The permissions “in the direct map”")
 
 
 def test_the_way_of_open_is_from_the_program_to_the_module(page: str) -> None:
