@@ -210,7 +210,7 @@ def _drive(
     before = device_nodes(guest)
     # while the guest works, and nothing here does; when it answers, the interpreter is had at once
     sys.setswitchinterval(0.0002)
-    threading.Thread(target=_import_the_judges, name="judges", daemon=True).start()
+    threading.Thread(target=_import_run_verdict, name="import-run-verdict", daemon=True).start()
     if trap is not None:
         trap.await_set()
     ready = _attempt(record, lambda: _load_all(guest, request, record, say), "load")
@@ -260,10 +260,10 @@ def _push(guest: Guest, push: Push) -> None:
         ) from None
 
 
-def _import_the_judges() -> None:
+def _import_run_verdict() -> None:
     """Imports what a kernel log is judged with, whose patterns take 20 ms to compile."""
     import_module("kmod_harness.klog.splats")
-    import_module("kmod_harness.cli.run.exit_status")
+    import_module("kmod_harness.cli.run.run_verdict")
 
 
 def _load_all(guest: Guest, request: RunRequest, record: RunRecord, say: Callable[[str], None]) -> None:
