@@ -85,7 +85,7 @@ def test_what_the_kernel_reports_is_the_outcome(
 
 
 def test_what_the_kernel_logs_only_after_a_panic_is_read(faulty_ko: Path) -> None:
-    """A stack overflow is a double fault, whose report newer kernels (6.12) write out when they have panicked."""
+    """A stack overflow is a double fault: 6.12 writes its report out when it has panicked."""
     overflow = ("--param", "fault=stack_overflow", "--param", "when=write")
     status, found = run_json(faulty_ko, *overflow, "--", "sh", "-c", "echo >/dev/faulty")
     assert (status, found["outcome"]) == (4, "panic")

@@ -32,8 +32,8 @@ _TAGS, _TAGS_SINCE = "alloc_tags", (6, 13)
 
 PERCPU = ".data..percpu"
 _DROPPED = ("__versions", ".modinfo")
-#: Section -> the first release that makes it read-only after init (`ro_after_init`, kernel/module/strict_rwx.c,
-#: 7.2.13, and its like in older ones). 6.12.118 leaves static call sites writable.
+#: Section -> the first release that makes it read-only after init (`ro_after_init`, 7.2.13,
+#: kernel/module/strict_rwx.c, and its like in older ones). 6.12.118 leaves static call sites writable.
 _READ_ONLY_AFTER_INIT = {
     ".data..ro_after_init": OLDEST_RELEASE,
     "__jump_table": OLDEST_RELEASE,

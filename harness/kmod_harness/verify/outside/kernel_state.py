@@ -25,7 +25,8 @@ INDIRECT_THUNK_ITS = {(6, 1): 21 * 32 + 5, (6, 12): 21 * 32 + 6, (7, 2): 21 * 32
 #: NCAPINTS + NBUGINTS, the words of x86_capability (the same files).
 CAPABILITY_WORDS = 22 + 2
 #: Bytes before `x86_capability` in `struct cpuinfo_x86` (arch/x86/include/asm/processor.h, 6.1.192,
-#: 6.12.118 and 7.2.13): family, vendor, model, stepping and TLB size; the VMX words where configured; 12 more bytes.
+#: 6.12.118 and 7.2.13): family, vendor, model, stepping and TLB size; the VMX words where configured; 12 more
+#: bytes.
 _BEFORE_VMX, _VMX_BYTES, _AFTER_VMX = {(6, 1): 8, (6, 12): 12, (7, 2): 12}, 5 * 4, 12
 
 

@@ -118,7 +118,7 @@ def _apply_with_flags(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def _chosen(entries: list[Alternative], kernel: KernelState) -> Iterator[Alternative]:
-    """Yields the entry that each place is written by: the last that applies, with the longest length there."""
+    """Yields the entry that each place is written by: the last that applies, with the longest length."""
     for _, group in groupby(entries, lambda entry: entry.instruction):
         place = list(group)
         applying = [entry for entry in place if kernel.has(entry.feature) != entry.inverted]

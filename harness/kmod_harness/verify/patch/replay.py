@@ -44,8 +44,8 @@ def _on_any(sites: Callable[[ModuleImage], Places]) -> Callable[[ModuleImage, tu
 
 
 #: module_finalize (arch/x86/kernel/module.c), then load_module's ftrace_module_init and the notifiers of
-#: MODULE_STATE_COMING (kernel/module/main.c), 6.1.192, 6.12.118 and 7.2.13; each with the bytes it may touch. A step
-#: does nothing for a module without its table.
+#: MODULE_STATE_COMING (kernel/module/main.c), 6.1.192, 6.12.118 and 7.2.13; each with the bytes it may touch.
+#: A step does nothing for a module without its table.
 _CODE = (
     _Code("paravirt sites", branches.apply_paravirt, _on_any(branches.paravirt_sites)),
     _Code("CFI sites", branches.apply_cfi, _at_offsets(".cfi_sites", 20)),

@@ -29,7 +29,10 @@ def layout(release: tuple[int, int] = (6, 12)) -> Layout:
 def struct_module(
     stride: int, *, before: int = 0x180, live: bool = False, between: int = 0, **changed: int
 ) -> bytes:
-    """The struct of a module whose init is done unless `live`; changed: block -> another size; between: bytes between base and size."""
+    """The struct of a module whose init is done unless `live`; changed: block -> another size.
+
+    between: bytes between base and size
+    """
     memory = b""
     for block, size in SIZES.items():
         there = size and (live or not block.startswith("init"))
