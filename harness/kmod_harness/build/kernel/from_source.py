@@ -14,6 +14,7 @@ from kmod_harness.build.cache import Cache, digest_of
 from kmod_harness.build.compiler import COMPILER, compiler_version
 from kmod_harness.build.kernel import kconfig
 from kmod_harness.build.kernel.kbuild import Progress, jobs, require_tools, run_make
+from kmod_harness.build.kernel.localversion import own_localversion
 from kmod_harness.build.kernel.source import KernelSource, kernel_source
 from kmod_harness.errors import BuildFailed, MissingTool, Misuse
 from kmod_harness.host.resources import data_directory
@@ -77,13 +78,13 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: C
     """
     read = _read_fragments(fragments)
     tree = kernel_source(source, cache)
-    requests = [request for fragment in read for request in fragment.requests]
+    requests = _requests(read)
     renamings = kconfig.renamings_of(_renamings(), requests)
     key = digest_of(
         _RECIPE,
         tree.identity,
         compiler_version(),
-        *(fragment.settings for fragment in read),
+        *_settings(read),
         *(f"{item.older} is {item.newer}" for item in renamings),
     )
     log = cache.log_path(_KIND, key)
@@ -198,8 +199,19 @@ def _renamings() -> tuple[kconfig.SymbolRenaming, ...]:
     return kconfig.parse_renamings(table.read_text())
 
 
+def _requests(fragments: Sequence[_Fragment]) -> list[kconfig.Request]:
+    requests = [request for fragment in fragments for request in fragment.requests]
+    own = own_localversion([fragment.requests for fragment in fragments])
+    return [*requests, own] if own is not None else requests
+
+
+def _settings(fragments: Sequence[_Fragment]) -> list[str]:
+    own = own_localversion([fragment.requests for fragment in fragments])
+    return [*(fragment.settings for fragment in fragments), *([str(own)] if own is not None else [])]
+
+
 def _pointer(fragments: Sequence[_Fragment]) -> str:
-    return f"kernel-{digest_of(*(fragment.settings for fragment in fragments))}"
+    return f"kernel-{digest_of(*_settings(fragments))}"
 
 
 def _defined_symbols(tree: Path) -> set[str]:

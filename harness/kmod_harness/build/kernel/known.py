@@ -4,62 +4,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from kmod_harness.build.cache import Cache, default_cache
 from kmod_harness.build.kernel.bzimage import bzimage_release
+from kmod_harness.build.kernel.kernel import Kernel, existing
+from kmod_harness.build.kernel.kernel_of_module import kernel_of_module
 from kmod_harness.errors import KmodHarnessError, Misuse
+from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.spec.spec import Spec
 
 _BZIMAGE = "arch/x86/boot/bzImage"
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """A kernel that can be booted; a path is None where the kernel comes without that file.
-
-    name: `minimal`, `debian`, `host` or a path
-    release: its release
-    bzimage: image
-    build_dir: for `make -C build_dir M=...`
-    system_map: System.map
-    config: configuration
-    vmlinux: vmlinux
-    modules_dir: directory with `modules.order` and the kernel's own modules
-    symvers: Module.symvers
-    """
-
-    name: str
-    release: str
-    bzimage: Path
-    build_dir: Path | None = None
-    system_map: Path | None = None
-    config: Path | None = None
-    vmlinux: Path | None = None
-    modules_dir: Path | None = None
-    symvers: Path | None = None
-
-
 def resolve_kernel(
     spec: Spec,
     *,
-    module_release: str = "",
+    module: KernelModule | None = None,
     build: bool = False,
     source: str | Path | None = None,
     cache: Cache | None = None,
 ) -> Kernel:
     """Returns the kernel that a spec names.
 
-    spec: the spec. Its kernel "" means the known kernel with the release `module_release`, else `minimal`
-    module_release: release of the first module, by its vermagic
+    spec: the spec. Its kernel "" means the kernel here that `module` was built for, else `minimal`
+    module: the first module that is to be loaded
     build: True builds or downloads the kernel when it is missing
     source: tree or tarball to build from, "" for Debian's, None for the kernel built last from any source,
         else Debian's
     cache: the cache, None for the user's
 
-    Raises Misuse when a path is wrong or a kernel was not built, with the command that builds it; BuildFailed
-    when building fails.
+    Raises Misuse when a path is wrong, a kernel was not built (with the command that builds it), or a module
+    may be for several kernels; BuildFailed when building fails.
     """
     cache = cache or default_cache()
     name = spec.kernel
@@ -68,10 +44,10 @@ def resolve_kernel(
             f"kconfig fragments were given with the kernel {name!r}, but only `minimal` is built from them",
             advice="leave out --kernel, or the fragments",
         )
-    if name == "" and not spec.kconfig and module_release:
-        for kernel in known_kernels(cache=cache):
-            if kernel.release == module_release:
-                return kernel
+    if name == "" and not spec.kconfig and module is not None:
+        kernel = kernel_of_module(module, known_kernels(cache=cache))
+        if kernel is not None:
+            return kernel
     if name in ("", "minimal"):
         return _minimal(spec.kconfig, build=build, source=source, cache=cache)
     if name == "debian":
@@ -177,10 +153,10 @@ def host_kernel() -> Kernel:
         release=bzimage_release(image),
         bzimage=image,
         build_dir=build if (build / "Makefile").is_file() else None,
-        config=_existing(Path(f"/boot/config-{release}")),
-        vmlinux=_existing(Path(f"/usr/lib/debug/boot/vmlinux-{release}")),
+        config=existing(Path(f"/boot/config-{release}")),
+        vmlinux=existing(Path(f"/usr/lib/debug/boot/vmlinux-{release}")),
         modules_dir=modules if (modules / "modules.order").is_file() else None,
-        symvers=_existing(build / "Module.symvers"),
+        symvers=existing(build / "Module.symvers"),
     )
 
 
@@ -214,9 +190,9 @@ def _image_at(path: Path) -> Kernel:
         name=str(path),
         release=release,
         bzimage=image,
-        config=_existing(image.parent / f"config-{release}"),
-        system_map=_existing(image.parent / f"System.map-{release}"),
-        vmlinux=_existing(image.parent / f"vmlinux-{release}"),
+        config=existing(image.parent / f"config-{release}"),
+        system_map=existing(image.parent / f"System.map-{release}"),
+        vmlinux=existing(image.parent / f"vmlinux-{release}"),
         modules_dir=next((tree for tree in trees if (tree / "modules.order").is_file()), None),
     )
 
@@ -235,13 +211,9 @@ def kernel_in_build_dir(build_dir: Path, *, name: str) -> Kernel:
         release=release,
         bzimage=bzimage,
         build_dir=build_dir if (build_dir / "Makefile").is_file() else None,
-        system_map=_existing(build_dir / "System.map"),
-        config=_existing(build_dir / ".config"),
-        vmlinux=_existing(build_dir / "vmlinux"),
+        system_map=existing(build_dir / "System.map"),
+        config=existing(build_dir / ".config"),
+        vmlinux=existing(build_dir / "vmlinux"),
         modules_dir=build_dir if has_modules else None,
-        symvers=_existing(build_dir / "Module.symvers"),
+        symvers=existing(build_dir / "Module.symvers"),
     )
-
-
-def _existing(path: Path) -> Path | None:
-    return path if path.exists() else None

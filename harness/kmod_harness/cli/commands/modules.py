@@ -15,7 +15,7 @@ from kmod_harness.cli.repository_defaults import (
 )
 
 if TYPE_CHECKING:
-    from kmod_harness.build.kernel.known import Kernel
+    from kmod_harness.build.kernel.kernel import Kernel
 
 
 def add_parser(commands: Any) -> None:

@@ -14,7 +14,7 @@ from kmod_harness.build.image.initrd import channel_modules
 from kmod_harness.build.kernel import debian_kernel
 from kmod_harness.build.kernel.debian_kernel import download_debian_kernel, downloaded_debian_kernel
 from kmod_harness.build.kernel.facts import kernel_facts
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import BuildFailed, Misuse
 from kmod_harness.host import resources
 
