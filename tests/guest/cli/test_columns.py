@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from shared.cli_process import COMMAND, PATIENCE, kmod_harness, unwrapped
 
 #: What is quoted or to be copied: the kernel's own lines, source code, commands.

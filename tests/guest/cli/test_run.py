@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from shared.cli_process import kmod_harness, run_json
 
 BOOT_KEYS = ("prepare", "boot", "push", "load", "command", "unload", "judge", "total")

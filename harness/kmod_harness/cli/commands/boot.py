@@ -57,8 +57,7 @@ def execute(args: argparse.Namespace) -> int:
     given = [read_module(path) for path in args.modules or modules_of_repository(args, spec)]
     parameters = assign_parameters(args.param, given)
     modules = load_order(given)
-    release = next((module.release for module in modules if module.release), "")
-    prepared = prepare(spec, module_release=release)
+    prepared = prepare(spec, module=next((module for module in modules if module.release), None))
     say(f"booting {prepared.kernel.release}, {prepared.accelerator.name}: {prepared.accelerator.reason}")
     with boot(prepared, boot_timeout=args.boot_timeout) as guest:
         for file in modules:

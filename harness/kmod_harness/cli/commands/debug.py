@@ -23,7 +23,7 @@ from kmod_harness.cli.repository_defaults import (
 )
 
 if TYPE_CHECKING:
-    from kmod_harness.build.kernel.known import Kernel
+    from kmod_harness.build.kernel.kernel import Kernel
     from kmod_harness.guest.guest import Guest
     from kmod_harness.kmod.elf.module import KernelModule
     from kmod_harness.machine.machine import Machine
@@ -119,7 +119,7 @@ def _new_guest(args: argparse.Namespace) -> int:
     spec = spec_from(args)
     files = load_order([read_module(path) for path in args.modules or modules_of_repository(args, spec)])
     parameters = assign_parameters(args.param, files)
-    prepared = prepare(spec, module_release=files[0].release if files else "")
+    prepared = prepare(spec, module=files[0] if files else None)
     at = args.at if args.at in ("init", "load") else ""
     stops = Stops(at, (*([args.at] if args.at and not at else []), *args.breakpoints))
     # nobody's deadline passes while gdb holds the guest

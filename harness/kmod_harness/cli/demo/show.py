@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.checks.callers import check_init_caller, check_open_caller
 from kmod_harness.checks.device import check_device_node
 from kmod_harness.checks.loading import check_loaded

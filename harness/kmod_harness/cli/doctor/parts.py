@@ -64,7 +64,8 @@ def does_without_pahole() -> bool:
     from kmod_harness.build.kernel.debian_kernel import downloaded_debian_kernel  # lazy
 
     kernel = downloaded_debian_kernel(default_cache())
-    return kernel is not None and not (kernel.build_dir / "vmlinux").exists()
+    headers = kernel.build_dir if kernel is not None else None
+    return headers is not None and not (headers / "vmlinux").exists()
 
 
 def _kernels() -> Iterator[CheckResult]:

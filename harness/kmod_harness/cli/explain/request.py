@@ -59,8 +59,7 @@ def read_request(args: argparse.Namespace) -> ExplainRequest:
 
 def _given(args: argparse.Namespace, spec: Spec) -> ExplainRequest:
     files = read_files(args.modules)
-    release = next((file.release for file in files.values()), "")
-    prepared = prepare(spec, module_release=release)
+    prepared = prepare(spec, module=next(iter(files.values()), None))
     wanted = plan(args.modules, files, prepared, with_dependencies=False)
     file = wanted.targets[-1]
     if file.name in {module.name for module in wanted.present}:

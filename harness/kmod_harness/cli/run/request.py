@@ -47,9 +47,9 @@ class RunRequest:
     dump: bool = False
 
     @property
-    def module_release(self) -> str:
-        """The kernel release the first module was built for, "" without a module."""
-        return next((module.release for module in self.modules if module.release), "")
+    def first_module(self) -> KernelModule | None:
+        """The first module that says what kernel it was built for, which chooses the kernel."""
+        return next((module for module in self.modules if module.release), None)
 
 
 def read_request(args: argparse.Namespace) -> RunRequest:

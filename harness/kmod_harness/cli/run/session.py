@@ -51,7 +51,7 @@ def run(
     record.command = request.command
     try:
         with record.stage("prepare"):
-            record.prepared = prepare(request.spec, module_release=request.module_release)
+            record.prepared = prepare(request.spec, module=request.first_module)
             command, pushes = _plan(request, record.prepared)
             if not request.force:
                 refuse_mismatches(request, record.prepared, say)

@@ -116,8 +116,7 @@ def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
     if not words:
         raise Misuse("no module is given", advice="kmod-harness verify MODULE.ko")
     files = read_files(words)
-    release = next((module.release for module in files.values() if module.release), "")
-    record.prepared = prepare(spec, module_release=release)
+    record.prepared = prepare(spec, module=next((file for file in files.values() if file.release), None))
     record.plan = plan(words, files, record.prepared, with_dependencies=args.with_dependencies)
     with boot(record.prepared, cold=args.cold, boot_timeout=args.boot_timeout) as guest:
         _load_and_verify(guest, args, record, record.plan, record.prepared)
