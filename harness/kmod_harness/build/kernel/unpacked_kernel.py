@@ -90,7 +90,7 @@ def kernel_in_package(archive: Path, cache: Cache) -> Kernel:
 
 
 def _system_map(path: Path) -> Path | None:
-    """Returns a System.map with symbols; Debian installs one that only names the package with the real one."""
+    """Returns a System.map that has symbols: Debian's only names the package with the real one."""
     return path if path.is_file() and path.stat().st_size > _STUB_BYTES else None
 
 

@@ -63,11 +63,14 @@ def test_an_unpacked_distribution_kernel_comes_with_its_modules(tmp_path: Path) 
     (tmp_path / "boot/config-6.1.0-test").write_text("CONFIG_MODULES=y\n")
     kernel = kernel_at(tmp_path / "boot/vmlinuz-6.1.0-test")
     assert (kernel.modules_dir, kernel.config) == (modules, tmp_path / "boot/config-6.1.0-test")
-    for name in ("vmlinux-6.1.0-test", "System.map-6.1.0-test"):
-        (tmp_path / "boot" / name).touch()
+    (tmp_path / "boot/vmlinux-6.1.0-test").touch()
+    symbols = tmp_path / "boot/System.map-6.1.0-test"
+    symbols.write_text("ffffffffffffffff B the real System.map is in the linux-image-dbg package\n")
+    assert kernel_at(tmp_path / "boot/vmlinuz-6.1.0-test").system_map is None
+    symbols.write_text("ffffffff81000000 T _text\n" * 1000)
     kernel = kernel_at(tmp_path / "boot/vmlinuz-6.1.0-test")
     assert kernel.vmlinux == tmp_path / "boot/vmlinux-6.1.0-test"
-    assert kernel.system_map == tmp_path / "boot/System.map-6.1.0-test"
+    assert kernel.system_map == symbols
 
 
 def test_the_release_of_a_bzimage(tmp_path: Path) -> None:
