@@ -7,6 +7,8 @@ import errno
 from kmod_harness.explain.claims.claim import Claim, Evidence, Verdict
 from kmod_harness.explain.claims.phrases import attempt_text, count, executed_text, inside, outside
 from kmod_harness.explain.observed.observations import Observations
+from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
+from kmod_harness.kmod.layout.predict import release_pair
 
 # --- as root
 
@@ -69,11 +71,21 @@ ROOT = Claim(
 # --- rmmod
 
 
+def _left(seen: Observations) -> list[int]:
+    """Returns the addresses of its pages that are still mapped, but for code in a cache of large pages.
+
+    Such a page belongs to the cache, which keeps it for the code of other modules.
+    """
+    caches = release_pair(seen.machine.release) >= TEXT_CACHE_SINCE
+    code = {page.virtual for page in seen.pages if caches and page.permissions == "r-x"}
+    return [virtual for virtual, _ in seen.unloading.mapped_after if virtual not in code]
+
+
 def _rmmod(seen: Observations) -> Verdict:
     unloading = seen.unloading
     if not unloading.done.worked:
         return Verdict.FALSE
-    if unloading.mapped_after or unloading.still_named:
+    if _left(seen) or unloading.still_named:
         return Verdict.FALSE
     if unloading.while_open is None or unloading.while_open.worked:
         return Verdict.TRUE
@@ -82,15 +94,21 @@ def _rmmod(seen: Observations) -> Verdict:
 
 def _explain_rmmod(seen: Observations) -> str:
     unloading = seen.unloading
-    if unloading.mapped_after:
-        return f"{count(len(unloading.mapped_after), 'page')} of it are still mapped after rmmod."
+    if _left(seen):
+        return f"{count(len(_left(seen)), 'page')} of it are still mapped after rmmod."
     if not unloading.done.worked:
         return "The kernel did not let it go."
+    code = (
+        " Its code gives its place back to a cache of large pages, which stay mapped, filled with "
+        "instructions that trap."
+        if unloading.mapped_after
+        else ""
+    )
     return (
         "rmmod asks, by one system call, and the kernel refuses while the module is in use: an open device, "
         "or a module that depends on it. Otherwise the kernel calls the module's exit function in rmmod's "
-        "process, then unmaps and frees every page. What exit forgets to take back stays, and points "
-        "nowhere."
+        f"process, then unmaps and frees {'the other pages' if code else 'every page'}.{code} What exit "
+        "forgets to take back stays, and points nowhere."
     )
 
 

@@ -35,6 +35,8 @@ from unit.explain.sample_claims import (
 
 TRUE, IMPRECISE, OUTDATED, FALSE = Verdict.TRUE, Verdict.IMPRECISE, Verdict.OUTDATED, Verdict.FALSE
 UNDECIDED = Verdict.UNDECIDED
+CODE_PAGE = next(page.virtual for page in PAGES if page.permissions == "r-x")
+DATA_PAGE = next(page.virtual for page in PAGES if page.permissions == "rw-")
 
 #: The usual machine: Linux 6.1, KASLR, a plain character device.
 USUAL: Mapping[str, Verdict] = {
@@ -185,6 +187,12 @@ FLIPS: tuple[tuple[str, str, Observations, Verdict], ...] = (
      replace(SEEN, unloading=replace(UNLOADING, while_open=LOADED)), TRUE),
     ("rmmod-removes", "pages that stay",
      replace(SEEN, unloading=replace(UNLOADING, mapped_after=((BASE, 0x9E4000),))), FALSE),
+    ("rmmod-removes", "its code's page stays, in a cache of large pages",
+     replace(SEEN, machine=replace(SEEN.machine, release="7.2.13"),
+             unloading=replace(UNLOADING, mapped_after=((CODE_PAGE, 0x9E4000),))), IMPRECISE),
+    ("rmmod-removes", "a page of data stays, on a kernel with such a cache",
+     replace(SEEN, machine=replace(SEEN.machine, release="7.2.13"),
+             unloading=replace(UNLOADING, mapped_after=((DATA_PAGE, 0x9E4000),))), FALSE),
     ("rmmod-removes", "a module without exit",
      replace(SEEN, unloading=replace(UNLOADING, done=attempt("rmmod", errno.EBUSY))), FALSE),
     ("swappable", "a page on an LRU list", replace(SEEN, sharing=replace(
