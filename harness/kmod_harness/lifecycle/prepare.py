@@ -14,6 +14,7 @@ from kmod_harness.build.image.disk_paths import disk_paths
 from kmod_harness.build.image.embedded import embedded_rootfs
 from kmod_harness.build.image.initrd import channel_modules, combine, harness_archive, rootfs_paths
 from kmod_harness.build.image.root_disk import DEVICE, DRIVERS, TYPE, is_root_disk, require_driver
+from kmod_harness.build.kernel.bootable import require_bootable
 from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.build.kernel.known import resolve_kernel
 from kmod_harness.errors import Misuse
@@ -21,7 +22,7 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.preflight import KernelFacts
 from kmod_harness.machine.accelerator import Accelerator, choose_accelerator
-from kmod_harness.machine.argv import RamFile
+from kmod_harness.machine.argv import RamFile, kernel_command_line
 from kmod_harness.machine.deadline import Clock, boot_limit
 from kmod_harness.machine.disks import DiskFile
 from kmod_harness.machine.machine import Machine, find_qemu
@@ -87,6 +88,7 @@ def prepare(
     cache = default_cache()
     qemu = find_qemu()
     kernel = resolve_kernel(spec, module=module, build=build, source=kernel_source, cache=cache)
+    require_bootable(kernel, spec.cpus, kernel_command_line(spec))
     rootfs = _rootfs(spec, cache)
     if spec.firmware and not Path(spec.firmware).is_file():
         raise Misuse(
