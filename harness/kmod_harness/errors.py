@@ -8,6 +8,7 @@ QEMU. Each class has the exit status of the command line, so that none can be mi
 from __future__ import annotations
 
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitStatus(IntEnum):
@@ -65,7 +66,20 @@ class MissingTool(Misuse):
 
 
 class BuildFailed(Misuse):
-    """A kernel, module or image could not be built; carries the first error and the path of the log."""
+    """A kernel, module or image could not be built; carries the first error and the path of the log.
+
+    `built` has the paths of what was built all the same.
+    """
+
+    def __init__(
+        self, message: str, *, evidence: str = "", advice: str = "", built: tuple[Path, ...] = ()
+    ) -> None:
+        super().__init__(message, evidence=evidence, advice=advice)
+        self.built = built
+
+
+class NotForThisKernel(BuildFailed):
+    """A module says itself that it is not to be built for the kernel."""
 
 
 class ModuleFileError(Misuse):

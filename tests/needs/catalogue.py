@@ -34,6 +34,7 @@ _TOOLS = (
     Need("gdb", programs("gdb"), Debian("gdb", ("test",))),
     Need("chromium", programs("chromium"), Debian("chromium", ("test",))),
     Need("git", programs("git"), Debian("git", ("test",))),
+    Need("patch", programs("patch"), Debian("patch", ("test",))),
     Need("python-magic", module("magic"), Debian("python3-magic")),
     Need("mke2fs", programs("mke2fs", "debugfs"), Debian("e2fsprogs", ("test",))),
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 #: What Debian's Essential packages bring, and apt; what the harness itself starts for every guest.
-_ESSENTIAL = "apt-cache apt-get bash cat cp dpkg-deb dpkg-query env false sh sleep tar true unshare"
+_ESSENTIAL = "apt-cache apt-get bash cat cp dpkg-deb dpkg-query env false grep sh sleep tar true unshare"
 _HARNESS = "as gcc ld make qemu-img qemu-system-x86_64"
 ALWAYS_THERE = frozenset(f"{_ESSENTIAL} {_HARNESS}".split())
 #: Where a need's name is not the program's.

@@ -160,7 +160,8 @@ def test_a_broken_source_is_told_by_its_first_error(here: Path, kernel: Kernel, 
     (here / "hello.c").write_text("broken")
     with pytest.raises(BuildFailed) as failure:
         build_repository_modules(says(here, KBUILD), kernel, cache=cache)
-    assert f"{here}/hello.c:1: error: broken" in failure.value.evidence
+    assert failure.value.message == f"{here}/hello.c:1: error: broken"
+    assert failure.value.advice.startswith("the whole log: ")
 
 
 def test_an_own_command_that_fails_is_told_with_its_output(here: Path, kernel: Kernel, cache: Cache) -> None:

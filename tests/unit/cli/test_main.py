@@ -87,6 +87,7 @@ def test_a_wrong_command_line_is_told_and_ends_with_2(
         (["run", "--kernel", "/etc/passwd", "--", "true"], "not a kernel image"),
         (["kernel", "dir", "/nonexistent"], "there is no kernel /nonexistent"),
         (["modules", "/nonexistent"], "there is no directory /nonexistent"),
+        (["modules", "/", "x"], "'x' is no variable for make"),
     ],
 )
 def test_what_cannot_be_done_is_named_and_ends_with_2(

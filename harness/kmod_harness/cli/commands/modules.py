@@ -1,8 +1,11 @@
-"""`kmod-harness modules`: kernel modules built by plain kbuild against a kernel that is here."""
+"""`kmod-harness modules`: kernel modules built, as their directory says, for a kernel that is here."""
 
 from __future__ import annotations
 
 import argparse
+import re
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from kmod_harness.build.kernel.kernel import Kernel
 
 
+_SETTING = re.compile(r"[A-Za-z_][\w.-]*=")
+
+
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("modules", help="build modules against a kernel, print the .ko files")
     parser.add_argument(
@@ -25,14 +31,18 @@ def add_parser(commands: Any) -> None:
         nargs="?",
         default="",
         metavar="DIR",
-        help="a module's sources, with Makefile or Kbuild (default: what kmod-harness.toml names, else the"
-        " sample modules)",
+        help="a module's sources, with dkms.conf, Makefile or Kbuild, or directories of such (default: what"
+        " kmod-harness.toml names, else the sample modules)",
+    )
+    parser.add_argument(
+        "settings", nargs="*", default=[], metavar="NAME=VALUE", help="variables for make, as CONFIG_MINE=m"
     )
     parser.add_argument(
         "--out",
         default="",
         metavar="DIR",
-        help="build a copy there, warnings as errors (default: DIR itself, or build/modules for the samples)",
+        help="build a copy there, kbuild's warnings as errors (default: DIR itself, or build/modules for the"
+        " samples)",
     )
     add_repository_option(parser)
     add_kernel_option(parser)
@@ -40,39 +50,58 @@ def add_parser(commands: Any) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Builds, then prints the paths of the .ko files, one a line."""
-    from kmod_harness.build.cache import default_cache  # lazy
+    """Builds, then prints the paths of the .ko files, one a line, also where another failed."""
     from kmod_harness.build.kernel.known import resolve_kernel  # lazy
-    from kmod_harness.build.modules import build_modules, build_modules_in_place, require_makefile  # lazy
-    from kmod_harness.errors import Misuse  # lazy
-    from kmod_harness.host.resources import data_directory  # lazy
+    from kmod_harness.build.ways.way import require_sources  # lazy
+    from kmod_harness.errors import BuildFailed, Misuse  # lazy
     from kmod_harness.spec.spec import Spec  # lazy
 
+    for word in args.settings:
+        if not _SETTING.match(word):
+            raise Misuse(f"{word!r} is no variable for make; expected NAME=VALUE behind one directory")
     if args.directory:
         # before a kernel that may not be built yet
-        require_makefile(Path(args.directory))
+        require_sources(Path(args.directory))
     args = with_repository(args)
     spec = Spec(kernel=args.kernel, kconfig=tuple(args.kconfig))
-    if not args.directory and names_modules(args):
-        if args.out:
-            raise Misuse(
-                "--out builds a copy of a directory: give that DIR too",
-                advice="kmod-harness modules DIR --out OUT",
-            )
-        for word in modules_of_repository(args, spec):
-            print(word)
-        return 0
-    kernel = resolve_kernel(spec)
-    if args.directory and not args.out:
-        source = Path(args.directory)
-        log = default_cache().root / "logs" / "modules.log"
-        built = build_modules_in_place(source, kernel, log)
-    else:
-        source = Path(args.directory) if args.directory else data_directory("modules")
-        built = build_modules(source, kernel, Path(args.out) if args.out else sample_directory(kernel))
-    for path in built:
-        print(path)
+    try:
+        if not args.directory and names_modules(args):
+            if args.out:
+                raise Misuse(
+                    "--out builds a copy of a directory: give that DIR too",
+                    advice="kmod-harness modules DIR --out OUT",
+                )
+            built = modules_of_repository(args, spec)
+        else:
+            built = list(map(str, _build(args, resolve_kernel(spec))))
+    except BuildFailed as failure:
+        _print_paths(failure.built)
+        raise
+    _print_paths(built)
     return 0
+
+
+def _build(args: argparse.Namespace, kernel: Kernel) -> tuple[Path, ...]:
+    from kmod_harness.build.cache import default_cache  # lazy
+    from kmod_harness.build.modules import build_modules, build_modules_in_place  # lazy
+    from kmod_harness.host.resources import data_directory  # lazy
+
+    if args.directory and not args.out:
+        log = default_cache().root / "logs" / "modules.log"
+        return build_modules_in_place(Path(args.directory), kernel, log, settings=args.settings, say=_say)
+    if not args.directory:
+        out = Path(args.out) if args.out else sample_directory(kernel)
+        return build_modules(data_directory("modules"), kernel, out)
+    return build_modules(Path(args.directory), kernel, Path(args.out), settings=args.settings, say=_say)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_paths(paths: Iterable[Path | str]) -> None:
+    for path in paths:
+        print(path)
 
 
 def sample_directory(kernel: Kernel) -> Path:
