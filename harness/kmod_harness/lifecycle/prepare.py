@@ -17,6 +17,8 @@ from kmod_harness.build.image.root_disk import DEVICE, DRIVERS, TYPE, is_root_di
 from kmod_harness.build.kernel.known import Kernel, resolve_kernel
 from kmod_harness.errors import Misuse
 from kmod_harness.guest.guest import Guest
+from kmod_harness.kmod.loading.depmod_files import module_name
+from kmod_harness.kmod.loading.own_modules import OwnModules
 from kmod_harness.kmod.preflight import KernelFacts
 from kmod_harness.machine.accelerator import Accelerator, choose_accelerator
 from kmod_harness.machine.argv import RamFile
@@ -62,8 +64,23 @@ class Prepared:
     def _facts(self) -> KernelFacts:
         from kmod_harness.build.kernel.facts import kernel_facts  # lazy
 
-        more = DRIVERS if is_root_disk(self.rootfs) else ()
-        return kernel_facts(self.kernel, channel_modules(self.kernel, more=more))
+        return kernel_facts(self.kernel, self._channel_modules)
+
+    @cached_property
+    def _channel_modules(self) -> tuple[Path, ...]:
+        return channel_modules(self.kernel, more=DRIVERS if is_root_disk(self.rootfs) else ())
+
+    @property
+    def present_modules(self) -> frozenset[str]:
+        """The plain names of the modules that the harness's init loads."""
+        return frozenset(module_name(path.name) for path in self._channel_modules)
+
+    @cached_property
+    def own_modules(self) -> OwnModules:
+        """The kernel's own modules, by name; what is large of them is read when it is needed."""
+        from kmod_harness.build.kernel.own_modules import own_modules  # lazy
+
+        return own_modules(self.kernel)
 
 
 def prepare(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kmod_harness.errors import ModuleFileError
 from kmod_harness.kmod.elf.ko_file import damaged, module_bytes, refuse_other_kinds
+from kmod_harness.kmod.elf.modinfo import named_values, parse_modinfo
 from kmod_harness.kmod.elf.symbol_table import SHN_UNDEF, TableSymbol, parse_symbol_table
 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
@@ -185,6 +186,19 @@ def read_module(path: str | Path) -> KernelModule:
     return parse_module(module_bytes(path), path)
 
 
+def read_modinfo(path: Path) -> tuple[tuple[str, str], ...]:
+    """Returns the tags and values of a .ko's .modinfo alone, which takes a hundredth of `read_module`'s time.
+
+    Returns () for a file without any. Raises ModuleFileError for one that cannot be read.
+    """
+    data = module_bytes(path)
+    try:
+        found = next((section for section in _sections(data, path) if section.name == _MODINFO), None)
+    except (ValueError, struct.error):
+        return ()
+    return tuple(parse_modinfo(data[found.offset : found.offset + found.size])) if found is not None else ()
+
+
 def parse_module(data: bytes, path: Path) -> KernelModule:
     """Returns the module in `data`; `path` serves for messages and, without modinfo, for the name.
 
@@ -208,7 +222,7 @@ def _parse(data: bytes, path: Path) -> KernelModule:
         if section.type not in ("SHT_NULL", "SHT_NOBITS")
     }
     _refuse_other_objects(sections, path)
-    modinfo = tuple(_modinfo(contents[_MODINFO]))
+    modinfo = tuple(parse_modinfo(contents[_MODINFO]))
     first = dict(reversed(modinfo))  # the kernel takes the first of a tag (get_modinfo)
     table = _symbol_table(data, sections)
     symbols, undefined = _symbols(table, sections)
@@ -217,8 +231,9 @@ def _parse(data: bytes, path: Path) -> KernelModule:
         name=first.get("name") or path.name.split(".", 1)[0].replace("-", "_"),
         vermagic=first.get("vermagic", ""),
         depends=tuple(name for name in first.get("depends", "").split(",") if name),
-        parameters={name: "" for name, _ in _pairs(modinfo, "parm")} | dict(_pairs(modinfo, "parmtype")),
-        parameter_descriptions=dict(_pairs(modinfo, "parm")),
+        parameters={name: "" for name, _ in named_values(modinfo, "parm")}
+        | dict(named_values(modinfo, "parmtype")),
+        parameter_descriptions=dict(named_values(modinfo, "parm")),
         license=first.get("license", ""),
         description=first.get("description", ""),
         aliases=tuple(value for tag, value in modinfo if tag == "alias"),
@@ -274,21 +289,6 @@ def _refuse_other_objects(sections: tuple[Section, ...], path: Path) -> None:
             f"{path} has no symbol table; the kernel refuses a module without one",
             advice="strip modules with --strip-debug, never with --strip-all",
         )
-
-
-def _modinfo(data: bytes) -> Iterator[tuple[str, str]]:
-    for record in data.split(b"\0"):
-        tag, equals, value = record.decode("utf-8", "replace").partition("=")
-        if equals:
-            yield tag, value
-
-
-def _pairs(modinfo: tuple[tuple[str, str], ...], tag: str) -> Iterator[tuple[str, str]]:
-    """Yields name and text of `parm=name:text` and similar tags."""
-    for found, value in modinfo:
-        if found == tag:
-            name, _, text = value.partition(":")
-            yield name, text
 
 
 def _symbol_table(data: bytes, sections: tuple[Section, ...]) -> tuple[TableSymbol, ...]:
