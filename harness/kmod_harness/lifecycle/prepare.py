@@ -126,7 +126,12 @@ def start_guest(
 ) -> Iterator[Guest]:
     """Gives a guest that is booted cold; `boot_timeout` is in seconds."""
     with start_machine(prepared, clock=clock) as machine:
-        yield Guest(machine, kernel_facts=prepared.kernel_facts, boot_timeout=boot_timeout)
+        yield Guest(
+            machine,
+            kernel_facts=prepared.kernel_facts,
+            own_modules=lambda: prepared.own_modules,
+            boot_timeout=boot_timeout,
+        )
 
 
 def start_machine(

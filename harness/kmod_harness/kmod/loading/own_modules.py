@@ -24,7 +24,7 @@ class OwnModules:
     exporters: returns symbol -> module that exports it; read when first asked for
     """
 
-    kernel: str = ""
+    kernel: str = "of this guest"
     files: Mapping[str, Path] = field(default_factory=dict)
     depends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     softdeps: Mapping[str, Softdeps] = field(default_factory=dict)
