@@ -178,7 +178,7 @@ class KernelModule:
 
 
 def read_module(path: str | Path) -> KernelModule:
-    """Returns the content of a .ko, also of one compressed with xz or gzip.
+    """Returns the content of a .ko, also of one compressed with xz, gzip or zstd.
 
     Raises ModuleFileError: no such file, not readable, not a kernel module for x86-64, damaged.
     """

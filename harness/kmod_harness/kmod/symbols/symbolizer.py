@@ -7,6 +7,7 @@ function in `.init.text`, `.exit.text` or `.text.unlikely` is found like any oth
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,11 @@ class Symbolizer:
         loaded = program.relocatable_module(name, MODULES_BASE_RANDOMIZED, create=True)
         loaded.section_addresses.update(sections)
         loaded.address_ranges = [(MODULES_BASE_RANDOMIZED, end)]
-        loaded.try_file(module.path, force=True)
+        # the bytes that were read: the file may be compressed, or built anew since
+        file = os.memfd_create(name)
+        with os.fdopen(os.dup(file), "wb") as out:
+            out.write(module.data)
+        loaded.try_file(module.path, fd=file, force=True)
         return program
 
 
