@@ -67,16 +67,14 @@ def _decompressed(data: bytes, path: Path) -> bytes:
 def _unpacked_zstd(data: bytes, path: Path) -> bytes:
     import zstandard  # lazy: most modules are not compressed so
 
+    decompressor = zstandard.ZstdDecompressor()
     try:
-        size = zstandard.frame_content_size(data)
-        stream = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True)
-        unpacked = _bounded(stream, path)
+        if 0 <= zstandard.frame_content_size(data) <= MAX_MODULE_BYTES:
+            return decompressor.decompress(data)
+        # of an unknown or an impossible size
+        return _bounded(decompressor.stream_reader(io.BytesIO(data)), path)
     except zstandard.ZstdError as error:
         raise damaged(path, f"decompression failed: {error}") from error
-    # a frame that ends too early is no error to the library
-    if len(unpacked) < size or not unpacked:
-        raise damaged(path, f"decompression gave {len(unpacked)} bytes; its header says {size}")
-    return unpacked
 
 
 def _bounded(stream: Stream, path: Path) -> bytes:
