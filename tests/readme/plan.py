@@ -81,6 +81,8 @@ IN_A_STRANGERS_REPOSITORY = (
     Typed("kmod-harness verify xfs btrfs nfs --kernel debian --with-dependencies",
           says="kmod-harness: passed", before=("kmod-harness kernel build debian",)),
     Typed("kmod-harness run xfs --kernel debian", says="loaded besides: "),
+    Typed("kmod-harness boot --kernel debian --modules all", says="libcrc32c",
+          on_stdin="modprobe xfs; lsmod\n"),
     Typed("kmod-harness explain MODULE.ko -o DIR", says="DIR/index.html"),
     Typed("pytest --help", says="--kh-kernel"),
     Typed("pytest -s --kh-debug", status=1, gdb=("info symbol my_write", "my_write in section .text")),

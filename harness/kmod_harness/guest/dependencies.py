@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kmod_harness.errors import DependencyNotLoaded, ModuleLoadError
 from kmod_harness.guest.loaded_module import LoadedModule, Parameter, refuse
+from kmod_harness.guest.modprobe import ModprobeDirectory
 from kmod_harness.kmod.elf.module import KernelModule, read_module
 from kmod_harness.kmod.loading import names
 from kmod_harness.kmod.loading.own_modules import OwnModules
@@ -26,6 +27,7 @@ class ModuleLoader(Protocol):
 
     _kernel_facts: Callable[[], KernelFacts | None]
     _own_modules: Callable[[], OwnModules | None]
+    _modprobe: ModprobeDirectory
     #: of the checkpoint that the guest comes from
     _inherited: tuple[KernelModule, ...]
 
@@ -34,6 +36,9 @@ class ModuleLoader(Protocol):
 
     @property
     def modules(self) -> tuple[LoadedModule, ...]: ...
+
+    @property
+    def syscaller(self) -> Process: ...
 
     def _load_alone(
         self,
@@ -76,24 +81,28 @@ def load_with_needs(
 
     Raises ModuleMismatch, before anything is loaded; DependencyNotLoaded, ModuleLoadError.
     """
-    before, behind = needs_of(guest, file)
+    before, itself, behind = needs_of(guest, file)
     check_against_kernel(guest, file, [load.module for load in before])
-    for load in before:
-        load_planned(guest, load, timeout=timeout)
+    there = [load for load in before if load_planned(guest, load, timeout=timeout) is not None]
     loaded = guest._load_alone(file, parameters, process, timeout)
-    for load in behind:
-        load_planned(guest, load, timeout=timeout)
+    there += [itself, *(load for load in behind if load_planned(guest, load, timeout=timeout) is not None)]
+    list_for_modprobe(guest, there)
     return loaded
 
 
-def needs_of(guest: ModuleLoader, file: KernelModule) -> tuple[tuple[Load, ...], tuple[Load, ...]]:
-    """Returns what is to be loaded before a module, and behind it, beside what is loaded already."""
+def needs_of(guest: ModuleLoader, file: KernelModule) -> tuple[tuple[Load, ...], Load, tuple[Load, ...]]:
+    """Returns what is still to be loaded before a module, the module's own load, and what behind it."""
     facts = guest._kernel_facts()
     channels = facts.provided if facts is not None else {}
     present = {*channels, *(module.name for module in _files(guest))}
     loads = plan_loading([file], guest._own_modules(), read=read_module, present=present).loads
     at = next(index for index, load in enumerate(loads) if load.is_given)
-    return loads[:at], loads[at + 1 :]
+    return loads[:at], loads[at], loads[at + 1 :]
+
+
+def list_for_modprobe(guest: ModuleLoader, loads: Iterable[Load]) -> None:
+    """Has modprobe and request_module find in the guest what was loaded there."""
+    guest._modprobe.add(guest.syscaller, guest._own_modules(), loads)
 
 
 def load_planned(
@@ -140,6 +149,7 @@ def load_plan(
         module = load_planned(guest, load, parameters.get(load.module.name, {}))
         if module is not None:
             loaded.append((load, module))
+    list_for_modprobe(guest, (load for load, _ in loaded))
     return loaded
 
 

@@ -14,6 +14,7 @@ from kmod_harness.guest import jobs
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.kernel_log import KernelLog
 from kmod_harness.guest.loaded_module import LoadedModule, Parameter, load
+from kmod_harness.guest.modprobe import ModprobeDirectory
 from kmod_harness.guest.process import Process
 from kmod_harness.guest.restore import PendingRestore, SavedFacts
 from kmod_harness.machine.deadline import BootLimit
@@ -82,6 +83,7 @@ class Guest:
         self._spares = list(saved.spares) if saved else []
         #: modules of the checkpoint this guest comes from; they are not its own to unload
         self._inherited = saved.modules if saved else ()
+        self._modprobe = ModprobeDirectory(self._inherited, has_own=machine.spec.modules == "all")
         #: whether `load` ever succeeded, here or in the guest it is a checkpoint of
         self._has_loaded = bool(self._inherited)
         #: what `checkpoint` does; the pytest plugin sets it

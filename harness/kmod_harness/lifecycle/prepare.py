@@ -113,7 +113,7 @@ def prepare(
         spec=replace(spec, kernel=spec.kernel or ("minimal" if spec.kconfig else kernel.name)),
         kernel=kernel,
         rootfs=rootfs,
-        initrd=_initrd(kernel, rootfs, cache),
+        initrd=_initrd(spec, kernel, rootfs, cache),
         accelerator=choose_accelerator(qemu, spec.accelerator, cache.root),
         qemu=qemu,
         disks=tuple(_disk(parse_disk(text), cache) for text in disks),
@@ -212,10 +212,18 @@ def _disk(disk: Disk, cache: Cache) -> DiskFile:
     return DiskFile(file, disk.format, None if disk.read_only else blank_disk(file, disk.format, cache))
 
 
-def _initrd(kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
-    """Returns the image's archive with the harness's own behind it, made once per content."""
+def _initrd(spec: Spec, kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
+    """Returns the image's archive with the harness's own behind it, made once per content.
+
+    With all modules those follow. Raises Misuse: there are none, or no room for them.
+    """
     agent = compile_agent(cache)
     if is_root_disk(rootfs):
+        if spec.modules == "all":
+            raise Misuse(
+                f"{rootfs} is a disk: --modules all goes with a root file system in memory",
+                advice=f"put /lib/modules/{kernel.release} into the image",
+            )
         archive = harness_archive(
             agent, channel_modules(kernel, more=DRIVERS, cache=cache), root=(DEVICE, TYPE)
         )
@@ -226,6 +234,8 @@ def _initrd(kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
 
         return cache.entry("initrd", digest_of(archive)[:20], write) / "initrd.cpio"
     archive = harness_archive(agent, channel_modules(kernel, cache=cache))
+    if spec.modules == "all":
+        return _initrd_with_modules(spec, kernel, rootfs, archive, cache)
 
     def build(entry: Path) -> dict[str, object]:
         combine(rootfs, archive, entry / "initrd.cpio", cache=cache)
@@ -233,3 +243,24 @@ def _initrd(kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
 
     key = digest_of(file_digest(rootfs), archive)[:20]
     return cache.entry("initrd", key, build) / "initrd.cpio"
+
+
+def _initrd_with_modules(spec: Spec, kernel: Kernel, rootfs: Path, archive: bytes, cache: Cache) -> Path:
+    from kmod_harness.build.image.own_modules_archive import (  # lazy
+        modules_identity,
+        own_modules_archive,
+        require_memory,
+    )
+    from kmod_harness.build.kernel.own_modules import own_modules  # lazy
+
+    own = own_modules(kernel)
+    key = digest_of(file_digest(rootfs), archive, *modules_identity(own))[:20]
+
+    def build(entry: Path) -> dict[str, object]:
+        modules = own_modules_archive(own, rootfs_paths(rootfs, cache=cache))
+        combine(rootfs, archive + modules, entry / "initrd.cpio", cache=cache)
+        return {"rootfs": str(rootfs), "modules": str(kernel.modules_dir)}
+
+    initrd = cache.entry("initrd", key, build) / "initrd.cpio"
+    require_memory(initrd, spec.memory_mib)
+    return initrd

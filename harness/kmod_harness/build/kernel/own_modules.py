@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from kmod_harness.kmod.loading.depmod_files import (
     parse_dep,
     parse_softdeps,
 )
-from kmod_harness.kmod.loading.names import Alias, plain
+from kmod_harness.kmod.loading.names import Alias
 from kmod_harness.kmod.loading.own_modules import OwnModules
 from kmod_harness.kmod.symbols.symbol_files import parse_module_symvers
 
@@ -35,6 +36,7 @@ def own_modules(kernel: Kernel) -> OwnModules:
     files = files_in(directory, needs) if needs else module_files(directory)
     return OwnModules(
         kernel=name,
+        directory=directory,
         files=files,
         depends={
             module_name(file): tuple(module_name(other) for other in needed) for file, needed in needs.items()
@@ -52,16 +54,20 @@ def module_files(modules_dir: Path) -> dict[str, Path]:
         lines = (modules_dir / "modules.order").read_text().split()
     except OSError:
         return {}
-    files: dict[str, Path] = {}
-    for line in lines:
-        # An installed tree lists kernel/..., the build tree (6.1) too or (6.2 on) .o files of itself.
-        relative = Path(line).with_suffix(".ko")
-        for candidate in (relative, Path(*relative.parts[1:])):
-            for suffix in _SUFFIXES:
-                file = modules_dir / f"{candidate}{suffix}"
-                if file.is_file():
-                    files.setdefault(plain(relative.stem), file)
-    return files
+    found = ((module_name(line), _file_of(str(modules_dir), line)) for line in lines)
+    return {name: Path(path) for name, path in found if path}
+
+
+def _file_of(modules_dir: str, line: str) -> str:
+    """Returns the file of a line of modules.order, "" without one; no Path, for there are thousands."""
+    # An installed tree lists kernel/..., the build tree (6.1) too or (6.2 on) .o files of itself.
+    whole = f"{os.path.splitext(line)[0]}.ko"
+    candidates = (
+        f"{modules_dir}/{relative}{suffix}"
+        for relative in (whole, whole.partition("/")[2])
+        for suffix in _SUFFIXES
+    )
+    return next((path for path in candidates if os.path.isfile(path)), "")
 
 
 def lists_of_built_in(kernel: Kernel) -> list[Path]:

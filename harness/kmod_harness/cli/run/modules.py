@@ -10,7 +10,7 @@ from kmod_harness.cli.given_modules import plan_given
 from kmod_harness.cli.parameters import assign_parameters
 from kmod_harness.cli.run.record import ModuleRow, RunRecord
 from kmod_harness.errors import MachineFailure, Misuse, ModuleMismatch, UnknownModule
-from kmod_harness.guest.dependencies import load_planned, said_besides
+from kmod_harness.guest.dependencies import list_for_modprobe, load_planned, said_besides
 from kmod_harness.kmod.preflight import advice_for, preflight, unknown_parameters
 from kmod_harness.report.columns import wrapped
 
@@ -76,7 +76,9 @@ def load_all(guest: Guest, request: RunRequest, record: RunRecord, say: Say) -> 
         )
         if row.loaded is not None and row.load.is_given:
             say(f"loaded {row.file.name} at {row.loaded.address:#x}, {row.loaded.size} bytes")
-    besides = said_besides(row.load for row in record.modules if row.loaded is not None)
+    there = [row.load for row in record.modules if row.loaded is not None]
+    list_for_modprobe(guest, there)
+    besides = said_besides(there)
     if besides:
         say("\n".join(wrapped(besides, further="    ")))
 

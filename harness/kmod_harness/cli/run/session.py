@@ -107,7 +107,12 @@ def _boot_and_drive(
         record.qemu_argv = machine.argv
         try:
             with record.stage("boot"):
-                guest = guest or Guest(machine, boot_timeout=request.boot_timeout)
+                prepared = record.prepared
+                guest = guest or Guest(
+                    machine,
+                    own_modules=lambda: prepared.own_modules,
+                    boot_timeout=request.boot_timeout,
+                )
                 record.guest = guest
                 # one of a template has the slide of its template
                 record.slide = guest._known_slide

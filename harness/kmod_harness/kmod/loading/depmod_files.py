@@ -100,6 +100,11 @@ def format_aliases(aliases: Iterable[Alias]) -> str:
     return "".join(f"alias {alias.pattern} {alias.module}\n" for alias in aliases)
 
 
+def format_builtin(names: Iterable[str]) -> str:
+    """Returns the text of modules.builtin for the names of built-in modules."""
+    return "".join(f"kernel/{name}.ko\n" for name in sorted(names))
+
+
 def files_in(directory: Path, needs: Mapping[str, Iterable[str]]) -> dict[str, Path]:
     """Returns module -> path, of the files that modules.dep lists, relative to its directory or absolute."""
     return {module_name(file): directory / file for file in needs}

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+#: Where an alias is no literal text any more.
+_WILD = re.compile(r"[*?\[]")
 #: A set of characters in an alias; within it a dash is a range (modprobe(8), `underscores` in libkmod).
 _SET = re.compile(r"(\[[^\]]*\])")
 
@@ -32,9 +34,7 @@ def is_path(word: str) -> bool:
 def modules_of_alias(word: str, aliases: Iterable[Alias]) -> tuple[str, ...]:
     """Returns the modules that have an alias which matches the word, sorted."""
     wanted = _plain_alias(word)
-    return tuple(
-        sorted({alias.module for alias in aliases if fnmatchcase(wanted, _plain_alias(alias.pattern))})
-    )
+    return tuple(sorted({alias.module for alias in aliases if _matches(wanted, alias.pattern)}))
 
 
 def nearest(word: str, names: Collection[str]) -> tuple[str, ...]:
@@ -45,6 +45,14 @@ def nearest(word: str, names: Collection[str]) -> tuple[str, ...]:
     close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.7)
     longer = sorted((name for name in names if len(wanted) > 2 and wanted in name), key=len)
     return tuple(dict.fromkeys([*close, *longer]))[:3]
+
+
+def _matches(wanted: str, pattern: str) -> bool:
+    # most of the thousands differ in their first letters, and each pattern takes a while to compile
+    literal = plain(_WILD.split(pattern, maxsplit=1)[0])
+    if len(literal) == len(pattern):
+        return wanted == literal
+    return wanted.startswith(literal) and fnmatchcase(wanted, _plain_alias(pattern))
 
 
 def _plain_alias(text: str) -> str:

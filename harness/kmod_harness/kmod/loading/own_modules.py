@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmod_harness.errors import Misuse, UnknownModule
+from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.loading.depmod_files import Softdeps
 from kmod_harness.kmod.loading.names import Alias, modules_of_alias, nearest, plain
 
@@ -15,7 +16,8 @@ from kmod_harness.kmod.loading.names import Alias, modules_of_alias, nearest, pl
 class OwnModules:
     """A kernel's own modules; every name is plain, with `_` for `-`.
 
-    kernel: how the kernel is called in messages
+    kernel: how the kernel is called in messages: its release, where that is known
+    directory: where its files lie
     files: module -> path of its .ko
     depends: module -> what it needs, by `modules.dep`; {} without that file
     softdeps: module -> what is loaded before and after it, by `modules.softdep`; {} without that file
@@ -25,12 +27,22 @@ class OwnModules:
     """
 
     kernel: str = "of this guest"
+    directory: Path = Path()
     files: Mapping[str, Path] = field(default_factory=dict)
     depends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     softdeps: Mapping[str, Softdeps] = field(default_factory=dict)
     built_in: frozenset[str] = frozenset()
     aliases: Callable[[], tuple[Alias, ...]] = field(default=tuple, compare=False)
     exporters: Callable[[], Mapping[str, str]] = field(default=dict, compare=False)
+
+    def has(self, module: KernelModule) -> bool:
+        """Returns whether a module is one of these, and not a user's of the same name."""
+        return self.files.get(plain(module.name)) == module.path
+
+    def file_in_guest(self, name: str) -> str:
+        """Returns the path of a module's file in a guest's /lib/modules/RELEASE, where all of them lie."""
+        # BusyBox does not read zstd: such a file is unpacked
+        return str(self.files[name].relative_to(self.directory)).removesuffix(".zst")
 
     def file_of(self, word: str) -> Path:
         """Returns the .ko that a name or an alias means.

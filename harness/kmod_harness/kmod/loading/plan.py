@@ -31,12 +31,14 @@ class Load:
     why: reason
     by: name of the module that it is loaded for, "" for one that was given
     is_required: False where the others go on without it, as modprobe does for softdeps
+    needs: plain names of what the module cannot do without, loaded here or before
     """
 
     module: KernelModule
     why: Why = Why.GIVEN
     by: str = ""
     is_required: bool = True
+    needs: tuple[str, ...] = ()
 
     @property
     def is_given(self) -> bool:
@@ -128,19 +130,20 @@ class _Plan:
         softdeps = softdeps_of(module.modinfo) + self._own_softdeps(module)
         for wanted in softdeps.pre:
             self._add_softdep(wanted, load, Why.PRE)
-        for needed in self._needs(module):
+        needs = self._needs(module)
+        for needed in needs:
             found = self._find(needed)
             if found is not None:
                 self.add(found, Load(found, Why.NEEDED, module.name, load.is_required))
         self._trail.pop()
-        self.loads[name] = load
+        self.loads[name] = replace(load, needs=needs)
         for wanted in softdeps.post:
             self._add_softdep(wanted, load, Why.POST)
 
     def _needs(self, module: KernelModule) -> tuple[str, ...]:
         """Returns the plain names of what it cannot do without."""
         name = plain(module.name)
-        told = self._own.depends.get(name, ()) if self._is_own(module) else ()
+        told = self._own.depends.get(name, ()) if self._own.has(module) else ()
         needed = [*map(plain, module.depends), *told]
         exporters: Mapping[str, str] = self._exporters
         # modpost leaves `depends` empty for what it could not resolve (KBUILD_MODPOST_WARN)
@@ -166,11 +169,8 @@ class _Plan:
             return None
         return self._read(self._own.files[name])
 
-    def _is_own(self, module: KernelModule) -> bool:
-        return self._own.files.get(plain(module.name)) == module.path
-
     def _own_softdeps(self, module: KernelModule) -> Softdeps:
-        told = self._own.softdeps.get(plain(module.name)) if self._is_own(module) else None
+        told = self._own.softdeps.get(plain(module.name)) if self._own.has(module) else None
         return told or Softdeps()
 
     def _refuse_circle(self, name: str, reached: Why) -> None:
