@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kmod_harness.errors import Misuse
+from kmod_harness.errors import Misuse, UnknownModule
 from kmod_harness.kmod.elf.module import KernelModule, read_module
 from kmod_harness.kmod.loading import names
 from kmod_harness.kmod.loading.plan import LoadPlan, plan_loading
@@ -57,8 +57,16 @@ def meant_modules(given: GivenModules, prepared: Prepared) -> tuple[KernelModule
 
     Raises Misuse: built in, unknown (UnknownModule), an alias of several modules.
     """
-    own = prepared.own_modules
-    return tuple(given.files.get(word) or read_module(own.file_of(word)) for word in given.words)
+    return tuple(given.files.get(word) or _by_name(word, prepared) for word in given.words)
+
+
+def _by_name(word: str, prepared: Prepared) -> KernelModule:
+    try:
+        return read_module(prepared.own_modules.file_of(word))
+    except UnknownModule as error:
+        if Path(f"{word}.ko").is_file():
+            error.advice = f"{word}.ko is a file here: give it by that name"
+        raise
 
 
 def plan_given(given: GivenModules, prepared: Prepared) -> PlannedModules:

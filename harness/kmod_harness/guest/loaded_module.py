@@ -235,7 +235,8 @@ def refuse(file: KernelModule, mismatches: Sequence[Mismatch], *, kernel: str) -
         raise ModuleMismatch(
             f"this kernel would refuse {file.path.name}",
             evidence="\n".join(map(str, mismatches)),
-            advice=f"{advice_for(fatal, kernel)}\n-> load(..., force=True) shows the kernel's own answer",
+            advice=f"{advice_for(fatal, file, kernel)}"
+            "\n-> load(..., force=True) shows the kernel's own answer",
         )
 
 

@@ -38,10 +38,8 @@ class ModprobeDirectory:
 
     def __init__(self, inherited: Iterable[KernelModule] = (), *, has_own: bool = False) -> None:
         self._has_own = has_own
-        self._listed = {
-            plain(module.name): Listed(f"{module.name}.ko", tuple(map(plain, module.depends)))
-            for module in inherited
-        }
+        self._inherited = [Load(module, needs=tuple(map(plain, module.depends))) for module in inherited]
+        self._listed: dict[str, Listed] = {}
         self._is_ours: bool | None = None
 
     def add(self, process: Process, own: OwnModules | None, loads: Iterable[Load]) -> None:
@@ -49,16 +47,18 @@ class ModprobeDirectory:
 
         own: the kernel's own modules, None for a kernel of which nothing is known: nothing is listed then
         """
+        loads = list(loads)
         if own is None:
             return
-        new: dict[str, Listed] = {}
-        for load in loads:
-            name = plain(load.module.name)
-            if self._has_own and own.has(load.module):
-                # it is in the lists since the boot; others may need it
-                self._listed[name] = Listed(own.file_in_guest(name), load.needs)
-            elif self._listed.get(name) != (listed := _listed(load)):
-                new[name] = listed
+        # what is in the lists already: others may need it
+        known = [*self._inherited, *(load for load in loads if self._is_own(load, own))]
+        self._inherited.clear()
+        self._listed |= {plain(load.module.name): self._listed_as(load, own) for load in known}
+        new = {
+            name: listed
+            for load in loads
+            if self._listed.get(name := plain(load.module.name)) != (listed := self._listed_as(load, own))
+        }
         if not new or self._is_ours is False:
             return
         self._listed |= new
@@ -67,6 +67,16 @@ class ModprobeDirectory:
             self._is_ours = self._begin(process, directory, new, own.built_in)
         else:
             process.batch(self._calls(directory, new))
+
+    def _is_own(self, load: Load, own: OwnModules) -> bool:
+        """Returns whether a module lies where it lay when the guest booted."""
+        return self._has_own and own.has(load.module)
+
+    def _listed_as(self, load: Load, own: OwnModules) -> Listed:
+        module = load.module
+        if self._is_own(load, own):
+            return Listed(own.file_in_guest(plain(module.name)), load.needs)
+        return Listed(f"{module.name}.ko", load.needs, module.aliases, softdeps_of(module.modinfo))
 
     def _begin(
         self, process: Process, directory: str, new: Collection[str], built_in: Collection[str]
@@ -97,11 +107,6 @@ class ModprobeDirectory:
             if text:
                 calls += _appending(f"{directory}/{file}", text.encode(), after + len(calls))
         return calls
-
-
-def _listed(load: Load) -> Listed:
-    module = load.module
-    return Listed(f"{module.name}.ko", load.needs, module.aliases, softdeps_of(module.modinfo))
 
 
 def _link(file: str, directory: str) -> Call:

@@ -60,9 +60,12 @@ def preflight(module: KernelModule, kernel: KernelFacts) -> tuple[Mismatch, ...]
     )
 
 
-def advice_for(fatal: Sequence[Mismatch], kernel: str) -> str:
-    """Returns what to do about fatal mismatches with the kernel of that name."""
+def advice_for(fatal: Sequence[Mismatch], module: KernelModule, kernel: str) -> str:
+    """Returns what to do about a module's fatal mismatches with the kernel of that name."""
     if all(mismatch.kind is MismatchKind.UNKNOWN_SYMBOL for mismatch in fatal):
+        beside = [module.path.parent / f"{name}.ko" for name in module.depends]
+        if there := [str(path) for path in beside if path.is_file()]:
+            return f"load what lies beside it first: {', '.join(there)}"
         return "give the module that exports it too: it is loaded first"
     return f"build it for this kernel: make -C $(kmod-harness kernel dir {kernel}) M=$PWD modules"
 

@@ -10,6 +10,7 @@ import pytest
 from kmod_harness import Guest, Spec, boot, prepare
 from kmod_harness.errors import DependencyNotLoaded, UnknownModule
 from shared.cli_process import kmod_harness, run_json, start, unwrapped
+from shared.gdb_process import gdb, waiting_guest
 
 pytestmark = pytest.mark.needs("a kernel without modules")
 
@@ -75,6 +76,17 @@ def test_a_wrong_name_is_told_before_the_boot(image: Path, words: list[str], mes
         assert "chardev" in found["error"]["evidence"]
 
 
+def test_what_lies_here_under_another_word_is_named(chardev_stats_ko: Path, tmp_path: Path) -> None:
+    for name in ("chardev", "chardev_stats"):
+        (tmp_path / f"{name}.ko").write_bytes(
+            (chardev_stats_ko.parents[1] / name / f"{name}.ko").read_bytes()
+        )
+    _, found = run_json(tmp_path / "chardev_stats.ko")
+    assert f"beside it first: {tmp_path}/chardev.ko" in found["error"]["advice"]
+    done = kmod_harness("run", "chardev", cwd=tmp_path)
+    assert done.returncode == 2 and "chardev.ko is a file here" in unwrapped(done.stderr)
+
+
 def test_two_files_of_one_name_are_refused(image: Path, chardev_ko: Path, tmp_path: Path) -> None:
     other = tmp_path / "chardev.ko"
     other.write_bytes(chardev_ko.read_bytes())
@@ -90,6 +102,15 @@ def test_boot_and_verify_take_names_too(image: Path) -> None:
     done = kmod_harness("verify", "--kernel", image, "chardev_stats", "--with-dependencies")
     assert done.returncode == 0, done.stderr
     assert "2 modules: every byte" in unwrapped(done.stderr)
+
+
+@pytest.mark.needs("gdb", "vmlinux")
+def test_gdb_has_the_symbols_of_what_was_loaded_besides(image: Path) -> None:
+    with waiting_guest("--kernel", image, "chardev_stats", "--break", "chardev_sum_counters") as command:
+        told = gdb(command, "continue", "bt 2")
+    # chardev's file is compressed; its function is called by the other's init
+    assert "chardev_sum_counters (" in told and "chardev_stats_init" in told
+    assert "main.c:" in told and "chardev_stats.c:" in told
 
 
 def test_load_takes_a_name_and_loads_what_it_needs(guest_of_it: Guest, chardev_stats_ko: Path) -> None:

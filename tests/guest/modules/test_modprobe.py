@@ -75,6 +75,18 @@ def test_a_users_module_is_found_beside_all(guest_with_all: Guest, chardev_stats
     assert output(guest, NAMES) == "chardev_stats chardev"
 
 
+def test_a_checkpoint_with_all_finds_them_where_they_were(
+    guest_with_all: Guest, chardev_stats_ko: Path
+) -> None:
+    guest_with_all.load("chardev")
+    with guest_with_all.checkpoint().guest() as guest:
+        with guest.load(chardev_stats_ko):
+            pass
+        guest.module("chardev").unload()
+        guest.run(["modprobe", "chardev_stats"]).check()
+        assert output(guest, NAMES) == "chardev_stats chardev"
+
+
 def test_all_of_none_is_a_clear_word() -> None:
     done = kmod_harness("run", "--modules", "all", "--", "true")
     assert done.returncode == 2

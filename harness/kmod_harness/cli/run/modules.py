@@ -47,7 +47,7 @@ def refuse_mismatches(rows: Sequence[ModuleRow], prepared: Prepared, say: Say) -
         mismatches = preflight(row.file, facts) if row.load.is_given else ()
         fatal = [mismatch for mismatch in mismatches if mismatch.fatal]
         if fatal:
-            advice = advice_for(fatal, prepared.spec.kernel or prepared.kernel.name)
+            advice = advice_for(fatal, row.file, prepared.spec.kernel or prepared.kernel.name)
             raise ModuleMismatch(
                 f"the kernel {prepared.kernel.release} would refuse {row.file.path.name}",
                 evidence="\n".join(map(str, mismatches)),
