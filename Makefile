@@ -21,10 +21,10 @@ HARNESS     := $(VENV)/kmod-harness
 .NOTPARALLEL:
 
 # Kernels that are built or downloaded; any other is a path, or the running one.
-KNOWN_KERNEL := $(filter minimal debian,$(KERNEL))
+KNOWN_KERNEL := $(filter minimal minimal@% debian debian@%,$(KERNEL))
 # Groups of harness/scripts/debian-packages.txt; one stamp for all, so that one message names all that is missing.
-GROUPS       := run.fetch$(if $(filter minimal,$(KERNEL)),.kernel$(if $(KERNEL_SRC),,.source))$(if \
-                $(filter debian,$(KERNEL)),.debian)$(if $(BUILDROOT)$(filter buildroot%,$(ROOTFS)),.buildroot)
+GROUPS       := run.fetch$(if $(filter minimal minimal@%,$(KERNEL)),.kernel$(if $(KERNEL_SRC),,.source))$(if \
+                $(filter debian debian@%,$(KERNEL)),.debian)$(if $(BUILDROOT)$(filter buildroot%,$(ROOTFS)),.buildroot)
 PACKAGES     := $(STAMPS)/packages-$(GROUPS)
 VENV_STAMP    := .venv/.made
 KERNEL_STAMP  := $(if $(KNOWN_KERNEL),$(STAMPS)/kernel-$(KERNEL)$(if $(KERNEL_SRC),-from-elsewhere))

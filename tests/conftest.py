@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.cli.commands.modules import sample_directory
 from needs.looking import kernel_of
 

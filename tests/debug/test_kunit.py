@@ -9,6 +9,7 @@ import pytest
 from debug.fault_table import KernelUnderProof, run
 from kmod_harness import Guest
 from kmod_harness.klog.ktap import TestStatus
+from shared.cli_process import unwrapped
 
 #: In their order; the last but one has nothing to look at where nobody opened the device before.
 NAMES = (
@@ -48,9 +49,9 @@ def test_a_case_that_fails_fails_the_run(proof: KernelUnderProof) -> None:
     status, _, said = run(proof, "--push", suite, chardev, "--", "sh", "-c", command)
 
     assert status == 1
-    last = said.splitlines()[-1]
-    assert "failed: KUnit: chardev/begins_with_nothing_opened failed" in last
-    assert "KUnit: 3 passed, 1 failed" in last
+    told = unwrapped(said)
+    assert "KUnit: chardev/begins_with_nothing_opened failed kmod-harness: failed:" in told
+    assert "KUnit: 3 passed, 1 failed" in told
     assert "begins_with_nothing_opened: EXPECTATION FAILED at" in said
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.build.kernel.kconfig import parse_config
-from kmod_harness.build.kernel.known import Kernel, resolve_kernel
+from kmod_harness.build.kernel.kernel import Kernel
+from kmod_harness.build.kernel.known import resolve_kernel
 from kmod_harness.spec.spec import Spec
 
 Look = Callable[[pytest.Config], bool]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.pytest_plugin.bundles import options_again
 from plugin.strangers import RunSuite
 from shared.cli_process import kmod_harness

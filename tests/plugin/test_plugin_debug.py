@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 
 SUITE = """
 def test_fails(guest):

@@ -94,7 +94,7 @@ IN_A_STRANGERS_REPOSITORY = (
 ON_A_DEBUG_KERNEL = (
     Typed("kmod-harness kernel build minimal --kconfig debug", says="-debug"),
     Typed("make -C $(kmod-harness kernel dir minimal --kconfig debug) M=$PWD modules"),
-    Typed("kmod-harness run --memory 512M my.ko -- ./check.sh", says="kmod-harness: passed"),
+    Typed("kmod-harness run --kconfig debug --memory 512M my.ko -- ./check.sh", says="kmod-harness: passed"),
 )
 
 NOT_TYPED = (

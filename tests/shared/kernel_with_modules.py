@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 
 
 def kernel_with_modules(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.machine import rundir
 from shared.killed_runs import kill_at_random, qemus
 

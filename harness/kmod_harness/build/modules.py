@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kmod_harness.build.cache import Cache, default_cache, digest_of, write_atomically
 from kmod_harness.build.kernel.kbuild import jobs, refuse_odd_path, require_tools, run_make
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import BuildFailed, Misuse
 
 _STAMP = ".built-from"

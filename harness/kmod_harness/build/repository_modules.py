@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kmod_harness.build.cache import Cache, default_cache, digest_of
 from kmod_harness.build.kernel.kbuild import run_build
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.build.modules import build_directory, build_modules_in_place
 from kmod_harness.errors import Misuse
 from kmod_harness.repository.settings import Repository

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kmod_harness.build.kernel.kconfig import parse_config
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.checks.require import require
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.loaded_module import LoadedModule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.checks.require import require
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.symbols.compare import compare_kernel_symbols

@@ -24,9 +24,9 @@ class GivenModules:
     files: Mapping[str, KernelModule] = field(default_factory=dict)
 
     @property
-    def release(self) -> str:
-        """The kernel release the first file was built for, "" where none tells."""
-        return next((module.release for module in self.files.values() if module.release), "")
+    def first_module(self) -> KernelModule | None:
+        """The first file that says what kernel it was built for, which chooses the kernel."""
+        return next((module for module in self.files.values() if module.release), None)
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ def add_kernel_option(parser: argparse.ArgumentParser) -> None:
         "--kernel",
         default="",
         metavar="minimal|debian|host|PATH",
-        help="kernel to use: a name, a bzImage or a kernel build directory "
-        "(default: the one here whose release matches the module, else minimal)",
+        help="kernel to use: a name, as minimal@6.12 and debian@trixie are, a bzImage, a kernel build "
+        "directory or a .deb (default: the one here that the module was built for, else minimal)",
     )
     parser.add_argument(
         "--kconfig",

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.debug.gdb_commands import Stops, gdb_commands
 from kmod_harness.kmod.elf.for_gdb import file_for_gdb
 from kmod_harness.kmod.elf.module import KernelModule

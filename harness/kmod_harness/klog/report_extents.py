@@ -25,6 +25,8 @@ _LEAD = re.compile(
 )
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 _RULE = re.compile(r"[=-]{20,}\s*$")
+#: Somebody asked for what follows (drivers/tty/sysrq.c, 6.1): backtraces of healthy tasks.
+_ASKED = "sysrq: "
 #: What stands in reports: indented lines, registers, `Key: value` lines of dumps, frames.
 _REPORT_LINE = re.compile(
     # dumpstack.c, process_64.c, fault.c: registers, page tables, stack, call trace
@@ -92,7 +94,7 @@ def report_extents(texts: Sequence[str]) -> list[ReportExtent]:
 
 def _extend(extent: ReportExtent, index: int, text: str) -> bool:
     """Take the line into the extent if it looks like a report's; return False when the extent is over."""
-    if text.startswith(_CUT) or extent.header.kind is SplatKind.OUT_OF_MEMORY:
+    if text.startswith((_CUT, _ASKED)) or extent.header.kind is SplatKind.OUT_OF_MEMORY:
         return False
     if _END.search(text[:200]):
         extent.last = index

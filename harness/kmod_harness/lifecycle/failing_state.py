@@ -19,7 +19,7 @@ from typing import Any
 
 from kmod_harness.build.cache import default_cache
 from kmod_harness.build.image.disk_image import blank_disk
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import KmodHarnessError, MachineFailure, Misuse
 from kmod_harness.kmod.elf.module import KernelModule, read_module
 from kmod_harness.lifecycle.saved_guest import digest_of_disks, obstacle, save_disks, saved_disks

@@ -13,7 +13,7 @@ from kmod_harness.lifecycle.slide import linked_address, slide_from_outside
 from kmod_harness.machine.gdb.trap import OOPS_EXIT, Trap
 
 if TYPE_CHECKING:
-    from kmod_harness.build.kernel.known import Kernel
+    from kmod_harness.build.kernel.kernel import Kernel
     from kmod_harness.machine.machine import Machine
 
 #: Kinds of splats that come with an oops. A test that expects one of them expects the oops.

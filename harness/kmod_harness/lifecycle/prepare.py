@@ -14,9 +14,11 @@ from kmod_harness.build.image.disk_paths import disk_paths
 from kmod_harness.build.image.embedded import embedded_rootfs
 from kmod_harness.build.image.initrd import channel_modules, combine, harness_archive, rootfs_paths
 from kmod_harness.build.image.root_disk import DEVICE, DRIVERS, TYPE, is_root_disk, require_driver
-from kmod_harness.build.kernel.known import Kernel, resolve_kernel
+from kmod_harness.build.kernel.kernel import Kernel
+from kmod_harness.build.kernel.known import resolve_kernel
 from kmod_harness.errors import Misuse
 from kmod_harness.guest.guest import Guest
+from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.loading.depmod_files import module_name
 from kmod_harness.kmod.loading.own_modules import OwnModules
 from kmod_harness.kmod.preflight import KernelFacts
@@ -84,12 +86,16 @@ class Prepared:
 
 
 def prepare(
-    spec: Spec, *, module_release: str = "", build: bool = False, kernel_source: str | None = None
+    spec: Spec,
+    *,
+    module: KernelModule | None = None,
+    build: bool = False,
+    kernel_source: str | None = None,
 ) -> Prepared:
     """Returns everything `boot` needs.
 
     spec: what to boot
-    module_release: release that chooses the kernel where the spec names none
+    module: the module that chooses the kernel where the spec names none
     build: True builds what is missing; otherwise Misuse names the command that does
     kernel_source: source to build the kernel from, None for any
 
@@ -97,9 +103,7 @@ def prepare(
     """
     cache = default_cache()
     qemu = find_qemu()
-    kernel = resolve_kernel(
-        spec, module_release=module_release, build=build, source=kernel_source, cache=cache
-    )
+    kernel = resolve_kernel(spec, module=module, build=build, source=kernel_source, cache=cache)
     rootfs = _rootfs(spec, cache)
     if spec.firmware and not Path(spec.firmware).is_file():
         raise Misuse(

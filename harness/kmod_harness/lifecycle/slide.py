@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kmod_harness.build.kernel.known import Kernel
+    from kmod_harness.build.kernel.kernel import Kernel
     from kmod_harness.machine.machine import Machine
 
 

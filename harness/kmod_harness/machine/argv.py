@@ -90,8 +90,9 @@ def qemu_argv(
     # RAM has the same name wherever it lies: what one machine saved is loaded into another
     argv += ["-machine", f"{MACHINE_TYPE},accel={accelerator.name},usb=off,vmport=off,memory-backend=ram"]
     argv += ["-cpu", accelerator.cpu, "-smp", str(spec.cpus), "-m", f"{spec.memory_mib}M"]
-    # a panicked guest stays, paused, its memory intact; a reset ends the guest, not the evidence
-    argv += ["-action", "reboot=shutdown,shutdown=pause,panic=pause"]
+    # a reset pauses the guest, its memory intact. A panic does not: pvpanic tells of it before the kernel has
+    # written out what it logged in an NMI or a double fault (panic(), kernel/panic.c, 6.12); it resets then
+    argv += ["-action", "reboot=shutdown,shutdown=pause,panic=none"]
     if not incoming:
         # a saved guest has them in its RAM; to load them for it takes 4 ms
         argv += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", kernel_command_line(spec)]

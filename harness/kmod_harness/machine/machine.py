@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,9 @@ class Owned(Protocol):
 OwnedKind = TypeVar("OwnedKind", bound=Owned)
 #: What SHUTDOWN's `reason` means for the guest (QEMU qapi/run-state.json: ShutdownCause).
 _ENDS = {"guest-panic": "panic", "guest-reset": "reset", "guest-shutdown": "poweroff"}
+#: Seconds (times 4 under emulation) that a panicking kernel has to write out its log and to reset; it takes
+#: milliseconds unless its command line says otherwise.
+PANIC_SECONDS = 2.0
 
 
 def find_qemu(name: str = "qemu-system-x86_64") -> str:
@@ -87,6 +91,7 @@ class Machine:
         #: called whenever something is about to be asked of the guest
         self.before_request: Callable[[], object] = lambda: None
         self._closed = False
+        self._panic: threading.Timer | None = None
         self._kept: dict[type[Owned], Owned] = {}
         self._owned = contextlib.ExitStack()
         self.migration = Migration(self)
@@ -177,6 +182,8 @@ class Machine:
         """Kills QEMU and removes what the machine owned; a second call does nothing."""
         if not self._closed:
             self._closed = True
+            if self._panic is not None:
+                self._panic.cancel()
             self._owned.close()
 
     @property
@@ -231,14 +238,25 @@ class Machine:
         return parse_forwarded_port(self.monitor("info usernet"))
 
     def _note_event(self, name: str, data: dict[str, Any]) -> None:
-        if name == "GUEST_PANICKED":
-            self.watch.set_end("panic")
+        if name == "GUEST_PANICKED" and self._panic is None:
+            # in QEMU's thread, which a timer of its own must not hold up
+            seconds = PANIC_SECONDS * self.accelerator.deadline_factor
+            self._panic = threading.Timer(seconds, self._end_panicked)
+            self._panic.daemon = True
+            self._panic.start()
         elif name == "SHUTDOWN":
             end = _ENDS.get(data.get("reason", ""))
             if end is not None:
-                self.watch.set_end(end)
+                self.watch.set_end("panic" if self._panic else end)
         elif name == "MIGRATION":
             self.migration.note(str(data.get("status", "")))
+
+    def _end_panicked(self) -> None:
+        """Stops a guest that panicked and has not reset."""
+        if not self._closed and not self.watch.has_ended:
+            with contextlib.suppress(OSError):
+                self._qemu.send("stop")
+            self.watch.set_end("panic")
 
 
 def parse_forwarded_port(usernet: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import (
     CheckFailed,
     GuestHang,

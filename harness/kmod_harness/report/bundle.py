@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from kmod_harness.build.cache import file_digest
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import KmodHarnessError
 from kmod_harness.klog.reading import for_reading
 from kmod_harness.kmod.elf.module import KernelModule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.host.directories import bundle_root
 from kmod_harness.kmod.symbols.symbol_files import parse_system_map
 from kmod_harness.machine.machine import Machine

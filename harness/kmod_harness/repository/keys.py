@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from kmod_harness.host.resources import fragment_names
-from kmod_harness.spec.spec import KERNEL_NAMES, ROOTFS_NAMES, Spec, SpecError, parse_disk, parse_size_mib
+from kmod_harness.spec.kernel_name import parse_kernel_name
+from kmod_harness.spec.spec import ROOTFS_NAMES, Spec, SpecError, parse_disk, parse_size_mib
 
 T = TypeVar("T")
 
@@ -59,8 +60,11 @@ def _path(text: str, directory: Path) -> str:
 
 
 def _kernel(value: object, directory: Path) -> str:
-    name = _text(value, 'a kernel: "minimal", "debian", "host", or a path')
-    return name if name in KERNEL_NAMES else _path(name, directory)
+    name = _text(value, 'a kernel: "minimal", "minimal@6.12", "debian", "debian@trixie", "host", or a path')
+    try:
+        return name if parse_kernel_name(name) else _path(name, directory)
+    except ValueError as error:
+        raise WrongValue(str(error)) from None
 
 
 def _rootfs(value: object, directory: Path) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-#: Kernels known by name; anything else is a path.
-KERNEL_NAMES = ("minimal", "debian", "host")
+from kmod_harness.spec.kernel_name import parse_kernel_name
+
 #: Root file systems known by name; anything else is a path.
 ROOTFS_NAMES = ("embedded", "buildroot", "buildroot-ext4")
 #: What modprobe finds in the guest.
@@ -39,8 +39,9 @@ class Disk:
 class Spec:
     """A machine to boot.
 
-    kernel: `minimal`, `debian`, `host`, the path of a bzImage or of a kernel build directory, or "" for the
-        kernel whose release the first module was built for
+    kernel: `minimal`, `minimal@6.12`, `debian`, `debian@trixie`, `host`; the path of a bzImage, of a kernel
+        build directory, of a kernel's .deb or of a directory it was unpacked to; or "" for the kernel that
+        the first module was built for
     rootfs: `embedded`, `buildroot`, `buildroot-ext4`, or the path of a cpio archive (plain or compressed) or
         of a file system image (ext2, ext3 or ext4, without partitions). An image is the first disk, /dev/vda:
         the initramfs then holds only the harness's own init, which mounts the image and changes to it before
@@ -83,6 +84,10 @@ class Spec:
             if isinstance(value, str):
                 raise SpecError(f"{name} is a sequence of strings, not one string: {value!r}")
             object.__setattr__(self, name, tuple(value))
+        try:
+            parse_kernel_name(self.kernel)
+        except ValueError as error:
+            raise SpecError(str(error)) from None
         if not 1 <= self.cpus <= 64:
             raise SpecError(f"cpus must be between 1 and 64, not {self.cpus}")
         if not 64 <= self.memory_mib <= 1 << 20:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from kmod_harness.build.kernel.kconfig import parse_config
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import KmodHarnessError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_END

@@ -6,7 +6,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.machine import rundir
 from shared.killed_runs import await_death, kill_at_random, qemus, start_run
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pexpect
 
 from kmod_harness import Spec
-from kmod_harness.build.kernel.known import Kernel, resolve_kernel
+from kmod_harness.build.kernel.kernel import Kernel
+from kmod_harness.build.kernel.known import resolve_kernel
 from kmod_harness.kmod.elf.module import read_module
 from shared.cli_process import PATIENCE, command_line, kmod_harness
 

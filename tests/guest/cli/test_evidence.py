@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness import Spec
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import GuestHang
 from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.prepare import prepare

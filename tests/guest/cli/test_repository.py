@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from plugin.strangers import run_pytest
 from shared.checkout import ROOT
 from shared.cli_process import PATIENCE, kmod_harness, run_json, unwrapped

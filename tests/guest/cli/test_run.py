@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from shared.cli_process import kmod_harness, run_json
 
 BOOT_KEYS = ("prepare", "boot", "push", "load", "command", "unload", "judge", "total")
@@ -82,6 +82,20 @@ def test_what_the_kernel_reports_is_the_outcome(
     assert (found_status, found["outcome"], found["reason"]) == (status, outcome, title)
     assert title in [splat["title"] for splat in found["splats"]]
     assert found["modules"][0]["loaded"] is (fault == "warn")
+
+
+def test_what_the_kernel_logs_only_after_a_panic_is_read(faulty_ko: Path) -> None:
+    """A stack overflow is a double fault: 6.12 writes its report out when it has panicked."""
+    overflow = ("--param", "fault=stack_overflow", "--param", "when=write")
+    status, found = run_json(faulty_ko, *overflow, "--", "sh", "-c", "echo >/dev/faulty")
+    assert (status, found["outcome"]) == (4, "panic")
+    assert [splat["kind"] for splat in found["splats"]] == ["OOPS", "PANIC"]
+    assert "faulty_descend" in found["splats"][0]["text"]
+
+
+def test_a_panicked_guest_that_does_not_reset_has_ended_all_the_same(faulty_ko: Path) -> None:
+    status, found = run_json(faulty_ko, "--param", "fault=panic", "--append", "panic=0")
+    assert (status, found["outcome"]) == (4, "panic")
 
 
 def test_an_expected_oops_passes_though_it_kills_the_command(faulty_ko: Path) -> None:

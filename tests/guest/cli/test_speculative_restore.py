@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness import Prepared, Spec, prepare
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.cli.run.speculative_restore import SpeculativeRestore
 from kmod_harness.lifecycle.boot_template import template_of
 from kmod_harness.machine.rundir import base_directory

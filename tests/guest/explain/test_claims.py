@@ -14,7 +14,7 @@ from kmod_harness.explain.observed.code_history import Moment
 from kmod_harness.explain.observed.observations import SYMBOL_TABLE, Observations
 from kmod_harness.explain.page.followed_function import followed_function
 from kmod_harness.pytest_plugin.testbed import Testbed
-from shared.claims_worlds import VERDICTS, expected_verdict, observed
+from shared.claim_observations import VERDICTS, expected_verdict, observed
 
 pytestmark = pytest.mark.needs("gdb")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.explain.claims.catalogue import CLAIMS
 from kmod_harness.explain.claims.claim import Verdict
 from shared.browser import chromium, overflowing

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.explain.claims.catalogue import CLAIMS
 from kmod_harness.explain.claims.checked_release import CHECKED_RELEASE
 from kmod_harness.explain.page import render

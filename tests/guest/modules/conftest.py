@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.kmod.elf.module import read_module
 from shared.kernel_with_modules import kernel_with_modules
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.build.cache import Cache
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.build.modules import build_modules_in_place
 from kmod_harness.build.repository_modules import build_repository_modules
 from kmod_harness.errors import BuildFailed, Misuse

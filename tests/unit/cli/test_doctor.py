@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.cli.doctor.command import show
-from kmod_harness.cli.doctor.parts import Finding
-from kmod_harness.cli.doctor.works import (
-    CHECKOUT_WORKS,
-    WORKS,
+from kmod_harness.cli.doctor.parts import CheckResult
+from kmod_harness.cli.doctor.tasks import (
+    CHECKOUT_TASKS,
+    TASKS,
     install_advice,
     needed,
-    with_what_they_stand_on,
+    with_prerequisites,
 )
 from kmod_harness.host.packages import Requirement, found, parse_requirements, requirements
 
@@ -34,26 +34,26 @@ def bare(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     return {"PATH": str(programs), "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
 
 
-def doctor(environment: dict[str, str], *works: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kmod_harness.cli.main", "doctor", *works]
+def doctor(environment: dict[str, str], *tasks: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kmod_harness.cli.main", "doctor", *tasks]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_every_check_of_the_list_is_looked_for_by_some_work() -> None:
+def test_every_check_of_the_list_is_looked_for_by_some_task() -> None:
     listed = requirements()
     groups = {"run", "kernel", "debian", "explain", "buildroot"}
     wanted = {one.check for one in listed if one.group in groups} - _MAKES_OWN - {"-"}
-    assert {one.check for work in WORKS for one in needed(work, listed, ())} == wanted
+    assert {one.check for task in TASKS for one in needed(task, listed, ())} == wanted
     everything = {one.check for one in listed} - {"-"}
-    assert {one.check for work in (*WORKS, *CHECKOUT_WORKS) for one in needed(work, listed, ())} == everything
+    assert {one.check for task in (*TASKS, *CHECKOUT_TASKS) for one in needed(task, listed, ())} == everything
 
 
-def test_every_check_that_a_work_names_is_in_the_list() -> None:
+def test_every_check_that_a_task_names_is_in_the_list() -> None:
     known = {(one.group, one.check) for one in requirements()}
     named = {
         (group, check)
-        for work in (*WORKS, *CHECKOUT_WORKS)
-        for group, checks in work.needs.items()
+        for task in (*TASKS, *CHECKOUT_TASKS)
+        for group, checks in task.needs.items()
         for check in checks.split()
     }
     assert named - known == set()
@@ -78,16 +78,16 @@ def test_each_kind_of_check_is_understood(check: str, there: bool) -> None:
 
 def test_what_a_part_is_made_with_is_needed_while_it_is_not_there() -> None:
     listed = parse_requirements("run qemu qemu-system-x86_64\nrun gcc gcc\nrun apt apt-get\n")
-    run = WORKS[0]
+    run = TASKS[0]
     assert [one.check for one in needed(run, listed, ())] == ["qemu-system-x86_64"]
     assert [one.check for one in needed(run, listed, ["guest agent"])] == ["qemu-system-x86_64", "gcc"]
 
 
-def test_a_work_brings_those_it_stands_on_and_no_other() -> None:
-    works = (*WORKS, *CHECKOUT_WORKS)
-    assert [work.name for work in with_what_they_stand_on(["explain"], works)] == ["run", "explain"]
-    assert [work.name for work in with_what_they_stand_on(["kernel"], works)] == ["kernel"]
-    assert [work.name for work in with_what_they_stand_on(["test"], works)] == [
+def test_a_task_brings_those_it_requires_and_no_other() -> None:
+    tasks = (*TASKS, *CHECKOUT_TASKS)
+    assert [task.name for task in with_prerequisites(["explain"], tasks)] == ["run", "explain"]
+    assert [task.name for task in with_prerequisites(["kernel"], tasks)] == ["kernel"]
+    assert [task.name for task in with_prerequisites(["test"], tasks)] == [
         *("run", "modules", "kernel", "test")
     ]
 
@@ -117,7 +117,7 @@ def test_a_machine_that_has_nothing_is_told_so_without_a_traceback(bare: dict[st
     assert [line for line in told.stdout.splitlines() if len(line) > 80] == []
 
 
-def test_only_the_chosen_works_are_looked_at(bare: dict[str, str]) -> None:
+def test_only_the_chosen_tasks_are_looked_at(bare: dict[str, str]) -> None:
     told = doctor(bare, "disks")
     assert told.returncode == 2
     assert "qemu-img" in told.stdout
@@ -125,11 +125,11 @@ def test_only_the_chosen_works_are_looked_at(bare: dict[str, str]) -> None:
         assert other not in told.stdout
 
 
-def test_a_work_nobody_knows_is_refused_with_those_there_are(bare: dict[str, str]) -> None:
+def test_a_task_nobody_knows_is_refused_with_those_there_are(bare: dict[str, str]) -> None:
     told = doctor(bare, "miracles")
     assert told.returncode == 2
     assert "miracles" in told.stderr
-    assert all(work.name in told.stderr for work in WORKS)
+    assert all(task.name in told.stderr for task in TASKS)
 
 
 def test_what_is_there_is_shown_with_its_place(tmp_path: Path) -> None:
@@ -142,7 +142,12 @@ def test_what_is_there_is_shown_with_its_place(tmp_path: Path) -> None:
 
 def test_a_long_subject_squeezes_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     path = "/usr/share/fonts/truetype/liberation/LiberationSerif-Regular.ttf"
-    show([Finding("QEMU", "10.0.13 and more words"), Finding(path, "package fonts", there=False)], [], {}, [])
+    show(
+        [CheckResult("QEMU", "10.0.13 and more words"), CheckResult(path, "package fonts", there=False)],
+        [],
+        {},
+        [],
+    )
     assert capsys.readouterr().out.splitlines() == [
         "ok       QEMU  10.0.13 and more words",
         f"missing  {path}",

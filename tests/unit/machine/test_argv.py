@@ -96,7 +96,7 @@ def test_nothing_listens_beyond_loopback_or_opens_a_window(spec: Spec) -> None:
 def test_a_panicked_guest_stays_with_its_memory(spec: Spec) -> None:
     argv = argv_of(spec)
 
-    assert values(argv, "-action") == ["reboot=shutdown,shutdown=pause,panic=pause"]
+    assert values(argv, "-action") == ["reboot=shutdown,shutdown=pause,panic=none"]
     assert "panic=-1" in kernel_command_line(spec).split(" ")
     assert "pvpanic-pci" in values(argv, "-device")
 

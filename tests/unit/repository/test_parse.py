@@ -104,7 +104,7 @@ def test_pyproject_says_it_below_its_table() -> None:
         ("memory = 512", '`memory` takes a size, as "512M" or "2G", not 512'),
         ('memory = "3Q"', "a memory size is a number with M or G behind it, not '3Q'"),
         ('memory = "1M"', "memory_mib must be between 64 and"),
-        ("kernel = 6.1", '`kernel` takes a kernel: "minimal", "debian", "host", or a path, not 6.1'),
+        ("kernel = 6.1", '"debian@trixie", "host", or a path, not 6.1'),
         ('kernel = ""', "`kernel` takes a kernel"),
         ('kconfig = "debug"', '`kconfig` takes a list of Kconfig fragments, as ["debug", "my.config"]'),
         ("append = [1]", "`append` takes a list of words for the kernel's command line"),

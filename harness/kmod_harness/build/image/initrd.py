@@ -30,7 +30,7 @@ from kmod_harness.build.image.cpio import (
 from kmod_harness.errors import Misuse
 
 if TYPE_CHECKING:
-    from kmod_harness.build.kernel.known import Kernel
+    from kmod_harness.build.kernel.kernel import Kernel
 
 ROOT = "kmod-harness"
 #: Drivers of the harness's channels and of QEMU's notices to the guest; built in, modules, or absent.

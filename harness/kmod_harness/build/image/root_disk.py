@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kmod_harness.build.kernel.kconfig import NOT_SET, parse_config
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import Misuse
 
 #: The first disk's name under virtio-blk; the root file system is the first disk.

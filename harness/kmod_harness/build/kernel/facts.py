@@ -8,7 +8,7 @@ from typing import Any
 
 from kmod_harness.build.cached_from_files import cached_from_files
 from kmod_harness.build.kernel.kconfig import NOT_SET, parse_config
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.build.kernel.own_modules import built_in_modules, lists_of_built_in
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.kmod.preflight import KernelFacts

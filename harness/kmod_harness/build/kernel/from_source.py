@@ -14,7 +14,8 @@ from kmod_harness.build.cache import Cache, digest_of
 from kmod_harness.build.compiler import COMPILER, compiler_version
 from kmod_harness.build.kernel import kconfig
 from kmod_harness.build.kernel.kbuild import Progress, jobs, require_tools, run_make
-from kmod_harness.build.kernel.source import KernelSource, kernel_source
+from kmod_harness.build.kernel.localversion import own_localversion
+from kmod_harness.build.kernel.source import KernelSource, debian_source, kernel_source
 from kmod_harness.errors import BuildFailed, MissingTool, Misuse
 from kmod_harness.host.resources import data_directory
 
@@ -58,32 +59,36 @@ class _Fragment:
         return "\n".join(map(str, self.requests))
 
 
-def built_kernel(fragments: Sequence[Path], *, cache: Cache) -> Path | None:
-    """Returns the build directory of the kernel last built from these fragments, None without one."""
-    key = cache.pointer(_pointer(_read_fragments(fragments)))
+def built_kernel(fragments: Sequence[Path], *, of: str = "", cache: Cache) -> Path | None:
+    """Returns the build directory of the kernel last built from these fragments, None without one.
+
+    of: the release or suite that Debian's source was asked for by, "" for none
+    """
+    key = cache.pointer(_pointer(_read_fragments(fragments), of))
     entry = cache.find(_KIND, key) if key else None
     return entry / "build" if entry is not None else None
 
 
-def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: Cache) -> Path:
+def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", of: str = "", cache: Cache) -> Path:
     """Returns the build directory of a kernel, compiled unless the cache holds it.
 
     fragments: fragments laid over tinyconfig, in order
     source: directory or tarball, "" for Debian's
+    of: release or suite of Debian's source, such as `6.12` or `sid`; "" for the running suite's
     cache: the cache; the key depends on source, fragments and compiler
 
     Raises BuildFailed when a requested symbol is dropped or compiling fails, Misuse for wrong input,
     MissingTool.
     """
     read = _read_fragments(fragments)
-    tree = kernel_source(source, cache)
-    requests = [request for fragment in read for request in fragment.requests]
+    tree = debian_source(of, cache) if of else kernel_source(source, cache)
+    requests = _requests(read)
     renamings = kconfig.renamings_of(_renamings(), requests)
     key = digest_of(
         _RECIPE,
         tree.identity,
         compiler_version(),
-        *(fragment.settings for fragment in read),
+        *_settings(read),
         *(f"{item.older} is {item.newer}" for item in renamings),
     )
     log = cache.log_path(_KIND, key)
@@ -111,7 +116,7 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", cache: C
         }
 
     entry = cache.entry(_KIND, key, build)
-    cache.point(_pointer(read), key)
+    cache.point(_pointer(read, of), key)
     return entry / "build"
 
 
@@ -198,8 +203,20 @@ def _renamings() -> tuple[kconfig.SymbolRenaming, ...]:
     return kconfig.parse_renamings(table.read_text())
 
 
-def _pointer(fragments: Sequence[_Fragment]) -> str:
-    return f"kernel-{digest_of(*(fragment.settings for fragment in fragments))}"
+def _requests(fragments: Sequence[_Fragment]) -> list[kconfig.Request]:
+    requests = [request for fragment in fragments for request in fragment.requests]
+    own = own_localversion([fragment.requests for fragment in fragments])
+    return [*requests, own] if own is not None else requests
+
+
+def _settings(fragments: Sequence[_Fragment]) -> list[str]:
+    own = own_localversion([fragment.requests for fragment in fragments])
+    return [*(fragment.settings for fragment in fragments), *([str(own)] if own is not None else [])]
+
+
+def _pointer(fragments: Sequence[_Fragment], of: str) -> str:
+    name = f"kernel-{digest_of(*_settings(fragments))}"
+    return f"{name}-of-{of}" if of else name
 
 
 def _defined_symbols(tree: Path) -> set[str]:

@@ -115,22 +115,20 @@ def with_current_names(
 ) -> tuple[Request, ...]:
     """Returns the requests with the names of a kernel that defines these symbols.
 
-    Requests for symbols that a renaming declares removed are left out; those without a renaming are
-    unchanged.
+    The newer name wins in a release that defines both. Requests for symbols that a renaming declares
+    removed are left out; those without a renaming are unchanged.
     """
-    others = {}
-    for item in renamings:
-        others[item.older] = item.newer
-        if item.newer:
-            others[item.newer] = item.older
+    names = {name: item for item in renamings for name in (item.older, item.newer) if name}
     called = []
     for request in requests:
-        other = others.get(request.symbol)
-        if request.symbol in defined or other is None:
+        item = names.get(request.symbol)
+        if item is None:
             called.append(request)
-        elif other in defined:
-            called.append(replace(request, symbol=other))
-        elif other:
+        elif item.newer in defined:
+            called.append(replace(request, symbol=item.newer))
+        elif item.older in defined:
+            called.append(replace(request, symbol=item.older))
+        elif item.newer:
             called.append(request)
     return tuple(called)
 

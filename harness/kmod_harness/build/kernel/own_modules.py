@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kmod_harness.build.cached_from_files import cached_from_files
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.kmod.elf.module import read_modinfo
 from kmod_harness.kmod.loading.depmod_files import (
     files_in,

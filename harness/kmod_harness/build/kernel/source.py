@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,13 @@ from kmod_harness.build.debian_packages import (
     installed_version,
     unpack_packages,
 )
+from kmod_harness.build.debian_suites import BINARIES, suite_lists
 from kmod_harness.errors import BuildFailed, MissingTool, Misuse
 
 #: Depends on the source of the running suite's kernel: linux-source-6.1 on Debian 12, 6.12 on Debian 13.
 METAPACKAGE = "linux-source"
+#: Where a release is looked for that the running suite lacks, the stable ones first.
+SUITES = ("trixie", "bookworm", "sid", "bullseye")
 _KIND = "source"
 _POINTER = "debian-source"
 
@@ -76,15 +80,40 @@ def debian_source_package(cache: Cache) -> str:
     if name and known_lists == lists:
         return name
     try:
-        named = [name for name in dependencies(METAPACKAGE) if name.startswith(f"{METAPACKAGE}-")]
+        named = _named_by_metapackage()
     except MissingTool:
         if name:
             return name
         raise
-    if not named:
-        raise BuildFailed(f"Debian's package {METAPACKAGE} names no kernel source")
-    cache.note(_POINTER, f"{named[0]} {lists}")
-    return named[0]
+    cache.note(_POINTER, f"{named} {lists}")
+    return named
+
+
+def debian_source(of: str, cache: Cache) -> KernelSource:
+    """Returns the source that Debian has of a release, such as `6.12`, or in a suite, such as `trixie`.
+
+    Of a release an unpacked tree serves; otherwise the suites are asked, the running one first. Raises
+    MissingTool when none of them has it, BuildFailed when the mirror does not answer.
+    """
+    if not of[:1].isdigit():
+        with suite_lists([of], BINARIES) as options:
+            return _downloaded(_named_by_metapackage(options), options, cache)
+    package = f"{METAPACKAGE}-{of}"
+    unpacked = _unpacked_before(package, cache)
+    if unpacked is not None:
+        return unpacked
+    with contextlib.suppress(MissingTool):
+        return _downloaded(package, (), cache)
+    for suite in SUITES:
+        # a suite that the mirror no longer has is one without the package
+        with contextlib.suppress(MissingTool, BuildFailed), suite_lists([suite], BINARIES) as options:
+            candidate_version(package, options)
+            return _downloaded(package, options, cache)
+    raise MissingTool(
+        f"Debian has no package {package}",
+        evidence=f"asked: this machine's lists, {', '.join(SUITES)}",
+        advice="--source takes a tree or a tarball of any kernel",
+    )
 
 
 def _debian_source(cache: Cache) -> KernelSource:
@@ -94,16 +123,31 @@ def _debian_source(cache: Cache) -> KernelSource:
     if version and tarball.is_file():
         return _unpacked(cache, tarball, f"{package} {version}")
     # The package is not installed: an unpacked tree serves, else it is downloaded.
+    return _unpacked_before(package, cache) or _downloaded(package, (), cache)
+
+
+def _named_by_metapackage(options: Sequence[str] = ()) -> str:
+    named = [name for name in dependencies(METAPACKAGE, options) if name.startswith(f"{METAPACKAGE}-")]
+    if not named:
+        raise BuildFailed(f"Debian's package {METAPACKAGE} names no kernel source")
+    return named[0]
+
+
+def _unpacked_before(package: str, cache: Cache) -> KernelSource | None:
     for entry in reversed(cache.entries(_KIND)):
         identity = str(entry.manifest.get("identity", ""))
         if identity.startswith(f"{package} "):
             return KernelSource(entry.path / "linux", identity, entry.name)
-    identity = f"{package} {candidate_version(package)}"
+    return None
+
+
+def _downloaded(package: str, options: Sequence[str], cache: Cache) -> KernelSource:
+    identity = f"{package} {candidate_version(package, options)}"
 
     def build(entry: Path) -> dict[str, object]:
         with tempfile.TemporaryDirectory(prefix=".package-", dir=entry) as scratch:
-            unpack_packages([package], Path(scratch))
-            _unpack(Path(scratch) / tarball.relative_to("/"), entry / "linux")
+            unpack_packages([package], Path(scratch), options)
+            _unpack(Path(scratch) / f"usr/src/{package}.tar.xz", entry / "linux")
         return {"identity": identity}
 
     return _entry(cache, identity, build)

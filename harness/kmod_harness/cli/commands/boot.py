@@ -57,7 +57,7 @@ def execute(args: argparse.Namespace) -> int:
     args = with_repository(args)
     spec = spec_from(args)
     given = read_given(args.modules or modules_of_repository(args, spec))
-    prepared = prepare(spec, module_release=given.release)
+    prepared = prepare(spec, module=given.first_module)
     planned = plan_given(given, prepared)
     parameters = assign_parameters(args.param, planned.given, planned.plan.modules)
     say(f"booting {prepared.kernel.release}, {prepared.accelerator.name}: {prepared.accelerator.reason}")

@@ -23,7 +23,7 @@ from kmod_harness.cli.repository_defaults import (
 )
 
 if TYPE_CHECKING:
-    from kmod_harness.build.kernel.known import Kernel
+    from kmod_harness.build.kernel.kernel import Kernel
     from kmod_harness.guest.guest import Guest
     from kmod_harness.kmod.loading.plan import LoadPlan
     from kmod_harness.machine.machine import Machine
@@ -118,7 +118,7 @@ def _new_guest(args: argparse.Namespace) -> int:
     args = with_repository(args)
     spec = spec_from(args)
     given = read_given(args.modules or modules_of_repository(args, spec))
-    prepared = prepare(spec, module_release=given.release)
+    prepared = prepare(spec, module=given.first_module)
     planned = plan_given(given, prepared)
     parameters = assign_parameters(args.param, planned.given, planned.plan.modules)
     at = args.at if args.at in ("init", "load") else ""

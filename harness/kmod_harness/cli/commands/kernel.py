@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kmod_harness.cli.repository_defaults import with_repository
 
 if TYPE_CHECKING:
+    from kmod_harness.build.kernel.kernel import Kernel
     from kmod_harness.spec.spec import Spec
 
 
@@ -45,7 +46,7 @@ def execute_build(args: argparse.Namespace) -> int:
 
 
 def execute_list(args: argparse.Namespace) -> int:
-    """Prints one kernel a line: name, release, image, build directory."""
+    """Prints one kernel a line: name, release, image, build directory, what else is known of it."""
     from kmod_harness.build.kernel.known import known_kernels  # lazy
     from kmod_harness.errors import Misuse  # lazy
 
@@ -57,9 +58,21 @@ def execute_list(args: argparse.Namespace) -> int:
         )
     rows = [(k.name, k.release, str(k.bzimage), str(k.build_dir or "-")) for k in kernels]
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
-    for name, release, image, build_dir in rows:
-        print(f"{name:{widths[0]}}  {release:{widths[1]}}  {image}  {build_dir}")
+    for (name, release, image, build_dir), kernel in zip(rows, kernels, strict=True):
+        print(f"{name:{widths[0]}}  {release:{widths[1]}}  {image}  {build_dir}  {_known_of(kernel)}")
     return 0
+
+
+def _known_of(kernel: Kernel) -> str:
+    """Returns the files that a kernel comes with, in words separated by commas, "-" for none."""
+    files = {
+        "config": kernel.config,
+        "modules": kernel.modules_dir,
+        "headers": kernel.build_dir,
+        "System.map": kernel.system_map,
+        "vmlinux": kernel.vmlinux,
+    }
+    return ",".join(word for word, path in files.items() if path is not None) or "-"
 
 
 def execute_dir(args: argparse.Namespace) -> int:
@@ -92,7 +105,8 @@ def _add_name(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="",
         metavar="NAME",
-        help="minimal, debian, host, or a path (default: what kmod-harness.toml says, else minimal)",
+        help="minimal, minimal@6.12, debian, debian@trixie, host, or a path (default: what "
+        "kmod-harness.toml says, else minimal)",
     )
 
 

@@ -15,7 +15,7 @@ from kmod_harness.cli.repository_defaults import (
 )
 
 if TYPE_CHECKING:
-    from kmod_harness.build.kernel.known import Kernel
+    from kmod_harness.build.kernel.kernel import Kernel
 
 
 def add_parser(commands: Any) -> None:
@@ -78,9 +78,10 @@ def execute(args: argparse.Namespace) -> int:
 def sample_directory(kernel: Kernel) -> Path:
     """Returns where the sample modules for a kernel are built: in the checkout, else here."""
     from kmod_harness.host.resources import checkout  # lazy
+    from kmod_harness.spec.kernel_name import DEBIAN, HOST, MINIMAL  # lazy
 
     base = (checkout() or Path.cwd()) / "build"
-    if kernel.name == "minimal":
+    if kernel.name == MINIMAL:
         return base / "modules"
-    suffix = kernel.name if kernel.name in ("debian", "host") else kernel.release
+    suffix = kernel.name if kernel.name in (DEBIAN, HOST) else kernel.release
     return base / f"modules-{suffix}"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.checks.callers import check_init_caller, check_open_caller
 from kmod_harness.checks.device import check_device_node
 from kmod_harness.checks.loading import check_loaded
@@ -37,7 +37,7 @@ _DEVICE = "/dev/chardev0"
 _TEXT = b"hello from user space"
 
 
-class Story:
+class DemoReport:
     """Prints what happens and counts the checks that held and those that did not."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Story:
         print(f"  {text}", flush=True)
 
     def check(self, claim: str, look: Callable[[], T], evidence: Callable[[T], str]) -> None:
-        """Prints the claim with its evidence, or how it failed; the story goes on."""
+        """Prints the claim with its evidence, or how it failed; the demo goes on."""
         try:
             seen = look()
         except CheckFailed as error:
@@ -74,40 +74,40 @@ class Story:
 
 def show(prepared: Prepared, chardev: Path, *, boot_timeout: float | None = None) -> int:
     """Runs the demo and returns the exit status; the last line is one to quote."""
-    story = Story()
+    report = DemoReport()
     try:
-        _tell(story, prepared, chardev, boot_timeout)
+        _tell(report, prepared, chardev, boot_timeout)
     except KmodHarnessError as error:
-        story.line(str(error))
-        story.failed.append(error)
-    if story.failed:
-        outcome = worst(outcome_of_error(error) for error in story.failed)
-        reason = next(error.message for error in story.failed if outcome_of_error(error) is outcome)
-        print(f"\ndemo: {outcome}: {reason} ({story.held} checks held, {story.seconds:.1f} s)")
+        report.line(str(error))
+        report.failed.append(error)
+    if report.failed:
+        outcome = worst(outcome_of_error(error) for error in report.failed)
+        reason = next(error.message for error in report.failed if outcome_of_error(error) is outcome)
+        print(f"\ndemo: {outcome}: {reason} ({report.held} checks held, {report.seconds:.1f} s)")
         return int(outcome.exit_status)
     print(
         f"\ndemo: passed: Linux {prepared.kernel.release} booted under {prepared.accelerator.name}, "
-        f"chardev.ko loaded, used and unloaded; {story.held} checks held, {story.seconds:.1f} s"
+        f"chardev.ko loaded, used and unloaded; {report.held} checks held, {report.seconds:.1f} s"
     )
     return 0
 
 
-def _tell(story: Story, prepared: Prepared, chardev: Path, boot_timeout: float | None) -> None:
+def _tell(report: DemoReport, prepared: Prepared, chardev: Path, boot_timeout: float | None) -> None:
     kernel = prepared.kernel
-    story.heading("Accelerator")
-    story.line(f"{prepared.accelerator.name}: {prepared.accelerator.reason}")
-    story.heading("Boot")
-    story.line(f"kernel {kernel.release} ({kernel.bzimage.stat().st_size / 1e6:.1f} MB bzImage)")
-    story.line(str(kernel.bzimage))
+    report.heading("Accelerator")
+    report.line(f"{prepared.accelerator.name}: {prepared.accelerator.reason}")
+    report.heading("Boot")
+    report.line(f"kernel {kernel.release} ({kernel.bzimage.stat().st_size / 1e6:.1f} MB bzImage)")
+    report.line(str(kernel.bzimage))
     with start_machine(prepared) as machine:
         limit = machine.deadline(
             "the boot", boot_timeout or machine.boot_limit.seconds, exact=boot_timeout is not None
         )
         for event in boot_events(machine, limit):
-            story.line(event)
+            report.line(event)
         guest = Guest(machine, boot_timeout=boot_timeout)
-        story.line(f"{guest.boot_seconds:7.3f} s            the agent's first word: the guest is ready")
-        _use(story, guest, prepared, chardev)
+        report.line(f"{guest.boot_seconds:7.3f} s            the agent's first word: the guest is ready")
+        _use(report, guest, prepared, chardev)
 
 
 def boot_events(machine: Machine, deadline: Deadline) -> list[str]:
@@ -138,14 +138,14 @@ def boot_events(machine: Machine, deadline: Deadline) -> list[str]:
         log.close()
 
 
-def _use(story: Story, guest: Guest, prepared: Prepared, chardev: Path) -> None:
+def _use(report: DemoReport, guest: Guest, prepared: Prepared, chardev: Path) -> None:
     kernel = prepared.kernel
     mark = guest.kernel_log.mark()
     insmod, opener = guest.process(), guest.process()
-    story.heading("insmod: finit_module(2), called once")
-    story.line(f"{chardev} minors=2 trace_opens=1")
+    report.heading("insmod: finit_module(2), called once")
+    report.line(f"{chardev} minors=2 trace_opens=1")
     module = guest.load(chardev, minors=2, trace_opens=True, process=insmod)
-    story.check(
+    report.check(
         "the module is live",
         lambda: check_loaded(guest, module),
         lambda seen: (
@@ -153,7 +153,7 @@ def _use(story: Story, guest: Guest, prepared: Prepared, chardev: Path) -> None:
         ),
     )
     for minor in range(2):
-        story.check(
+        report.check(
             f"/dev/chardev{minor} has appeared",
             lambda minor=minor: check_device_node(  # type: ignore[misc]
                 guest, f"/dev/chardev{minor}", device_class="chardev", driver="chardev"
@@ -161,37 +161,37 @@ def _use(story: Story, guest: Guest, prepared: Prepared, chardev: Path) -> None:
             lambda seen: f"major {seen.major}, minor {seen.minor}, as sysfs and /proc/devices say",
         )
     kallsyms = guest.kallsyms()
-    story.heading("Address map")
-    _draw(story, module, kallsyms, kernel)
-    story.heading("Bytes through open, write, lseek, read, close")
+    report.heading("Address map")
+    _draw(report, module, kallsyms, kernel)
+    report.heading("Bytes through open, write, lseek, read, close")
     with opener.open(_DEVICE):
         pass
-    story.check(
+    report.check(
         f"{_DEVICE} gives back what it took",
         lambda: check_round_trip(guest, _DEVICE, _TEXT),
         lambda seen: f"wrote {seen.written!r}\nread  {seen.read!r}, then {seen.behind!r}: the end",
     )
-    _symbols(story, guest, module, prepared, kallsyms)
-    _log(story, guest, mark, insmod.pid, opener.pid)
-    story.heading("Unload: delete_module(2)")
+    _symbols(report, guest, module, prepared, kallsyms)
+    _log(report, guest, mark, insmod.pid, opener.pid)
+    report.heading("Unload: delete_module(2)")
     module.unload()
-    story.check(
+    report.check(
         "nothing of it is left",
         lambda: check_unloaded(guest, "chardev", ["/dev/chardev0", "/dev/chardev1"]),
         lambda seen: f"symbols, /proc/modules, /sys/module/{seen.module}, {', '.join(seen.nodes)}: all gone",
     )
-    story.check(
+    report.check(
         "the kernel reported no trouble",
         lambda: check_no_splat(guest, 0),
         lambda seen: f"{seen} lines looked at, from the first of the boot to this moment",
     )
 
 
-def _draw(story: Story, module: LoadedModule, kallsyms: Kallsyms, kernel: Kernel) -> None:
+def _draw(report: DemoReport, module: LoadedModule, kallsyms: Kallsyms, kernel: Kernel) -> None:
     blocks = kept_blocks(module, kernel)
     addresses = kallsyms.kernel_address_of
     for line in address_map(addresses, module.file, blocks, module.sections, module_range(kernel)):
-        story.line(line)
+        report.line(line)
 
 
 def kept_blocks(module: LoadedModule, kernel: Kernel) -> dict[str, tuple[int, int]]:
@@ -209,10 +209,10 @@ def kept_blocks(module: LoadedModule, kernel: Kernel) -> dict[str, tuple[int, in
 
 
 def _symbols(
-    story: Story, guest: Guest, module: LoadedModule, prepared: Prepared, kallsyms: Kallsyms
+    report: DemoReport, guest: Guest, module: LoadedModule, prepared: Prepared, kallsyms: Kallsyms
 ) -> None:
-    story.heading("Symbols: /proc/kallsyms against what was built")
-    story.check(
+    report.heading("Symbols: /proc/kallsyms against what was built")
+    report.check(
         "the module's: ELF symbols plus section addresses",
         lambda: check_module_symbols(guest, module, prepared.kernel, kallsyms=kallsyms),
         lambda seen: f"{seen.count} symbols equal, {seen.lowest:#x}-{seen.highest:#x}, in the module range",
@@ -220,35 +220,35 @@ def _symbols(
     if prepared.kernel.system_map is None:
         # nothing to compare with: said, and not counted as a check that held
         reason = check_kernel_symbols(guest, prepared.kernel, kallsyms=kallsyms).not_compared
-        story.line(f"[--] the kernel's: not comparable, {reason}")
+        report.line(f"[--] the kernel's: not comparable, {reason}")
         return
-    story.check(
+    report.check(
         "the kernel's: System.map plus one KASLR slide",
         lambda: check_kernel_symbols(guest, prepared.kernel, kallsyms=kallsyms),
         lambda seen: f"{seen.equal} symbols equal, slide {seen.slide:#x}",
     )
 
 
-def _log(story: Story, guest: Guest, mark: int, loader: int, opener: int) -> None:
-    story.heading("Kernel log")
+def _log(report: DemoReport, guest: Guest, mark: int, loader: int, opener: int) -> None:
+    report.heading("Kernel log")
     guest.kernel_log.sync(guest.syscaller)
     records = guest.kernel_log.since(mark)
     for record in records:
         level = LEVELS[record.level] if record.level is not None else "?"
-        story.line(f"[{record.timestamp or 0.0:9.6f}] {level:>7}: {record.text}")
+        report.line(f"[{record.timestamp or 0.0:9.6f}] {level:>7}: {record.text}")
     expected = [ExpectedMessage(6, "^chardev: loaded: major"), ExpectedMessage(6, "^chardev: open: minor 0")]
-    story.check(
+    report.check(
         "the module's messages are there, at level info",
         lambda: check_messages(guest, mark, expected),
         lambda seen: "",
     )
     first_open = [record for record in records if "chardev: open" in record.text][:1]
-    story.check(
+    report.check(
         "its init ran in the process that called finit_module",
         lambda: check_init_caller(records, "chardev", loader),
         lambda seen: f"pid {seen.pid}",
     )
-    story.check(
+    report.check(
         "its open ran in the process that opened the device",
         lambda: check_open_caller(first_open, "chardev", opener),
         lambda seen: f"pid {seen.pid}",

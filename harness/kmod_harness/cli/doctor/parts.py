@@ -1,4 +1,4 @@
-"""What a machine has of its own (QEMU, kernels, the cache), and what has to be made here once: findings."""
+"""What a machine has (QEMU, kernels, the cache) and what has to be made here once: a row for each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kmod_harness.errors import KmodHarnessError
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One row: what was looked for, and where it is or why it is not."""
 
     subject: str
@@ -19,17 +19,17 @@ class Finding:
     there: bool = True
 
 
-def look(part: str) -> tuple[Finding, ...]:
-    """Returns what there is of a part that a work names; what cannot be had is not there."""
+def look(part: str) -> tuple[CheckResult, ...]:
+    """Returns what there is of a part that a task names; what cannot be had is not there."""
     try:
         return tuple(_PARTS[part]())
     except (KmodHarnessError, OSError) as error:
         message = getattr(error, "message", str(error))
         advice = getattr(error, "advice", "")
-        return (Finding(part, f"{message}; {advice}" if advice else message, there=False),)
+        return (CheckResult(part, f"{message}; {advice}" if advice else message, there=False),)
 
 
-def qemu() -> Iterator[Finding]:
+def qemu() -> Iterator[CheckResult]:
     """Yields QEMU's version and what would run the guests' instructions; nothing without a QEMU that runs."""
     from kmod_harness.build.cache import default_cache  # lazy
     from kmod_harness.machine.accelerator import choose_accelerator  # lazy
@@ -39,21 +39,23 @@ def qemu() -> Iterator[Finding]:
         path = find_qemu()
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
         version = said.partition("\n")[0].removeprefix("QEMU emulator version ")
-        yield Finding("QEMU", version or f"{path} does not tell its version")
+        yield CheckResult("QEMU", version or f"{path} does not tell its version")
         accelerator = choose_accelerator(path, "auto", default_cache().root)
-        yield Finding("accelerator", f"{accelerator.name}: {accelerator.reason}")
+        yield CheckResult("accelerator", f"{accelerator.name}: {accelerator.reason}")
     except (KmodHarnessError, OSError):
         return
 
 
-def cache() -> Finding:
+def cache() -> CheckResult:
     """Returns how full the cache is."""
     from kmod_harness.build.cache import default_cache  # lazy
     from kmod_harness.cli.commands.cache import format_bytes  # lazy
 
     kept = default_cache()
     total = sum(entry.size() for entry in kept.entries())
-    return Finding("cache", f"{format_bytes(total)} of {format_bytes(kept.max_bytes)} in {_short(kept.root)}")
+    return CheckResult(
+        "cache", f"{format_bytes(total)} of {format_bytes(kept.max_bytes)} in {_short(kept.root)}"
+    )
 
 
 def does_without_pahole() -> bool:
@@ -62,67 +64,68 @@ def does_without_pahole() -> bool:
     from kmod_harness.build.kernel.debian_kernel import downloaded_debian_kernel  # lazy
 
     kernel = downloaded_debian_kernel(default_cache())
-    return kernel is not None and not (kernel.build_dir / "vmlinux").exists()
+    headers = kernel.build_dir if kernel is not None else None
+    return headers is not None and not (headers / "vmlinux").exists()
 
 
-def _kernels() -> Iterator[Finding]:
+def _kernels() -> Iterator[CheckResult]:
     from kmod_harness.build.kernel.known import known_kernels  # lazy
 
     kernels = known_kernels()
     for kernel in kernels:
         name = kernel.name if "/" not in kernel.name else "another"
         headers = "" if kernel.build_dir else " (no headers: builds no modules)"
-        yield Finding("kernel", f"{name}: {kernel.release}{headers}")
+        yield CheckResult("kernel", f"{name}: {kernel.release}{headers}")
     if not kernels:
         advice = "kmod-harness kernel build minimal (minutes), or kernel build debian (seconds)"
-        yield Finding("kernel", f"none yet: {advice}", there=False)
+        yield CheckResult("kernel", f"none yet: {advice}", there=False)
 
 
-def _headers() -> Iterator[Finding]:
+def _headers() -> Iterator[CheckResult]:
     from kmod_harness.build.kernel.known import known_kernels  # lazy
 
     if not any(kernel.build_dir for kernel in known_kernels()):
-        yield Finding("headers", "no kernel here has a build directory", there=False)
+        yield CheckResult("headers", "no kernel here has a build directory", there=False)
 
 
-def _agent() -> Iterator[Finding]:
+def _agent() -> Iterator[CheckResult]:
     from kmod_harness.build.cache import default_cache  # lazy
     from kmod_harness.build.image.agent import compile_agent  # lazy
 
     compile_agent(default_cache())
-    yield Finding("guest agent", "compiled, in the cache")
+    yield CheckResult("guest agent", "compiled, in the cache")
 
 
-def _rootfs() -> Iterator[Finding]:
+def _rootfs() -> Iterator[CheckResult]:
     from kmod_harness.build.cache import default_cache  # lazy
     from kmod_harness.build.image.embedded import embedded_rootfs  # lazy
 
     embedded_rootfs(default_cache())
-    yield Finding("root file system", "embedded, in the cache")
+    yield CheckResult("root file system", "embedded, in the cache")
 
 
-def _source() -> Iterator[Finding]:
+def _source() -> Iterator[CheckResult]:
     from kmod_harness.build.cache import default_cache  # lazy
     from kmod_harness.build.debian_packages import candidate_version  # lazy
     from kmod_harness.build.kernel.source import debian_source_package  # lazy
 
     if default_cache().entries("source"):
-        yield Finding("source", "of a kernel, in the cache")
+        yield CheckResult("source", "of a kernel, in the cache")
         return
     package = debian_source_package(default_cache())
-    yield Finding("source", f"{package} {candidate_version(package)}, to be downloaded")
+    yield CheckResult("source", f"{package} {candidate_version(package)}, to be downloaded")
 
 
-def _debian_kernel() -> Iterator[Finding]:
+def _debian_kernel() -> Iterator[CheckResult]:
     from kmod_harness.build.cache import default_cache  # lazy
     from kmod_harness.build.debian_packages import candidate_version  # lazy
     from kmod_harness.build.kernel.debian_kernel import METAPACKAGE, downloaded_debian_kernel  # lazy
 
     kernel = downloaded_debian_kernel(default_cache())
     if kernel is None:
-        yield Finding("Debian's kernel", f"{candidate_version(METAPACKAGE)}, to be downloaded")
+        yield CheckResult("Debian's kernel", f"{candidate_version(METAPACKAGE)}, to be downloaded")
     else:
-        yield Finding("Debian's kernel", f"{kernel.release}, in the cache")
+        yield CheckResult("Debian's kernel", f"{kernel.release}, in the cache")
 
 
 def _short(path: Path) -> str:
@@ -132,7 +135,7 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-_PARTS: dict[str, Callable[[], Iterator[Finding]]] = {
+_PARTS: dict[str, Callable[[], Iterator[CheckResult]]] = {
     "kernel": _kernels,
     "headers": _headers,
     "guest agent": _agent,

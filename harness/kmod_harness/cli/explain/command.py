@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kmod_harness.explain.claims.claim import JudgedClaim
     from kmod_harness.explain.observed.observations import Observations
     from kmod_harness.explain.page.account import Account
-    from kmod_harness.explain.page.render import Measured
+    from kmod_harness.explain.page.render import Provenance
     from kmod_harness.klog.splats import Splat
 
 _EPILOG = """\
@@ -43,8 +43,8 @@ examples:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What came of the experiments."""
+class ExperimentResults:
+    """What the experiments returned: measurements, judged claims, account of bytes, splats."""
 
     seen: Observations
     judged: tuple[JudgedClaim, ...]
@@ -98,8 +98,8 @@ def execute(args: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known before the boot
     with tempfile.TemporaryDirectory(prefix="kh-explain-") as scratch:
         found = _experiments(request, Path(scratch) / "executed.log", args.boot_timeout)
-    measured = replace(_measured(request, time.monotonic() - started), picture=args.picture)
-    page = write_page(out, found.seen, found.judged, measured, found.account)
+    provenance = replace(_provenance(request, time.monotonic() - started), picture=args.picture)
+    page = write_page(out, found.seen, found.judged, provenance, found.account)
     print(f"{page}\n\n{summary(found.seen, found.judged, found.account)}")
     for line in (*found.account.findings, *(splat.title for splat in found.splats)):
         print(f"  {line}")
@@ -118,15 +118,15 @@ def summary(seen: Observations, judged: Sequence[JudgedClaim], account: Account)
         unknown = f" but {account.not_compared} that could not be judged" if account.not_compared else ""
         rest += f"{unknown}; what could not be compared, the page says"
     relocations, equal = len(seen.linking.relocations), f"{account.equal} are as the link makes them"
-    world = f"Linux {seen.machine.release}"
+    kernel = f"Linux {seen.machine.release}"
     return (
-        f"{len(judged)} claims about how {seen.module.name} gets into {world}, tried from"
+        f"{len(judged)} claims about how {seen.module.name} gets into {kernel}, tried from"
         f" inside and outside: {verdicts}. Relocations: {relocations}. Of {account.compared} bytes in memory"
         f" {equal}; {changed} were changed later, {rest}."
     )
 
 
-def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None) -> Found:
+def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None) -> ExperimentResults:
     """One cold boot: the claims, before anything has tainted the kernel; then the module's bytes."""
     from kmod_harness.cli.run.report import say  # lazy
     from kmod_harness.explain.claims.catalogue import judge_claims  # lazy
@@ -150,20 +150,20 @@ def _experiments(request: ExplainRequest, log: Path, boot_timeout: float | None)
         with guest.load(subject.file.path, request.parameters):
             report = verify_modules(guest, kernel, [subject.file], subject.providers)
         splats = guest.judge(0)
-    return Found(seen, judge_claims(seen), account_of(report), splats)
+    return ExperimentResults(seen, judge_claims(seen), account_of(report), splats)
 
 
-def _measured(request: ExplainRequest, seconds: float) -> Measured:
+def _provenance(request: ExplainRequest, seconds: float) -> Provenance:
     import hashlib  # lazy
     import subprocess  # lazy
     from datetime import UTC, datetime  # lazy
 
-    from kmod_harness.explain.page.render import Measured  # lazy
+    from kmod_harness.explain.page.render import Provenance  # lazy
     from kmod_harness.host.version import __version__  # lazy
 
     prepared, file = request.prepared, request.subject.file
     said = subprocess.run([prepared.qemu, "--version"], capture_output=True, text=True, check=False).stdout
-    return Measured(
+    return Provenance(
         when=datetime.now(UTC),
         accelerator="tcg: software emulation, since only there QEMU logs which code ran",
         qemu=said.splitlines()[0] if said else prepared.qemu,

@@ -60,7 +60,7 @@ def read_request(args: argparse.Namespace) -> ExplainRequest:
 
 def _given(args: argparse.Namespace, spec: Spec) -> ExplainRequest:
     given = read_given(args.modules)
-    prepared = prepare(spec, module_release=given.release)
+    prepared = prepare(spec, module=given.first_module)
     wanted = plan(given, prepared, with_dependencies=False)
     file = wanted.targets[-1]
     if file.name in {module.name for module in wanted.present}:

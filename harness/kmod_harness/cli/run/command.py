@@ -15,9 +15,9 @@ from kmod_harness.cli.repository_defaults import add_repository_option
 from kmod_harness.errors import BISECT_SKIP, ExitStatus, KmodHarnessError
 
 if TYPE_CHECKING:
-    from kmod_harness.cli.run.exit_status import Verdict
     from kmod_harness.cli.run.record import RunRecord
     from kmod_harness.cli.run.request import RunRequest
+    from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.klog.kinds import SplatKind
 
 _EPILOG = """\
@@ -134,10 +134,10 @@ def execute(args: argparse.Namespace) -> int:
         if args.json:
             _print_json(_ended_object(record, end, sorted(expected)))
         raise
-    from kmod_harness.cli.run.exit_status import Facts, judge  # lazy
+    from kmod_harness.cli.run.run_verdict import RunObservations, run_verdict  # lazy
 
-    verdict = judge(
-        Facts(
+    verdict = run_verdict(
+        RunObservations(
             errors=record.errors,
             splats=record.splats,
             cases=record.cases,
@@ -157,7 +157,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _leave_bundle(
-    args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: Verdict, expected: list[str]
+    args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: RunVerdict, expected: list[str]
 ) -> Path | None:
     """Returns where the evidence of a failure is; the verdict stands where none can be left."""
     from kmod_harness.cli.run.evidence import leave_bundle  # lazy
@@ -176,11 +176,11 @@ def _leave_bundle(
 
 def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -> int:
     """Reports a wrong command line as `run` reports everything; returns the exit status."""
-    from kmod_harness.cli.run.exit_status import Facts, judge  # lazy
     from kmod_harness.cli.run.record import RunRecord  # lazy
+    from kmod_harness.cli.run.run_verdict import RunObservations, run_verdict  # lazy
 
     record = RunRecord(errors=[error])
-    return _finish(record, judge(Facts(errors=record.errors)), json_wanted, bisect, [], None)
+    return _finish(record, run_verdict(RunObservations(errors=record.errors)), json_wanted, bisect, [], None)
 
 
 def exit_status_for(status: int, *, bisect: bool) -> int:
@@ -189,7 +189,7 @@ def exit_status_for(status: int, *, bisect: bool) -> int:
 
 
 def _finish(
-    record: RunRecord, verdict: Verdict, json_wanted: bool, bisect: bool, expected: list[str], report: Any
+    record: RunRecord, verdict: RunVerdict, json_wanted: bool, bisect: bool, expected: list[str], report: Any
 ) -> int:
     from kmod_harness.cli.run.record import as_json  # lazy
     from kmod_harness.cli.streams import drop_output  # lazy
@@ -233,14 +233,14 @@ def _pass_on(stdout: bytes, stderr: bytes) -> None:
 
 def _ended_object(record: RunRecord, end: BaseException, expected: list[str]) -> Mapping[str, Any]:
     """What is known of a run that a signal ended."""
-    from kmod_harness.cli.run.exit_status import Verdict  # lazy
     from kmod_harness.cli.run.record import as_json  # lazy
+    from kmod_harness.cli.run.run_verdict import RunVerdict  # lazy
     from kmod_harness.cli.signals import INTERRUPTED  # lazy
     from kmod_harness.klog.outcome import Outcome  # lazy
 
     status = int(getattr(end, "exit_status", INTERRUPTED))
     record.errors.append(end)
-    found = as_json(record, Verdict(Outcome.SETUP_ERROR, f"{type(end).__name__}: {end}"), status, expected)
+    found = as_json(record, RunVerdict(Outcome.SETUP_ERROR, f"{type(end).__name__}: {end}"), status, expected)
     return {**found, "outcome": "interrupted"}
 
 

@@ -15,8 +15,8 @@ from kmod_harness.errors import GuestHang, KernelPanic, KmodHarnessError
 from kmod_harness.host.directories import bundle_root, working_directory
 
 if TYPE_CHECKING:
-    from kmod_harness.cli.run.exit_status import Verdict
     from kmod_harness.cli.run.request import RunRequest
+    from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.machine.machine import Machine
 
 #: Bundles that nobody gave a place to are kept, so many of them.
@@ -47,7 +47,7 @@ def question(machine: Machine, request: RunRequest, record: RunRecord) -> None:
 
 
 def leave_bundle(
-    request: RunRequest, record: RunRecord, verdict: Verdict, found: dict[str, Any]
+    request: RunRequest, record: RunRecord, verdict: RunVerdict, found: dict[str, Any]
 ) -> Path | None:
     """Writes the bundle of a run that did not pass; returns where, None when none is wanted.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError
 
 if TYPE_CHECKING:
-    from kmod_harness.cli.run.exit_status import Verdict
+    from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.guest.guest import Guest
     from kmod_harness.guest.jobs import Completed
     from kmod_harness.guest.loaded_module import LoadedModule
@@ -89,7 +89,9 @@ class RunRecord:
         return time.monotonic() - self.started
 
 
-def as_json(record: RunRecord, verdict: Verdict, exit_status: int, expected: Sequence[str]) -> dict[str, Any]:
+def as_json(
+    record: RunRecord, verdict: RunVerdict, exit_status: int, expected: Sequence[str]
+) -> dict[str, Any]:
     """Returns the JSON object of a run: sizes in bytes, times in seconds, addresses as hex strings."""
     return {
         "version": VERSION,
@@ -120,7 +122,7 @@ def as_json(record: RunRecord, verdict: Verdict, exit_status: int, expected: Seq
     }
 
 
-def _outcome(record: RunRecord, verdict: Verdict) -> str:
+def _outcome(record: RunRecord, verdict: RunVerdict) -> str:
     """A fault of ours has a word of its own, where nothing worse was seen before it."""
     has_fault = any(isinstance(error, InternalError) for error in record.errors)
     is_usage = verdict.outcome.exit_status == ExitStatus.USAGE

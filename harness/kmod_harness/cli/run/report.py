@@ -13,8 +13,8 @@ from kmod_harness.report.colour import BOLD, painted
 from kmod_harness.report.columns import error_lines, plural, wrapped
 
 if TYPE_CHECKING:
-    from kmod_harness.cli.run.exit_status import Verdict
     from kmod_harness.cli.run.record import RunRecord
+    from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.klog.ktap import KtapResult
     from kmod_harness.klog.splats import Splat
 
@@ -27,7 +27,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def report(record: RunRecord, verdict: Verdict, *, expected: Collection[str] = ()) -> None:
+def report(record: RunRecord, verdict: RunVerdict, *, expected: Collection[str] = ()) -> None:
     """Say what went wrong and the last line. Of a splat that was expected only the title is shown."""
     for splat in record.splats:
         say_heading(f"{splat.kind}{' (expected)' if splat.kind in expected else ''}: {splat.title}")
@@ -68,7 +68,7 @@ def _first_line(error: BaseException) -> str:
     return str(getattr(error, "message", error)).partition("\n")[0]
 
 
-def last_line(record: RunRecord, verdict: Verdict) -> VerdictLine:
+def last_line(record: RunRecord, verdict: RunVerdict) -> VerdictLine:
     """Return the line to quote: outcome, why, what was done, seconds."""
     facts = []
     loaded = [row.load.is_given for row in record.modules if row.loaded is not None]

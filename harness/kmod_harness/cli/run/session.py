@@ -56,7 +56,7 @@ def run(
     record.command = request.command
     try:
         with record.stage("prepare"):
-            record.prepared = prepare(request.spec, module_release=request.given.release)
+            record.prepared = prepare(request.spec, module=request.given.first_module)
             record.modules += plan_modules(request, record.prepared)
             refuse_unknown_parameters(record.modules, say, force=request.force)
             command, pushes = _plan(request, record.prepared)
@@ -196,7 +196,7 @@ def _drive(
     before = device_nodes(guest)
     # while the guest works, and nothing here does; when it answers, the interpreter is had at once
     sys.setswitchinterval(0.0002)
-    threading.Thread(target=_import_the_judges, name="judges", daemon=True).start()
+    threading.Thread(target=_import_run_verdict, name="import-run-verdict", daemon=True).start()
     if trap is not None:
         trap.await_set()
     ready = _attempt(record, lambda: load_all(guest, request, record, say), "load")
@@ -247,10 +247,10 @@ def _push(guest: Guest, push: Push) -> None:
         ) from None
 
 
-def _import_the_judges() -> None:
+def _import_run_verdict() -> None:
     """Imports what a kernel log is judged with, whose patterns take 20 ms to compile."""
     import_module("kmod_harness.klog.splats")
-    import_module("kmod_harness.cli.run.exit_status")
+    import_module("kmod_harness.cli.run.run_verdict")
 
 
 def _run_command(guest: Guest, request: RunRequest, record: RunRecord, command: list[str]) -> None:

@@ -117,7 +117,7 @@ def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
     if not words:
         raise Misuse("no module is given", advice="kmod-harness verify MODULE.ko")
     given = read_given(words)
-    record.prepared = prepare(spec, module_release=given.release)
+    record.prepared = prepare(spec, module=given.first_module)
     record.plan = plan(given, record.prepared, with_dependencies=args.with_dependencies)
     with boot(record.prepared, cold=args.cold, boot_timeout=args.boot_timeout) as guest:
         _load_and_verify(guest, args, record, record.plan, record.prepared)

@@ -60,7 +60,7 @@ class JudgedClaim:
 class Claim:
     """`judge`, `explain`, `inside` and `outside` are pure functions of what was measured.
 
-    A world that differs gives other observations, and so another verdict.
+    Another machine gives other observations, and so another verdict.
     """
 
     number: int

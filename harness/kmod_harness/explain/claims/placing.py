@@ -5,11 +5,11 @@ from __future__ import annotations
 from kmod_harness.explain.claims.claim import Claim, Evidence, Verdict
 from kmod_harness.explain.claims.phrases import count, inside, lines, outside
 from kmod_harness.explain.observed.observations import ModulePage, Observations, Region
+from kmod_harness.explain.observed.physical_places import physical_order, physical_pieces
 from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
 from kmod_harness.kmod.layout.predict import release_pair
 
-_PAGE = 4096
 _TOP_2_GIB = (1 << 64) - (1 << 31)
 
 
@@ -145,12 +145,13 @@ def _anywhere(seen: Observations) -> Verdict:
 
 
 def _explain_anywhere(seen: Observations) -> str:
-    pieces = len(_runs(seen.pages))
-    here = (
-        "here they happen to follow one another"
-        if pieces == 1
-        else f"the {len(seen.pages)} here lie in {pieces} pieces of physical memory"
-    )
+    pieces = physical_pieces(seen.pages)
+    if len(seen.pages) == 1:
+        here = "here it is a single page"
+    elif pieces == 1:
+        here = f"here they happen to fill one piece of physical memory, in {physical_order(seen.pages).value}"
+    else:
+        here = f"the {len(seen.pages)} here lie in {pieces} pieces of physical memory"
     if release_pair(seen.machine.release) >= TEXT_CACHE_SINCE:
         taken = (
             "Its code comes from a cache of large pages, the rest from wherever 4 KiB pages are free, and "
@@ -167,24 +168,16 @@ def _explain_anywhere(seen: Observations) -> str:
     )
 
 
-def _runs(pages: tuple[ModulePage, ...]) -> list[list[ModulePage]]:
-    runs: list[list[ModulePage]] = []
-    for page in pages:
-        if runs and runs[-1][-1].physical + _PAGE == page.physical:
-            runs[-1].append(page)
-        else:
-            runs.append([page])
-    return runs
-
-
 def _adjoining(pages: tuple[ModulePage, ...]) -> str:
-    """How the pages follow one another in physical memory, in words."""
-    runs = len(_runs(pages))
+    """How the pages adjoin in physical memory, in words."""
+    pieces = physical_pieces(pages)
     if len(pages) == 1:
         return "there is one"
-    if runs == 1:
-        return f"all {len(pages)} adjoin"
-    return f"no two of {len(pages)} adjoin" if runs == len(pages) else f"{len(pages)} pages in {runs} pieces"
+    if pieces == 1:
+        return f"all {len(pages)} adjoin, in {physical_order(pages).value}"
+    return (
+        f"no two of {len(pages)} adjoin" if pieces == len(pages) else f"{len(pages)} pages in {pieces} pieces"
+    )
 
 
 def _anywhere_inside(seen: Observations) -> Evidence:

@@ -17,7 +17,6 @@ from kmod_harness.explain.probes.load_stops import LoadPlan, LoadStops, StoppedK
 from kmod_harness.explain.probes.stops import stop_in_load
 from kmod_harness.guest.process import Process
 from kmod_harness.machine.gdb.gdb_process import Gdb
-from kmod_harness.verify.outside.memory_types import MEMORY_CHANGED_SINCE
 
 #: Seconds until the init block is freed at the latest: by RCU and a work queue, without notice.
 _FREEING_SECONDS = 5.0
@@ -90,8 +89,6 @@ def _why_no_stops(experiment: Experiment) -> str:
     lacking = {"do_init_module", "chrdev_open"} - experiment.running.symbols.addresses.keys()
     if lacking:
         return f"this kernel's symbols do not tell where {' and '.join(sorted(lacking))} are"
-    if not experiment.running.has_debug_info and experiment.layout.release >= MEMORY_CHANGED_SINCE:
-        return "where this kernel puts a module's blocks only its vmlinux tells, which it comes without"
     return "" if shutil.which("gdb") else "gdb is not installed"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.explain.observe.running_kernel import RunningKernel, read_running_kernel
 from kmod_harness.explain.probes.execution_log import ExecutionLog, NoExecutionLog
 from kmod_harness.guest.guest import Guest

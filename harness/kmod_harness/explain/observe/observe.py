@@ -6,7 +6,7 @@ import contextlib
 import re
 from pathlib import Path
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.explain.observe import admission, crafted_modules, placement, refusals, sharing
 from kmod_harness.explain.observe.code_reading import code_history
 from kmod_harness.explain.observe.debugged_load import (

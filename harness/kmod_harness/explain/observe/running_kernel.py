@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kmod_harness.build.kernel.kconfig import parse_config
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.explain.observed.observations import AddressSpace, Region
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.addresses import (

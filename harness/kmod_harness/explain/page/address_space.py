@@ -157,7 +157,7 @@ def _neighbourhood(seen: Observations, blocks: Sequence[Region]) -> Level:
     before = (first - span.start) // _PAGE
     if before:
         gap = span.band(
-            "random gap (KASLR)", "unused", span.start, first, "a number of pages drawn once a boot"
+            "random gap", "unused", span.start, first, "a number of pages drawn once a boot (KASLR)"
         )
         bands.append(gap)
     text = (

@@ -32,7 +32,7 @@ _MEANINGS = {
 
 
 @dataclass(frozen=True)
-class Station:
+class ShownFrame:
     """A frame on the way. ring: `user`, `kernel` or `module`; crossing: the first one in the kernel."""
 
     frame: Frame
@@ -52,13 +52,13 @@ class StackUse:
     inside: bool
 
 
-def stations(stop: Stop, module_name: str) -> tuple[Station, ...]:
+def shown_frames(stop: Stop, module_name: str) -> tuple[ShownFrame, ...]:
     """Returns the way from the outermost frame, the program's if it was seen, to the module's function."""
-    way: list[Station] = []
+    way: list[ShownFrame] = []
     for frame in reversed(stop.frames):
         ring = {"user": "user", module_name: "module"}.get(frame.image, "kernel")
-        crossing = ring != "user" and not any(station.ring != "user" for station in way)
-        way.append(Station(frame, ring, shown_file(frame), meaning_of(frame, module_name), crossing))
+        crossing = ring != "user" and not any(shown.ring != "user" for shown in way)
+        way.append(ShownFrame(frame, ring, shown_file(frame), meaning_of(frame, module_name), crossing))
     return tuple(way)
 
 

@@ -7,11 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kmod_harness.explain.observed.observations import ModulePage
+from kmod_harness.explain.observed.physical_places import (
+    PAGE_SIZE,
+    PhysicalOrder,
+    physical_order,
+    physical_pieces,
+)
 from kmod_harness.explain.page.address_space import permission_kind
 from kmod_harness.explain.page.scale import Span, visible_focus
-from kmod_harness.explain.page.wording import count_text, plural
+from kmod_harness.explain.page.wording import count_text, number_word
 
-PAGE_SIZE = 4096
 #: More pages than this are listed by runs of equal ones, and drawn without numbers.
 MAX_SINGLE = 24
 #: Rows of the table at most, whatever the module's size.
@@ -19,7 +24,7 @@ MAX_ROWS = 120
 
 
 @dataclass(frozen=True)
-class Thread:
+class DrawnPage:
     """One page as drawn: its cell in the upper bar and its place in the lower one, in per cent.
 
     number: from 1, in the order of addresses.
@@ -50,49 +55,42 @@ class PagesPicture:
     """Pages above, the stretch of physical memory that holds them below, all of RAM at the bottom.
 
     window: that stretch, bytes. focus: where it lies in RAM, left and right in per cent.
-    physical_order: page numbers in the order of their physical addresses, () when too many.
-    runs: how many there are of pages in a row. neighbours: how many pages in a row have their successor
-    right behind them physically too. open_by_detour: how many read-only pages may be written by their
-    direct-map alias.
+    numbers_by_place: page numbers in the order of their physical addresses, () when too many.
+    runs: how many there are of pages in a row. pieces, order: how they lie in physical memory.
+    open_by_detour: how many read-only pages may be written by their direct-map alias.
     """
 
-    threads: tuple[Thread, ...]
+    pages: tuple[DrawnPage, ...]
     rows: tuple[Row, ...]
     left_out: int
     window: Span
     ram: Span
     focus: tuple[float, float]
-    physical_order: tuple[int, ...]
+    numbers_by_place: tuple[int, ...]
     runs: int
-    neighbours: int
+    pieces: int
+    order: PhysicalOrder
     open_by_detour: int
 
     @property
     def numbered(self) -> bool:
-        return len(self.threads) <= MAX_SINGLE
+        return len(self.pages) <= MAX_SINGLE
 
     @property
     def summary(self) -> str:
         """How the pages lie in physical memory, in a sentence."""
-        total = len(self.threads)
+        total = len(self.pages)
         if total == 1:
             return "It is a single page."
-        joints = total - self.runs
-        if not joints:
-            return "No two of them are neighbours."
-        if self.neighbours == joints:
-            all_of_them = f"all {count_text(total)}" if self.runs == 1 else "those in a row"
+        if self.pieces == 1:
             return (
-                f"On this boot {all_of_them} happen to lie one behind the other in physical memory too. "
-                "Nothing requires it: each was allocated alone."
+                f"On this boot they happen to fill one piece of physical memory, in {self.order.value}. "
+                "Nothing requires it: page tables can join any pages."
             )
-        if self.neighbours == 0:
-            return "No page has its successor right behind it in physical memory."
-        join = "joins" if self.neighbours == 1 else "join"
-        return (
-            f"Of {plural(joints, 'border')} between neighbouring pages, {count_text(self.neighbours)} {join} "
-            "physical neighbours too, by accident; behind the others memory goes on somewhere else."
-        )
+        if self.pieces == total:
+            return "In physical memory no two of them are neighbours."
+        pieces = number_word(self.pieces)
+        return f"In physical memory they lie in {pieces} pieces: some are neighbours there, by accident."
 
 
 def pages_picture(pages: Sequence[ModulePage], ram_size: int) -> PagesPicture:
@@ -108,8 +106,8 @@ def pages_picture(pages: Sequence[ModulePage], ram_size: int) -> PagesPicture:
     # memory above 3 or 4 GiB is moved up by the PCI hole: RAM's end may lie above its size
     ram = Span(0, max(ram_size, window.end))
     cell = 100.0 / len(ordered)
-    threads = tuple(
-        Thread(
+    drawn = tuple(
+        DrawnPage(
             number=number + 1,
             kind=permission_kind(page.permissions),
             left=number * cell,
@@ -122,18 +120,16 @@ def pages_picture(pages: Sequence[ModulePage], ram_size: int) -> PagesPicture:
     by_place = sorted(range(len(ordered)), key=lambda index: ordered[index].physical)
     rows = tuple(_rows(ordered))
     return PagesPicture(
-        threads=threads,
+        pages=drawn,
         rows=rows[:MAX_ROWS],
         left_out=len(rows) - len(rows[:MAX_ROWS]),
         window=window,
         ram=ram,
         focus=visible_focus(ram.position(window.start), ram.position(window.end)),
-        physical_order=tuple(index + 1 for index in by_place) if len(ordered) <= MAX_SINGLE else (),
+        numbers_by_place=tuple(index + 1 for index in by_place) if len(ordered) <= MAX_SINGLE else (),
         runs=1 + sum(not _in_a_row(*pair) for pair in itertools.pairwise(ordered)),
-        neighbours=sum(
-            _in_a_row(earlier, later) and later.physical - earlier.physical == PAGE_SIZE
-            for earlier, later in itertools.pairwise(ordered)
-        ),
+        pieces=physical_pieces(ordered),
+        order=physical_order(ordered),
         open_by_detour=sum("w" in page.alias_permissions and "w" not in page.permissions for page in ordered),
     )
 

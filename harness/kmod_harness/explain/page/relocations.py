@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from kmod_harness.explain.observed.observations import ModuleSection
@@ -16,6 +16,11 @@ MAX_ROWS = 400
 #: `call rel32` (Intel SDM, volume 2), and the types that its operand is relocated by.
 _CALL_OPCODE = b"\xe8"
 _CALLS = ("R_X86_64_PLT32", "R_X86_64_PC32")
+#: What the compiler calls unasked (arch/x86/Makefile: -mfentry, -mfunction-return), in plain words.
+MEANINGS_OF_SYMBOLS = {
+    "__fentry__": "the hook for tracers at the start of a function",
+    "__x86_return_thunk": "a return that can be made safe from speculation attacks",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,11 @@ class RelocationSummary:
     @property
     def left_out(self) -> int:
         return self.total - len(self.rows)
+
+    def to_be_explained(self, already: Collection[str]) -> tuple[str, ...]:
+        """Return the symbols of the table that have a meaning here, less those explained already."""
+        shown = {row.symbol for row in self.rows}
+        return tuple(name for name in MEANINGS_OF_SYMBOLS if name in shown and name not in already)
 
 
 def relocation_summary(

@@ -28,9 +28,13 @@ from kmod_harness.explain.page.address_space import (
     section_kind,
 )
 from kmod_harness.explain.page.followed_function import followed_function
-from kmod_harness.explain.page.journey import stack_use, stations
+from kmod_harness.explain.page.journey import shown_frames, stack_use
 from kmod_harness.explain.page.module_pages import pages_picture
-from kmod_harness.explain.page.relocations import relocation_rows, relocation_summary
+from kmod_harness.explain.page.relocations import (
+    MEANINGS_OF_SYMBOLS,
+    relocation_rows,
+    relocation_summary,
+)
 from kmod_harness.explain.page.scale import largest
 from kmod_harness.explain.page.source_links import exact_release, linked_places, place_url
 from kmod_harness.explain.page.timeline import timeline
@@ -59,7 +63,7 @@ _MAX_LEGEND = 16
 
 
 @dataclass(frozen=True)
-class Measured:
+class Provenance:
     """How the page came about: everything a reader needs to do it again.
 
     accelerator: its name and reason. ram_size: bytes. module_digest: SHA-256 of the file.
@@ -84,32 +88,36 @@ def write_page(
     directory: Path,
     seen: Observations,
     judged: Sequence[JudgedClaim],
-    measured: Measured,
+    provenance: Provenance,
     account: Account | None = None,
 ) -> Path:
     """Writes the page and the whole list of relocations beside it; returns the page's path."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / RELOCATIONS).write_text(relocations_csv(seen), encoding="utf-8", errors="backslashreplace")
     page = directory / PAGE
-    page.write_text(render(seen, judged, measured, account), encoding="utf-8", errors="backslashreplace")
+    page.write_text(render(seen, judged, provenance, account), encoding="utf-8", errors="backslashreplace")
     return page
 
 
 def render(
     seen: Observations,
     judged: Sequence[JudgedClaim],
-    measured: Measured,
+    provenance: Provenance,
     account: Account | None = None,
 ) -> str:
     """Returns the page's HTML; whatever came from the guest or the module's file is escaped in it."""
     environment = _environment()
     style, script = _sources(environment, STYLES), _sources(environment, SCRIPTS)
-    picture = pages_picture(seen.pages, measured.ram_size) if seen.pages else None
+    picture = pages_picture(seen.pages, provenance.ram_size) if seen.pages else None
     steps, followed = levels(seen), followed_function(seen)
+    summary = relocation_summary(
+        seen.module, seen.sections, seen.linking.relocations, followed.name if followed else ""
+    )
+    explained = {row.wants for row in followed.rows} if followed else set()
     return environment.get_template("page.html.j2").render(
         seen=seen,
         judged=judged,
-        measured=measured,
+        provenance=provenance,
         account=account,
         style=style,
         script=script,
@@ -125,11 +133,11 @@ def render(
         legends=[largest(step.bands, _MAX_LEGEND) for step in steps],
         picture=picture,
         followed=followed,
-        summary=relocation_summary(
-            seen.module, seen.sections, seen.linking.relocations, followed.name if followed else ""
-        ),
+        summary=summary,
+        meanings=MEANINGS_OF_SYMBOLS,
+        unexplained=summary.to_be_explained(explained),
         timeline=timeline(seen.loading.timeline, seen.loading.init_function),
-        way=stations(seen.opening.stop, seen.module.name) if seen.opening.stop else (),
+        way=shown_frames(seen.opening.stop, seen.module.name) if seen.opening.stop else (),
         stack=stack_use(seen.opening.stop) if seen.opening.stop else None,
         relocations_file=RELOCATIONS,
     )

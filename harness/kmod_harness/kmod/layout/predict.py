@@ -32,7 +32,13 @@ _TAGS, _TAGS_SINCE = "alloc_tags", (6, 13)
 
 PERCPU = ".data..percpu"
 _DROPPED = ("__versions", ".modinfo")
-_READ_ONLY_AFTER_INIT = (".data..ro_after_init", "__jump_table")
+#: Section -> the first release that makes it read-only after init (`ro_after_init`, 7.2.13,
+#: kernel/module/strict_rwx.c, and its like in older ones). 6.12.118 leaves static call sites writable.
+_READ_ONLY_AFTER_INIT = {
+    ".data..ro_after_init": OLDEST_RELEASE,
+    "__jump_table": OLDEST_RELEASE,
+    ".static_call_sites": (6, 15),
+}
 
 
 class UnsupportedRelease(Misuse):
@@ -160,7 +166,7 @@ def predict_layout(
             f"the module layout of Linux {release[0]}.{release[1]} is not known to the harness",
             advice=f"supported: {OLDEST_RELEASE[0]}.{OLDEST_RELEASE[1]} and later",
         )
-    flags = _loader_flags(module)
+    flags = _loader_flags(module, release)
     for section in module.sections:
         if flags[section.index] & SHF_WRITE and flags[section.index] & SHF_EXECINSTR:
             raise UnplaceableSection(
@@ -193,7 +199,7 @@ def predict_layout(
     )
 
 
-def _loader_flags(module: KernelModule) -> dict[int, int]:
+def _loader_flags(module: KernelModule, release: tuple[int, int]) -> dict[int, int]:
     """Returns section index -> flags as the loader changes them before it places anything."""
     flags = {section.index: section.flags for section in module.sections}
     # find_sec: the first allocated section of that name
@@ -204,8 +210,8 @@ def _loader_flags(module: KernelModule) -> dict[int, int]:
     for name in (*_DROPPED, PERCPU):
         if name in first:
             flags[first[name]] &= ~SHF_ALLOC
-    for name in _READ_ONLY_AFTER_INIT:
-        if name in first:
+    for name, since in _READ_ONLY_AFTER_INIT.items():
+        if name in first and release >= since:
             flags[first[name]] |= SHF_RO_AFTER_INIT
     return flags
 

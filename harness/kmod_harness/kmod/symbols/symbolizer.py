@@ -15,6 +15,7 @@ from typing import Any
 
 from kmod_harness.errors import MissingTool
 from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE, KERNEL_IMAGE_END, MODULES_BASE_RANDOMIZED
+from kmod_harness.kmod.elf.compile_directory import compile_directory
 from kmod_harness.kmod.elf.module import KernelModule
 from kmod_harness.kmod.elf.split_debug import debug_file_of
 
@@ -52,6 +53,7 @@ class Symbolizer:
         self._vmlinux = vmlinux
         self._modules = {module.name: module for module in modules}
         self._programs: dict[str, Any] = {}
+        self._directories: dict[str, str] = {}
         self._drgn = load_drgn()
 
     def lines(
@@ -74,15 +76,14 @@ class Symbolizer:
         address = _address(program.symbols(function), offset, size)
         if address is None:
             return ()
-        return _lines(program, address - (1 if returns and offset else 0), function)
+        return self._lines(module, address - (1 if returns and offset else 0), function)
 
     def lines_at(self, module: str, section: str, offset: int) -> tuple[SourceLine, ...]:
         """Returns the lines of the instruction `offset` bytes into a module's section, as `lines` does."""
-        program = self._program(module)
-        if program is None:
+        if self._program(module) is None:
             return ()
         address = addresses_apart(self._modules[module])[0].get(section)
-        return _lines(program, address + offset, section) if address is not None else ()
+        return self._lines(module, address + offset, section) if address is not None else ()
 
     def source_root(self) -> str:
         """Returns the common start of the paths of the kernel's sources, "" when it is not known."""
@@ -101,6 +102,25 @@ class Symbolizer:
                 start = section.offset + symbol.value
                 return found.data[start : start + symbol.size]
         return b""
+
+    def _lines(self, module: str, address: int, function: str) -> tuple[SourceLine, ...]:
+        """Returns the lines of an address; `function` names those that DWARF does not: padding, assembly."""
+        try:
+            found = self._program(module).source_location(address)
+        except LookupError:
+            return ()
+        return tuple(
+            SourceLine(place.name() or function, self._path(module, place.filename), place.line, place.column)
+            for place in found
+        )
+
+    def _path(self, module: str, path: str) -> str:
+        """Returns an absolute path of a source where its module says what it is relative to."""
+        if os.path.isabs(path) or module not in self._modules:
+            return path
+        if module not in self._directories:
+            self._directories[module] = compile_directory(self._modules[module].data)
+        return os.path.join(self._directories[module], path)
 
     def _program(self, module: str) -> Any:
         if module not in self._programs:
@@ -147,17 +167,6 @@ def addresses_apart(module: KernelModule) -> tuple[Mapping[str, int], int]:
             addresses[section.name] = (end + alignment - 1) // alignment * alignment
             end = addresses[section.name] + section.size
     return addresses, end
-
-
-def _lines(program: Any, address: int, function: str) -> tuple[SourceLine, ...]:
-    """Returns the lines of an address; `function` names those that DWARF does not: padding and assembly."""
-    try:
-        found = program.source_location(address)
-    except LookupError:
-        return ()
-    return tuple(
-        SourceLine(place.name() or function, place.filename, place.line, place.column) for place in found
-    )
 
 
 def _address(symbols: Iterable[Any], offset: int, size: int | None) -> int | None:

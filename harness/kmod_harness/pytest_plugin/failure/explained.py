@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import MachineFailure, MissingTool
 from kmod_harness.klog.outcome import error_for
 from kmod_harness.klog.splats import Splat

@@ -12,21 +12,22 @@ from kmod_harness.machine.memory.page_tables import UnmappedAddress
 from kmod_harness.machine.memory.physical import NotInRam
 
 #: The releases whose self-patching code verify/patch replays.
-REPLAYED_RELEASES = ((6, 1), (6, 12))
-#: Bits of `boot_cpu_data.x86_capability` (arch/x86/include/asm/cpufeatures.h, 6.1.192 and 6.12.118): word *
-#: 32 + bit. CALL_DEPTH is none of 6.1's.
+REPLAYED_RELEASES = ((6, 1), (6, 12), (7, 2))
+#: Bits of `boot_cpu_data.x86_capability` (arch/x86/include/asm/cpufeatures.h, 6.1.192, 6.12.118, 7.2.13):
+#: word * 32 + bit. CALL_DEPTH is none of 6.1's.
 FPU, LONG_MODE, ALWAYS = 0, 1 * 32 + 29, 3 * 32 + 21
 RETPOLINE, RETPOLINE_LFENCE, RETHUNK = 11 * 32 + 12, 11 * 32 + 13, 11 * 32 + 14
 CALL_DEPTH = 11 * 32 + 19
 #: arch/x86/kernel/callthunks.c came with 6.2.
 CALLS_COUNTED_SINCE = (6, 2)
 #: X86_FEATURE_INDIRECT_THUNK_ITS by release (the same files).
-INDIRECT_THUNK_ITS = {(6, 1): 21 * 32 + 5, (6, 12): 21 * 32 + 6}
+INDIRECT_THUNK_ITS = {(6, 1): 21 * 32 + 5, (6, 12): 21 * 32 + 6, (7, 2): 21 * 32 + 10}
 #: NCAPINTS + NBUGINTS, the words of x86_capability (the same files).
 CAPABILITY_WORDS = 22 + 2
-#: Bytes before `x86_capability` in `struct cpuinfo_x86` (arch/x86/include/asm/processor.h, 6.1.192 and
-#: 6.12.118): family, vendor, model, stepping and TLB size; the VMX words where configured; 12 more bytes.
-_BEFORE_VMX, _VMX_BYTES, _AFTER_VMX = {(6, 1): 8, (6, 12): 12}, 5 * 4, 12
+#: Bytes before `x86_capability` in `struct cpuinfo_x86` (arch/x86/include/asm/processor.h, 6.1.192,
+#: 6.12.118 and 7.2.13): family, vendor, model, stepping and TLB size; the VMX words where configured; 12 more
+#: bytes.
+_BEFORE_VMX, _VMX_BYTES, _AFTER_VMX = {(6, 1): 8, (6, 12): 12, (7, 2): 12}, 5 * 4, 12
 
 
 class SymbolHidden(Misuse):

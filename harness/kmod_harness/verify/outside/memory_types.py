@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from kmod_harness.kmod.layout.placed import MEMORY_TYPES, PAGE
 from kmod_harness.kmod.layout.predict import Layout
 
-#: `struct module_memory` (include/linux/module.h, 6.12.118): base, size, and a tree node in some
+#: `struct module_memory` (include/linux/module.h): base, size (6.12.118), and a tree node in some
 #: configurations. Its size, and the offset of `mem` in struct module, depend on the configuration.
-_MEMORY = struct.Struct("<QI")
-#: The first release with a field between base and size: the writable copy of a read-only text (execmem).
-MEMORY_CHANGED_SINCE = (6, 13)
+_MEMORY = (struct.Struct("<QI"),)
+#: From this release on with `is_rox` before the size (7.2.13), in some also the text's writable copy.
+_MEMORY_CHANGED_SINCE = (6, 13)
+_CHANGED_MEMORY = (struct.Struct("<Q4xI"), struct.Struct("<Q12xI"))
 _STRIDES = range(16, 136, 8)
 _DATA = MEMORY_TYPES.index("data")
 
@@ -27,25 +28,27 @@ def block_bases(content: bytes, layout: Layout, data: int) -> dict[str, int]:
     `mem` is where that address stands and each other entry has the predicted size of a block. Exactly one
     place must be like that.
     """
-    if layout.release >= MEMORY_CHANGED_SINCE:
-        return {}
+    forms = _CHANGED_MEMORY if layout.release >= _MEMORY_CHANGED_SINCE else _MEMORY
     found = {
         tuple(bases.items())
-        for at in range(0, len(content) - _MEMORY.size + 1, 8)
+        for at in range(0, len(content) - 8 + 1, 8)
         if int.from_bytes(content[at : at + 8], "little") == data
+        for form in forms
         for stride in _STRIDES
-        if (bases := _bases_at(content, at - _DATA * stride, stride, layout.blocks)) is not None
+        if (bases := _bases_at(content, at - _DATA * stride, stride, form, layout.blocks)) is not None
     }
     return dict(found.pop()) if len(found) == 1 else {}
 
 
-def _bases_at(content: bytes, first: int, stride: int, sizes: Mapping[str, int]) -> dict[str, int] | None:
+def _bases_at(
+    content: bytes, first: int, stride: int, form: struct.Struct, sizes: Mapping[str, int]
+) -> dict[str, int] | None:
     """Returns the blocks if an array of them begins at `first`, else None; those of init may be gone."""
-    if first < 0 or first + stride * len(MEMORY_TYPES) > len(content):
+    if stride < form.size or first < 0 or first + stride * len(MEMORY_TYPES) > len(content):
         return None
     bases = {}
     for number, block in enumerate(MEMORY_TYPES):
-        base, size = _MEMORY.unpack_from(content, first + number * stride)
+        base, size = form.unpack_from(content, first + number * stride)
         if base == size == 0 and (block.startswith("init") or not sizes[block]):
             continue
         if size != sizes[block] or base % PAGE or base >> 63 == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import KmodHarnessError, Misuse
 from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
 from kmod_harness.kmod.link.exports import kernel_exports

@@ -1,7 +1,8 @@
 """`.altinstructions`: instructions replaced for this CPU, and NOPs joined to longer ones.
 
 arch/x86/kernel/alternative.c: apply_alternatives, recompute_jump, optimize_nops of 6.1.192;
-apply_alternatives, alt_replace_call of 6.12.118, whose handling of instructions is in moved_code.py.
+apply_alternatives, alt_replace_call of 6.12.118, whose handling of instructions is in moved_code.py;
+analyze_patch_site of 7.2.13.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
@@ -27,6 +29,8 @@ _ENTRY = struct.Struct("<iiHBB")
 _ENTRY_WITH_FLAGS, _FLAGS_SINCE = struct.Struct("<iiIBB"), (6, 3)
 #: ALT_FLAG_NOT and ALT_FLAG_DIRECT_CALL (the same file, 6.12.118).
 _NOT, _DIRECT_CALL = 1 << 16, 1 << 17
+#: analyze_patch_site of 7.2, which writes a place once and no length back; what lies between is not replayed.
+_ONCE_A_PLACE_SINCE = (7, 2)
 _CALL_THROUGH_MEMORY = b"\xff\x15"
 
 
@@ -92,7 +96,9 @@ def apply_alternatives(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def _apply_with_flags(image: ModuleImage, kernel: KernelState) -> None:
-    for entry in _padded(image, list(alternatives(image, kernel.release))):
+    entries = list(alternatives(image, kernel.release))
+    once = kernel.release >= _ONCE_A_PLACE_SINCE
+    for entry in _chosen(entries, kernel) if once else _padded(image, entries):
         original = image.read(entry.instruction, entry.length)
         if len(original) < entry.length:
             continue  # in a section that has no address any more
@@ -109,6 +115,14 @@ def _apply_with_flags(image: ModuleImage, kernel: KernelState) -> None:
         before = image.read(entry.instruction, len(code))
         for start, now in changed_runs(before, code[: len(before)]):
             image.write(entry.instruction + start, now, mechanism)
+
+
+def _chosen(entries: list[Alternative], kernel: KernelState) -> Iterator[Alternative]:
+    """Yields the entry that each place is written by: the last that applies, with the longest length."""
+    for _, group in groupby(entries, lambda entry: entry.instruction):
+        place = list(group)
+        applying = [entry for entry in place if kernel.has(entry.feature) != entry.inverted]
+        yield replace([*place, *applying][-1], length=max(entry.length for entry in place))
 
 
 def _padded(image: ModuleImage, entries: list[Alternative]) -> Iterator[Alternative]:
@@ -212,6 +226,6 @@ def sites(image: ModuleImage, release: tuple[int, int]) -> list[tuple[int, int]]
     places = []
     for entry in alternatives(image, release):
         places.append((entry.instruction, max(entry.length, entry.replacement_length)))
-        if release >= _FLAGS_SINCE:
+        if _FLAGS_SINCE <= release < _ONCE_A_PLACE_SINCE:
             places.append((entry.entry + _ENTRY_WITH_FLAGS.size - 2, 1))
     return places

@@ -35,6 +35,10 @@ _TRACER_ENTRIES, _TRACER_BYTES = ("ftrace_caller", "ftrace_regs_caller"), 32
 _ENDBR64, _ENDBR32 = b"\xf3\x0f\x1e\xfa", b"\xf3\x0f\x1e\xfb"
 #: gen_endbr_poison (arch/x86/include/asm/ibt.h, 6.1).
 _ENDBR_POISON = b"\x66\x0f\x1f\x00"
+#: What 7.2.13 writes otherwise than 6.12.118; releases in between are not replayed.
+_NEWER = (7, 2)
+_CS = b"\x2e"
+_ENDBR_POISON_7_2 = b"\x0f\x1f\x40\xd6"
 
 
 def branch(opcode: int, address: int, target: int) -> bytes:
@@ -123,16 +127,22 @@ def _inlined(site: int, code: bytes, register: int, kernel: KernelState, its: It
             return code[:2] + branch(0, site + 1, thunk)[1:]
         prefix = b"\x2e" if len(code) == 6 else b""
         return prefix + branch(opcode, site + len(prefix), thunk)
-    patched = start + _indirect(opcode, register)
-    if opcode == JMP and len(patched) < len(code):
-        patched += bytes((INT3,))
+    patched = start + _indirect(opcode, register, len(code) - len(start), kernel.release)
     return patched.ljust(len(code), NOPS[1])
 
 
-def _indirect(opcode: int, register: int) -> bytes:
-    """Returns a CALL or JMP through a register (emit_indirect)."""
+def _indirect(opcode: int, register: int, size: int, release: tuple[int, int]) -> bytes:
+    """Returns a CALL or JMP through a register (emit_indirect) that has room for `size` bytes.
+
+    A JMP is followed by one INT3 if there is room; on 7.2 by as many as there is room for, and up to three
+    CS prefixes fill the room before a CALL.
+    """
     prefix = b"\x41" if register >= 8 else b""
-    return prefix + bytes((0xFF, 0xC0 | (0x10 if opcode == CALL else 0x20) | register & 7))
+    code = prefix + bytes((0xFF, 0xC0 | (0x10 if opcode == CALL else 0x20) | register & 7))
+    room = max(size - len(code), 0)
+    if opcode == JMP:
+        return code + bytes((INT3,)) * (room if release >= _NEWER else min(room, 1))
+    return _CS * (room if release >= _NEWER and room <= 3 else 0) + code
 
 
 def apply_returns(image: ModuleImage, kernel: KernelState) -> None:
@@ -167,7 +177,8 @@ def apply_endbr_seal(image: ModuleImage, kernel: KernelState) -> None:
     """Replaces ENDBR in functions whose address is never taken by a NOP of its own (apply_ibt_endbr)."""
     for site in relative_sites(image, ".ibt_endbr_seal"):
         if image.read(site, 4) in (_ENDBR64, _ENDBR32):
-            image.write(site, _ENDBR_POISON, Mechanism.ENDBR)
+            poison = _ENDBR_POISON_7_2 if kernel.release >= _NEWER else _ENDBR_POISON
+            image.write(site, poison, Mechanism.ENDBR)
 
 
 def apply_smp_locks(image: ModuleImage, kernel: KernelState) -> None:

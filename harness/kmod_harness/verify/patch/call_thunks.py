@@ -13,6 +13,8 @@ from kmod_harness.verify.outside.kernel_state import CALLS_COUNTED_SINCE, Kernel
 from kmod_harness.verify.patch.alternatives import sites as alternative_sites
 from kmod_harness.verify.patch.branches import relative_sites
 
+#: patch_alt_call_sites is gone in 7.2; what lies between 6.12 and it is not replayed.
+_ALTERNATIVES_UNTIL = (7, 2)
 _NOP = b"\x90"
 #: Bytes of the shortest and of the longest counting code: INCREMENT_CALL_DEPTH with a relative address, and
 #: with absolute ones under CALL_THUNKS_DEBUG (arch/x86/include/asm/nospec-branch.h, 6.12.118).
@@ -28,12 +30,14 @@ def apply_call_thunks(image: ModuleImage, kernel: KernelState) -> None:
 def counted_call_places(image: ModuleImage, release: tuple[int, int]) -> list[tuple[int, int]]:
     """Returns address and size of each call that may be rewritten, and of the padding before each function.
 
-    A call may stand in each alternative. The padding is also written to for calls from other modules.
+    A call may stand in each alternative; 7.2 looks at none of those. The padding is also written to for
+    calls from other modules.
     """
     if release < CALLS_COUNTED_SINCE:
         return []
     calls = [(site, 5) for site in relative_sites(image, ".call_sites")]
-    return [*calls, *alternative_sites(image, release), *_paddings(image)]
+    in_alternatives = alternative_sites(image, release) if release < _ALTERNATIVES_UNTIL else []
+    return [*calls, *in_alternatives, *_paddings(image)]
 
 
 def _paddings(image: ModuleImage) -> Iterator[tuple[int, int]]:

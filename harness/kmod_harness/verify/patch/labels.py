@@ -1,7 +1,7 @@
 """Code that depends on a key: jump labels of static keys, static calls of the function a key holds.
 
-kernel/jump_label.c, kernel/static_call_inline.c, arch/x86/kernel/{jump_label,static_call}.c, 6.1.192 and
-6.12.118.
+kernel/jump_label.c, kernel/static_call_inline.c, arch/x86/kernel/{jump_label,static_call}.c, 6.1.192,
+6.12.118 and 7.2.13.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _SITE = struct.Struct("<ii")
 _TAIL, _SITE_INIT, _SITE_FLAGS = 1, 2, 3
 #: `cs cs cs xorl %eax, %eax`: replaces a call of `__static_call_return0`.
 _RETURN_0 = b"\x2e\x2e\x2e\x31\xc0"
+#: `ud1 (%edx),%rdi`: replaces a call of `__WARN_trap` (7.2.13).
+_WARN = b"\x67\x48\x0f\xb9\x3a"
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,8 @@ def _transform(image: ModuleImage, kernel: KernelState, address: int, function: 
         code = NOPS[5]
     elif function == kernel.symbols.get("__static_call_return0"):
         code = _RETURN_0
+    elif function == kernel.symbols.get("__WARN_trap"):
+        code = _WARN
     else:
         code = branch(CALL, address, function)
     image.write(address, code, Mechanism.STATIC_CALL)

@@ -44,8 +44,8 @@ def _on_any(sites: Callable[[ModuleImage], Places]) -> Callable[[ModuleImage, tu
 
 
 #: module_finalize (arch/x86/kernel/module.c), then load_module's ftrace_module_init and the notifiers of
-#: MODULE_STATE_COMING (kernel/module/main.c), 6.1.192 and 6.12.118; each with the bytes it may touch. A step
-#: does nothing for a module without its table.
+#: MODULE_STATE_COMING (kernel/module/main.c), 6.1.192, 6.12.118 and 7.2.13; each with the bytes it may touch.
+#: A step does nothing for a module without its table.
 _CODE = (
     _Code("paravirt sites", branches.apply_paravirt, _on_any(branches.paravirt_sites)),
     _Code("CFI sites", branches.apply_cfi, _at_offsets(".cfi_sites", 20)),
@@ -98,7 +98,8 @@ def _allow_all(image: ModuleImage, release: tuple[int, int]) -> tuple[str, ...]:
 
     These are the tables, the places they name, and the places of counted calls.
     """
-    replayed = " and ".join(f"{major}.{minor}" for major, minor in REPLAYED_RELEASES)
+    *others, newest = (f"{major}.{minor}" for major, minor in REPLAYED_RELEASES)
+    replayed = f"{', '.join(others)} and {newest}"
     unknown = [
         f"the patching code of Linux {release[0]}.{release[1]} is not replayed here, that of {replayed} is"
     ]

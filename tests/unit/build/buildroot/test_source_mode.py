@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from kmod_harness.build.buildroot.debian import wanted_tarballs
 from kmod_harness.build.buildroot.failure import failure_in, step_of
 from kmod_harness.build.buildroot.source_mode import choose_sources
-from kmod_harness.build.debian_sources import debian_mirrors, source_files
+from kmod_harness.build.debian_sources import source_files
+from kmod_harness.build.debian_suites import debian_mirrors
 from kmod_harness.build.image.agent import FLAGS
 from kmod_harness.build.kernel.kconfig import BUILDROOT, parse_fragment
 from kmod_harness.errors import MissingTool, Misuse

@@ -13,7 +13,7 @@ from kmod_harness.build.image.cpio import read_cpio
 from kmod_harness.build.image.disk_paths import disk_paths
 from kmod_harness.build.image.initrd import harness_archive
 from kmod_harness.build.image.root_disk import DEVICE, TYPE, is_root_disk, require_driver
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import Misuse
 from needs.looking import path_of
 

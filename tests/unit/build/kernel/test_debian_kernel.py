@@ -14,9 +14,10 @@ from kmod_harness.build.image.initrd import channel_modules
 from kmod_harness.build.kernel import debian_kernel
 from kmod_harness.build.kernel.debian_kernel import download_debian_kernel, downloaded_debian_kernel
 from kmod_harness.build.kernel.facts import kernel_facts
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.known import known_kernels, resolve_kernel
 from kmod_harness.errors import BuildFailed, Misuse
 from kmod_harness.host import resources
+from kmod_harness.spec.spec import Spec
 
 RELEASE = "6.1.0-9-cloud-amd64"
 IMAGE, HEADERS, COMMON, KBUILD = (
@@ -32,13 +33,17 @@ echo "$@" >>"$(dirname $0)/calls"
 case "$*" in
 *linux-image-cloud-amd64) echo "  Depends: {IMAGE}";;
 *{HEADERS}) printf '  Depends: {COMMON}\\n  Depends: {KBUILD}\\n  Depends: linux-compiler-gcc-12-x86\\n';;
-policy*) printf '%s:\\n  Candidate: 6.1.9-1\\n' "$2";;
+*policy*) for last; do :; done; printf '%s:\\n  Candidate: 6.1.9-1\\n' "$last";;
 esac
 """
 APT_GET = """\
 #!/bin/sh
 echo "$@" >>"$(dirname $0)/calls"
-cp "$(dirname $0)"/*.deb .
+case "$*" in
+indextargets*) echo "Debian|Packages|main|bookworm|http://mirror.example/debian/";;
+update*) ;;
+*) cp "$(dirname $0)"/*.deb .;;
+esac
 """
 
 
@@ -130,9 +135,9 @@ def test_apt_is_asked_again_only_when_its_lists_changed(
     assert apt() == asked
     (tmp_path / "lists/new").write_text("")
     assert download_debian_kernel(cache) == kernel
-    assert apt() == asked + 3  # two questions for dependencies, one for the version; no download
+    assert apt() == asked + 4  # three questions for dependencies, one for the version; no download
     assert download_debian_kernel(cache) == kernel
-    assert apt() == asked + 3
+    assert apt() == asked + 4
 
 
 def test_headers_of_another_form_are_named(apt: Callable[[], int], cache: Cache, tmp_path: Path) -> None:
@@ -144,17 +149,59 @@ def test_headers_of_another_form_are_named(apt: Callable[[], int], cache: Cache,
     assert downloaded_debian_kernel(cache) is None
 
 
-def test_what_is_known_of_it_before_a_module_is_loaded(apt: Callable[[], int], cache: Cache) -> None:
-    tree = download_debian_kernel(cache)
-    kernel = Kernel(
-        "debian",
-        tree.release,
-        tree.bzimage,
-        build_dir=tree.build_dir,
-        config=tree.config,
-        modules_dir=tree.modules_dir,
-        symvers=tree.build_dir / "Module.symvers",
+def test_the_kernel_before_a_point_update_stays_listed_by_its_path(
+    apt: Callable[[], int], cache: Cache, tmp_path: Path
+) -> None:
+    old = download_debian_kernel(cache)
+    script = tmp_path / "bin/apt-cache"
+    script.write_text(script.read_text().replace("Candidate: 6.1.9-1", "Candidate: 6.1.9-2"))
+    (tmp_path / "lists/new").write_text("")
+    new = download_debian_kernel(cache)
+    names = {kernel.bzimage: kernel.name for kernel in known_kernels(cache=cache)}
+    assert names[new.bzimage] == "debian"
+    assert names[old.bzimage] == str(old.bzimage)
+
+
+def test_another_suites_kernel_comes_from_lists_of_its_own(
+    apt: Callable[[], int], cache: Cache, tmp_path: Path
+) -> None:
+    with pytest.raises(Misuse, match="kernel build debian@trixie"):
+        resolve_kernel(Spec(kernel="debian@trixie"), cache=cache)
+    kernel = resolve_kernel(Spec(kernel="debian@trixie"), build=True, cache=cache)
+    assert kernel.name == "debian@trixie"
+    assert resolve_kernel(Spec(kernel="debian@trixie"), cache=cache) == kernel
+    assert downloaded_debian_kernel(cache) is None
+    asked = (tmp_path / "bin/calls").read_text().splitlines()
+    (update,) = [words for words in asked if words.startswith("update ")]
+    assert "Dir::Etc::sourcelist=" in update
+    assert all(
+        "Dir::State::lists=" in words for words in asked if " download " in words or "depends" in words
     )
+
+
+def test_from_7_on_the_image_is_a_package_of_its_own(
+    apt: Callable[[], int], cache: Cache, tmp_path: Path
+) -> None:
+    """linux-image-RELEASE then only depends on it, and it has the kernel among the modules."""
+    directory = tmp_path / "bin"
+    (directory / f"{IMAGE}_6.1.9-1_amd64.deb").unlink()
+    modules = f"usr/lib/modules/{RELEASE}"
+    package(directory, f"linux-binary-{RELEASE}", {f"{modules}/vmlinuz": "image"}, {})
+    package(directory, f"linux-modules-{RELEASE}", {f"{modules}/modules.order": ""}, {})
+    package(directory, f"linux-base-{RELEASE}", {f"{modules}/config": "CONFIG_SMP=y\n"}, {})
+    parts = "".join(f"  Depends: linux-{part}-{RELEASE}\\n" for part in ("binary", "modules", "base"))
+    script = directory / "apt-cache"
+    answer = f"*{IMAGE}) printf '{parts}';;\n"
+    script.write_text(script.read_text().replace("*linux-image-cloud", f"{answer}*linux-image-cloud"))
+    kernel = download_debian_kernel(cache)
+    assert kernel.bzimage.read_text() == "image"
+    assert kernel.release == RELEASE
+    assert kernel.config is not None and kernel.config.read_text() == "CONFIG_SMP=y\n"
+    assert kernel.modules_dir is not None and kernel.build_dir is not None
+
+
+def test_what_is_known_of_it_before_a_module_is_loaded(apt: Callable[[], int], cache: Cache) -> None:
+    kernel = download_debian_kernel(cache)
     facts = kernel_facts(kernel)
     assert facts.vermagic == f"{RELEASE} SMP "
     assert facts.exported == {"printk": False}

@@ -108,6 +108,13 @@ def test_a_symbol_is_asked_for_by_the_name_that_this_kernel_has_for_it() -> None
     )
 
 
+def test_the_newer_name_wins_where_a_kernel_has_both() -> None:
+    """Linux 7.2 defines PREEMPT_VOLUNTARY still, for machines without PREEMPT_LAZY."""
+    both = ("RETPOLINE", "MITIGATION_RETPOLINE")
+    assert names("CONFIG_RETPOLINE=y\n", *both) == ["MITIGATION_RETPOLINE"]
+    assert names("CONFIG_MITIGATION_RETPOLINE=y\n", *both) == ["MITIGATION_RETPOLINE"]
+
+
 def test_a_symbol_that_is_gone_is_not_asked_for() -> None:
     assert names("CONFIG_TRUST_CPU=y\n", "SMP") == []
     assert names("CONFIG_TRUST_CPU=y\n", "TRUST_CPU") == ["TRUST_CPU"]

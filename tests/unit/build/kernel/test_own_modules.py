@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.build.kernel.own_modules import module_files, own_modules
 from kmod_harness.kmod.loading.depmod_files import Softdeps
 

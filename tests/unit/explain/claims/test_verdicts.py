@@ -1,4 +1,4 @@
-"""Each claim's verdict on the usual kernel, and another one in another world: it can fail."""
+"""Each claim's verdict on the usual kernel, and another one under another condition: it can fail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from unit.explain.sample_claims import (
 TRUE, IMPRECISE, OUTDATED, FALSE = Verdict.TRUE, Verdict.IMPRECISE, Verdict.OUTDATED, Verdict.FALSE
 UNDECIDED = Verdict.UNDECIDED
 
-#: The usual world: Linux 6.1, KASLR, a plain character device.
+#: The usual machine: Linux 6.1, KASLR, a plain character device.
 USUAL: Mapping[str, Verdict] = {
     "relocatable-executable": IMPRECISE,
     "top-2-gib": TRUE,
@@ -105,7 +105,7 @@ WITHOUT_VMLINUX = replace(
     opening=replace(OPENING, stop=None, probed_stack_pointer=0),
     sharing=replace(SHARING, views=()),
 )
-#: init ran elsewhere, at CPL 3, ...: worlds that no kernel has made, and which the judges must tell.
+#: init ran elsewhere, at CPL 3, ...: conditions that no kernel has met, and which the claims must tell.
 _IN_USER = stop("chardev_init", "main", pid=LOADING.caller_pid, cpl=3)
 _OTHER = stop("chardev_init", "worker_thread", pid=2)
 _ON_USER_STACK = replace(
@@ -217,15 +217,17 @@ def verdicts(seen: Observations) -> dict[str, Verdict]:
     return {claim.key: claim.verdict for claim in judge_claims(seen)}
 
 
-def test_the_usual_world_gets_the_verdicts_of_the_facts_file() -> None:
+def test_the_usual_machine_gets_the_verdicts_of_the_facts_file() -> None:
     assert verdicts(SEEN) == USUAL
 
 
 @pytest.mark.parametrize(
-    ("key", "world", "seen", "verdict"), FLIPS, ids=[f"{key}: {world}" for key, world, _, _ in FLIPS]
+    ("key", "condition", "seen", "verdict"),
+    FLIPS,
+    ids=[f"{key}: {condition}" for key, condition, _, _ in FLIPS],
 )
-def test_another_world_gets_another_verdict(
-    key: str, world: str, seen: Observations, verdict: Verdict
+def test_another_condition_gets_another_verdict(
+    key: str, condition: str, seen: Observations, verdict: Verdict
 ) -> None:
     assert verdicts(seen)[key] is verdict
 

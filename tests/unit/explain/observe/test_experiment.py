@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.explain.observe.experiment import Subject, set_up_experiment
 from kmod_harness.explain.probes.execution_log import NoExecutionLog, execution_log_arguments
 from kmod_harness.guest.guest import Guest

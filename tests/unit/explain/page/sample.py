@@ -27,7 +27,7 @@ from kmod_harness.explain.observed.observations import (
     Unloading,
 )
 from kmod_harness.explain.page.account import Account
-from kmod_harness.explain.page.render import Measured
+from kmod_harness.explain.page.render import Provenance
 from kmod_harness.kmod.elf.module import KernelModule, Section, Symbol
 from kmod_harness.kmod.link.relocation import BoundRelocation, Relocation
 
@@ -326,8 +326,8 @@ def judged(text: str = "") -> tuple[JudgedClaim, ...]:
     )
 
 
-def measured(text: str = "") -> Measured:
-    return Measured(
+def provenance(text: str = "") -> Provenance:
+    return Provenance(
         when=datetime(2026, 11, 23, 0, 30, tzinfo=UTC),
         accelerator=f"tcg: software emulation, because KVM ran no instruction within 3 s {text}",
         qemu="QEMU 7.2.22",

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.explain.claims.claim import Verdict
-from kmod_harness.explain.observed.observations import ExecutedBlock, ExecutedCode
+from kmod_harness.explain.observed.code_history import NO_HISTORY
+from kmod_harness.explain.observed.observations import ExecutedBlock, ExecutedCode, Observations
 from kmod_harness.explain.page.account import Account
 from kmod_harness.explain.page.render import render, verdict_counts, write_page
 from kmod_harness.explain.page.source_links import TREE
-from unit.explain.page import sample
+from unit.explain.page import sample, sample_code
 from unit.explain.page.sample_blocks import by_memory_type
 from unit.explain.sample_claims import ADMISSION
 
@@ -53,7 +54,7 @@ class Words(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render(sample.observations(), sample.judged(), sample.measured(), sample.ACCOUNT)
+    return render(sample.observations(), sample.judged(), sample.provenance(), sample.ACCOUNT)
 
 
 def test_the_page_says_where_it_comes_from(page: str) -> None:
@@ -64,7 +65,7 @@ def test_the_page_says_where_it_comes_from(page: str) -> None:
         "2026-11-23 00:30 UTC",
         "0x1200000 (18 MiB), by KASLR",
         "make explain",
-        sample.measured().module_digest,
+        sample.provenance().module_digest,
     ):
         assert told in text
 
@@ -82,7 +83,7 @@ def test_every_claim_has_its_verdict_and_evidence_of_both_sides_or_the_reason(pa
 
 def test_of_blocks_apart_nothing_is_said_that_holds_for_one_piece(page: str) -> None:
     seen = by_memory_type(sample.observations())
-    text = Words(render(seen, sample.judged(), sample.measured(), sample.ACCOUNT)).text
+    text = Words(render(seen, sample.judged(), sample.provenance(), sample.ACCOUNT)).text
     assert "here to three places in it, the code to 0xffffffffc00b7000" in text
     assert "Five pages hold the module, in three places." in text
     assert "pages in a row hold" not in text
@@ -102,6 +103,63 @@ def test_verdicts_are_counted_in_their_order() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("KASLR", "KASLR, kernel address space layout randomization, means"),
+        ("vmalloc", "vmalloc is its allocator for large pieces of memory"),
+    ],
+)
+def test_a_name_is_explained_where_it_comes_first(page: str, name: str, told: str) -> None:
+    text = Words(page).text
+    assert text.index(name) == text.index(told)
+
+
+def test_what_the_compiler_calls_is_explained_at_its_blank() -> None:
+    text = Words(render(with_hooks(), sample.judged(), sample.provenance(), sample.ACCOUNT)).text
+    assert "blank for __fentry__, the hook for tracers" in text
+    assert "blank for __x86_return_thunk, a return that can be made safe" in text
+    assert "__fentry__ is" not in text, "and not again at the table"
+
+
+def with_hooks() -> Observations:
+    """A module whose followed function begins with the tracers' hook and ends by the return thunk."""
+    seen = sample_code.observations()
+    *others, last = [one for one in seen.linking.relocations if one.what.section.name == ".text"]
+    thunk = sample.bound(last.what.offset, "__x86_return_thunk", last.target)
+    return replace(seen, linking=replace(seen.linking, relocations=(*others, thunk)))
+
+
+def test_a_name_of_the_table_alone_is_explained_above_it(page: str) -> None:
+    seen = replace(with_hooks(), code=NO_HISTORY)
+    text = Words(render(seen, sample.judged(), sample.provenance())).text
+    assert "__fentry__ is the hook for tracers" in text
+    assert text.index("__x86_return_thunk is a return") == text.index("__x86_return_thunk")
+
+
+def test_the_letters_of_the_formulas_are_explained(page: str) -> None:
+    text = Words(page).text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    assert "S: the symbol's address; A: the addend, a number in the note; P: the place of the blank" in text
+    example = text.split("One of them, worked out", 1)[1]
+    words = [example.index(word) for word in ("the symbol's address", "the addend", "the place")]
+    assert words == sorted(words)
+
+
+def test_the_short_answer_tells_where_the_pages_are_on_this_boot(page: str) -> None:
+    assert "may come from anywhere: here from three places in memory." in Words(page).text
+    backwards = tuple(
+        replace(page, physical=0x400000 - number * 4096) for number, page in enumerate(sample.pages())
+    )
+    seen = replace(sample.observations(), pages=backwards)
+    text = Words(render(seen, sample.judged(), sample.provenance())).text
+    assert "on this boot happen to fill one piece of memory, in reverse order." in text
+    assert "No two" not in text and "no two of them" not in text
+
+
+def test_what_the_permissions_mean_is_below_their_table(page: str) -> None:
+    assert page.index('class="pages-table"') < page.index("The permissions “in the direct map”")
+
+
 def test_the_way_of_open_is_from_the_program_to_the_module(page: str) -> None:
     way = Words(page).text.split("the program first.", 1)[1]
     places = [way.index(f) for f in ("user mode ends", "do_syscall_64", "chrdev_open", "fops.c:24")]
@@ -109,12 +167,12 @@ def test_the_way_of_open_is_from_the_program_to_the_module(page: str) -> None:
 
 
 def test_nothing_of_a_guest_becomes_markup() -> None:
-    clean = Words(render(sample.observations(), sample.judged(), sample.measured()))
+    clean = Words(render(sample.observations(), sample.judged(), sample.provenance()))
     hostile = Words(
         render(
             sample.observations(text=HOSTILE, missing=[HOSTILE]),
             sample.judged(HOSTILE),
-            sample.measured(HOSTILE),
+            sample.provenance(HOSTILE),
         )
     )
     assert hostile.tags.count("script") == clean.tags.count("script") == 1
@@ -144,14 +202,14 @@ def test_the_page_asks_for_nothing_outside_itself(page: str) -> None:
 def test_without_vmlinux_the_page_says_what_it_lacks() -> None:
     reason = "without vmlinux no stack could be read"
     html = render(
-        sample.observations(with_vmlinux=False, missing=[reason]), sample.judged(), sample.measured()
+        sample.observations(with_vmlinux=False, missing=[reason]), sample.judged(), sample.provenance()
     )
     assert 'id="open"' not in html and 'href="#open"' not in html
     assert reason in Words(html).text
 
 
 def test_a_module_without_a_device_is_not_said_to_have_one() -> None:
-    text = Words(render(sample.observations(device=""), sample.judged(), sample.measured())).text
+    text = Words(render(sample.observations(device=""), sample.judged(), sample.provenance())).text
     assert "the device" not in text.split("Where it lands")[0]
 
 
@@ -159,7 +217,7 @@ def test_a_module_that_runs_by_itself_is_said_to() -> None:
     seen = sample.observations()
     busy = ExecutedCode("left alone", 1.0, tuple(ExecutedBlock(sample.BASE + n, 0, 0) for n in range(12)))
     text = Words(
-        render(replace(seen, opening=replace(seen.opening, quiet=busy)), sample.judged(), sample.measured())
+        render(replace(seen, opening=replace(seen.opening, quiet=busy)), sample.judged(), sample.provenance())
     ).text
     assert "left alone for 1.0 seconds, it executed 12 blocks of code" in text
     assert "not one of its instructions ran" not in text
@@ -167,14 +225,14 @@ def test_a_module_that_runs_by_itself_is_said_to() -> None:
 
 def test_unexplained_bytes_are_said_loudly() -> None:
     account = Account(9184, 9021, (("fentry NOP", 162),), findings=("chardev_open+0x4/0x9d: 90 for 91",))
-    text = Words(render(sample.observations(), sample.judged(), sample.measured(), account)).text
+    text = Words(render(sample.observations(), sample.judged(), sample.provenance(), account)).text
     assert "Not everything is explained: chardev_open+0x4/0x9d: 90 for 91" in text
     assert "None is left unexplained" not in text
 
 
 def test_a_large_module_makes_no_large_page(tmp_path: Path) -> None:
     seen = sample.observations(relocation_count=30_000, page_count=500, functions=300, text="x" * 200_000)
-    path = write_page(tmp_path, seen, sample.judged("y" * 100_000), sample.measured())
+    path = write_page(tmp_path, seen, sample.judged("y" * 100_000), sample.provenance())
     assert path == tmp_path / "index.html"
     assert path.stat().st_size < 2_000_000
     assert len((tmp_path / "relocations.csv").read_text().splitlines()) == 30_001
@@ -182,7 +240,7 @@ def test_a_large_module_makes_no_large_page(tmp_path: Path) -> None:
 
 def test_a_path_whose_bytes_are_no_text_is_shown_escaped(tmp_path: Path) -> None:
     seen = sample.observations(text="/home/\udcff/chardev")
-    page = write_page(tmp_path, seen, sample.judged("/home/\udcff"), sample.measured())
+    page = write_page(tmp_path, seen, sample.judged("/home/\udcff"), sample.provenance())
     assert "/home/\\udcff" in page.read_text(encoding="utf-8")
 
 
@@ -192,7 +250,7 @@ def test_who_shows_a_link_to_the_page_finds_what_to_show(page: str) -> None:
     assert named["description"] == named["og:description"]
     assert "4 things people say" in named["description"]
     assert "og:image" not in named
-    with_picture = replace(sample.measured(), picture="https://example.org/explain.png")
+    with_picture = replace(sample.provenance(), picture="https://example.org/explain.png")
     html = render(sample.observations(), sample.judged(), with_picture)
     assert '<meta property="og:image" content="https://example.org/explain.png">' in html
 
@@ -206,7 +264,7 @@ def test_every_heading_and_claim_has_a_link_to_itself(page: str) -> None:
 
 
 def test_a_page_without_what_was_not_asked_says_so() -> None:
-    text = Words(render(sample.observations(), sample.judged(), sample.measured())).text
+    text = Words(render(sample.observations(), sample.judged(), sample.provenance())).text
     assert "does not tell whether it checks" in text
     assert "no pattern: no device asks for it" in text
 
@@ -214,7 +272,7 @@ def test_a_page_without_what_was_not_asked_says_so() -> None:
 def test_what_comes_around_a_load_is_told_with_this_boots_evidence() -> None:
     admission = replace(ADMISSION, checks_signatures=True, enforces_signatures="N")
     seen = replace(sample.observations(), admission=admission)
-    text = Words(render(seen, sample.judged(), sample.measured())).text
+    text = Words(render(seen, sample.judged(), sample.provenance())).text
     around = text.split("Around the load", 2)[2].split("What people say about it")[0]
     assert "virtio:d00000003v00001AF4" in around
     assert "the kernel checks signatures, and does not insist; chardev.ko has no signature" in around

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from kmod_harness.explain.page.module_pages import MAX_ROWS, MAX_SINGLE, PAGE_SIZE, pages_picture
+from kmod_harness.explain.observed.observations import ModulePage
+from kmod_harness.explain.observed.physical_places import PAGE_SIZE
+from kmod_harness.explain.page.module_pages import MAX_ROWS, MAX_SINGLE, pages_picture
 from unit.explain.page import sample
 
 RAM = 256 << 20
@@ -14,43 +16,51 @@ RAM = 256 << 20
 
 def test_pages_are_numbered_by_address_and_ordered_by_place() -> None:
     picture = pages_picture(tuple(reversed(sample.pages())), RAM)
-    assert [thread.number for thread in picture.threads] == [1, 2, 3, 4, 5]
-    assert [thread.kind for thread in picture.threads] == ["text", "rodata", "rodata", "data", "data"]
-    assert picture.physical_order == (2, 4, 1, 3, 5)
-    assert picture.neighbours == 0
+    assert [page.number for page in picture.pages] == [1, 2, 3, 4, 5]
+    assert [page.kind for page in picture.pages] == ["text", "rodata", "rodata", "data", "data"]
+    assert picture.numbers_by_place == (2, 4, 1, 3, 5)
+    assert picture.pieces == 3
 
 
 def test_places_in_physical_memory_are_true_to_scale() -> None:
     picture = pages_picture(sample.pages(), RAM)
-    for thread, page in zip(picture.threads, sample.pages(), strict=True):
-        assert thread.physical_left == pytest.approx(picture.window.position(page.physical))
-        assert thread.physical_width == pytest.approx(100 * PAGE_SIZE / picture.window.size)
+    for drawn, page in zip(picture.pages, sample.pages(), strict=True):
+        assert drawn.physical_left == pytest.approx(picture.window.position(page.physical))
+        assert drawn.physical_width == pytest.approx(100 * PAGE_SIZE / picture.window.size)
     assert picture.ram.size == RAM
     assert picture.focus[0] <= picture.ram.position(picture.window.start)
     assert picture.focus[1] >= picture.ram.position(picture.window.end)
 
 
-def test_pages_that_happen_to_be_neighbours_are_said_to_be() -> None:
-    together = tuple(
-        replace(page, physical=0x200000 + n * PAGE_SIZE) for n, page in enumerate(sample.pages())
+def at_frames(*frames: int) -> tuple[ModulePage, ...]:
+    """The sample's pages at these numbers of frames in physical memory."""
+    return tuple(
+        replace(page, physical=frame * PAGE_SIZE) for page, frame in zip(sample.pages(), frames, strict=True)
     )
-    picture = pages_picture(together, RAM)
-    assert picture.neighbours == 4
-    assert "happen to lie one behind the other" in picture.summary
-    assert "No page" in pages_picture(sample.pages(), RAM).summary
 
 
-def test_pages_of_several_blocks_are_not_said_to_follow_one_another() -> None:
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        ((10, 11, 12, 13, 14), "fill one piece of physical memory, in the same order."),
+        ((14, 13, 12, 11, 10), "fill one piece of physical memory, in reverse order."),
+        ((12, 10, 11, 14, 13), "fill one piece of physical memory, in another order."),
+        ((10, 11, 20, 31, 30), "they lie in three pieces: some are neighbours there, by accident."),
+        ((10, 20, 30, 40, 50), "no two of them are neighbours."),
+    ],
+)
+def test_how_the_pages_lie_in_physical_memory_is_told_as_it_is(frames: tuple[int, ...], said: str) -> None:
+    assert said in pages_picture(at_frames(*frames), RAM).summary
+
+
+def test_a_single_page_has_no_neighbours_to_tell_of() -> None:
+    assert pages_picture(sample.pages()[:1], RAM).summary == "It is a single page."
+
+
+def test_pages_of_several_blocks_are_counted_as_rows_of_addresses() -> None:
     first, second, *others = sample.pages()
     apart = (first, *(replace(page, virtual=page.virtual + 8 * PAGE_SIZE) for page in (second, *others)))
-    picture = pages_picture(apart, RAM)
-    assert (picture.runs, picture.neighbours) == (2, 0)
-    together = tuple(replace(page, physical=0x200000 + n * PAGE_SIZE) for n, page in enumerate(apart))
-    picture = pages_picture(together, RAM)
-    assert picture.neighbours == 3, "the first one is no neighbour of the second"
-    assert "those in a row happen to lie" in picture.summary
-    alone = tuple(replace(page, virtual=page.virtual + n * PAGE_SIZE) for n, page in enumerate(apart))
-    assert pages_picture(alone, RAM).summary == "No two of them are neighbours."
+    assert (pages_picture(apart, RAM).runs, pages_picture(sample.pages(), RAM).runs) == (2, 1)
 
 
 def test_read_only_pages_that_can_be_written_by_a_detour_are_counted() -> None:
@@ -67,9 +77,9 @@ def test_memory_moved_up_by_the_pci_hole_is_still_in_the_bar() -> None:
 
 def test_the_pages_of_a_large_module_are_listed_by_runs() -> None:
     picture = pages_picture(sample.pages(400), RAM)
-    assert len(picture.threads) == 400 > MAX_SINGLE
+    assert len(picture.pages) == 400 > MAX_SINGLE
     assert not picture.numbered
-    assert picture.physical_order == ()
+    assert picture.numbers_by_place == ()
     assert [(row.first, row.last) for row in picture.rows] == [(1, 240), (241, 400)]
     assert len(picture.rows) <= MAX_ROWS
 

@@ -14,7 +14,7 @@ from kmod_harness.cli.parser import parse
 from kmod_harness.errors import Misuse
 from kmod_harness.explain.observed.observations import Frame, Step
 from kmod_harness.explain.page.account import Account, summed
-from kmod_harness.explain.page.journey import stack_use, stations
+from kmod_harness.explain.page.journey import shown_frames, stack_use
 from kmod_harness.explain.page.render import render
 from kmod_harness.explain.page.timeline import MAX_STEPS, timeline
 from kmod_harness.explain.page.wording import (
@@ -82,9 +82,9 @@ def test_a_text_without_end_is_cut_and_says_so() -> None:
 
 
 def test_the_way_goes_outside_in_and_crosses_into_the_kernel_once() -> None:
-    way = stations(sample.stop(), "chardev")
-    assert [station.ring for station in way] == ["user", *["kernel"] * 10, "module"]
-    assert [number for number, station in enumerate(way) if station.crossing] == [1]
+    way = shown_frames(sample.stop(), "chardev")
+    assert [shown.ring for shown in way] == ["user", *["kernel"] * 10, "module"]
+    assert [number for number, shown in enumerate(way) if shown.crossing] == [1]
     assert "table of system calls" in way[2].meaning
     assert way[-1].file == "chardev/fops.c"
     assert way[-2].file == "fs/char_dev.c"
@@ -92,7 +92,7 @@ def test_the_way_goes_outside_in_and_crosses_into_the_kernel_once() -> None:
 
 def test_a_function_that_the_page_does_not_know_has_no_meaning_made_up() -> None:
     stop = replace(sample.stop(), frames=(Frame("somebody_elses_open", 1, "", 0, "vmlinux"),))
-    assert stations(stop, "chardev")[0].meaning == ""
+    assert shown_frames(stop, "chardev")[0].meaning == ""
 
 
 def test_the_stack_is_used_from_its_end_downwards() -> None:
@@ -160,7 +160,7 @@ def test_what_could_not_be_compared_is_told_and_not_called_explained() -> None:
     limited = Account(9184, 9021, (), limits=("call depth tracking is not replayed",), not_compared=40)
     said = summary(sample.observations(), sample.judged(), limited)
     assert "each for a known reason but 40 that could not be judged" in said
-    page = render(sample.observations(), sample.judged(), sample.measured(), limited)
+    page = render(sample.observations(), sample.judged(), sample.provenance(), limited)
     assert "40 could not be judged" in page and "call depth tracking is not replayed" in page
     assert "None is left unexplained" not in page
 

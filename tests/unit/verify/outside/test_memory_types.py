@@ -26,13 +26,18 @@ def layout(release: tuple[int, int] = (6, 12)) -> Layout:
     return Layout(release, SIZES, (), (), None, None, None)
 
 
-def struct_module(stride: int, *, before: int = 0x180, live: bool = False, **changed: int) -> bytes:
-    """The struct of a module whose init is done unless `live`; changed: block -> another size."""
+def struct_module(
+    stride: int, *, before: int = 0x180, live: bool = False, between: int = 0, **changed: int
+) -> bytes:
+    """The struct of a module whose init is done unless `live`; changed: block -> another size.
+
+    between: bytes between base and size
+    """
     memory = b""
     for block, size in SIZES.items():
         there = size and (live or not block.startswith("init"))
         base, size = (BASES[block], changed.get(block, size)) if there else (0, 0)
-        memory += struct.pack("<QI", base, size).ljust(stride, b"\x11")
+        memory += struct.pack(f"<Q{between}xI", base, size).ljust(stride, b"\x11")
     # the list of sections, say, has the address of .data too
     return struct.pack("<Q", BASES["data"]).ljust(before, b"\0") + memory + bytes(0x200)
 
@@ -50,5 +55,12 @@ def test_blocks_of_other_sizes_than_the_file_gives_are_not_believed() -> None:
     assert block_bases(struct_module(72, text=0x5000), layout(), BASES["data"]) == {}
 
 
-def test_of_a_release_with_another_struct_nothing_is_told() -> None:
+@pytest.mark.parametrize("between", [4, 12])  # is_rox, and the writable copy of a read-only text too
+def test_from_6_13_on_there_is_more_between_base_and_size(between: int) -> None:
+    content = struct_module(72, between=between)
+    assert block_bases(content, layout((7, 2)), BASES["data"]) == KEPT
+    assert block_bases(content, layout((6, 12)), BASES["data"]) == {}
+
+
+def test_a_struct_of_another_form_tells_nothing() -> None:
     assert block_bases(struct_module(72), layout((6, 13)), BASES["data"]) == {}

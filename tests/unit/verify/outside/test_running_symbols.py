@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.known import Kernel
+from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.kmod.symbols.symbol_files import parse_kallsyms, parse_system_map
 from kmod_harness.machine.memory.page_tables import UnmappedAddress
 from kmod_harness.verify.outside.running_symbols import (

@@ -40,10 +40,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     hostile = sample.observations(text=HOSTILE, page_count=24)
     usual, hostile, large = (with_code(seen) for seen in (usual, hostile, large))
     made = {
-        "usual": render(usual, sample.judged(), sample.measured(), sample.ACCOUNT),
-        "hostile": render(hostile, sample.judged(HOSTILE), sample.measured(HOSTILE)),
-        "large": render(large, sample.judged(long), sample.measured(long), sample.ACCOUNT),
-        "little": render(little, sample.judged(), sample.measured()),
+        "usual": render(usual, sample.judged(), sample.provenance(), sample.ACCOUNT),
+        "hostile": render(hostile, sample.judged(HOSTILE), sample.provenance(HOSTILE)),
+        "large": render(large, sample.judged(long), sample.provenance(long), sample.ACCOUNT),
+        "little": render(little, sample.judged(), sample.provenance()),
     }
     for name, html in made.items():
         (directory / f"{name}.html").write_text(html, encoding="utf-8")

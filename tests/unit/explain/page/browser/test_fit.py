@@ -10,6 +10,7 @@ import pytest
 from shared.browser import Browser, chromium, overflowing
 from shared.checkout import ROOT
 from shared.fonts import FONT_SETS, FontSet, only
+from unit.explain.page import sample
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -84,6 +85,21 @@ def test_what_does_not_fit_would_be_found(browser: Browser, tmp_path: Path, body
     page.write_text(f"<!doctype html><meta name=viewport content='width=device-width'>{body}")
     browser.open(page, width=360)
     assert overflowing(browser) != []
+
+
+def test_commands_to_type_wrap_between_words(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["usual"], width=320)
+    assert browser.evaluate(
+        "(() => { const box = document.querySelector('.commands');"
+        " return box.scrollWidth <= box.clientWidth; })()"
+    )
+    words = browser.evaluate(
+        "[...document.querySelectorAll('.commands span')].filter(w => w.textContent.length < 30)"
+        ".map(w => w.getClientRects().length)"
+    )
+    assert words and set(words) == {1}
+    copied = browser.evaluate("document.querySelector('.commands').innerText")
+    assert copied.splitlines() == list(sample.provenance().commands)
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280, 1920])

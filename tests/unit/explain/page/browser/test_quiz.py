@@ -1,4 +1,4 @@
-"""The claims in a real browser: guessed, shown by verdict, linked to, and without script all readable."""
+"""The claims in a real browser: guessed, linked to, then shown by verdict; without script all readable."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from unit.explain.page import sample
 
 pytestmark = pytest.mark.needs("chromium")
 
-#: Numbers of the claims whose answers are seen; of those that are seen themselves; what the bar says.
+#: Numbers of the claims whose answers are seen; of those that are seen themselves; what the bar says;
+#: the filter's height, 0 while it is not shown.
 ANSWERS = (
     "[...document.querySelectorAll('.claim')].filter(c => c.querySelector('.reply').offsetHeight)"
     ".map(c => +c.id.slice(6))"
 )
 CLAIMS = "[...document.querySelectorAll('.claim')].filter(c => c.offsetHeight).map(c => +c.id.slice(6))"
 STATE = "document.querySelector('.quiz-bar output').textContent"
+FILTER = "document.querySelector('.by-verdict').offsetHeight"
 ALL = [claim.number for claim in sample.judged()]
 
 
@@ -46,24 +48,65 @@ def test_all_answers_are_shown_on_request_and_hidden_again(browser: Browser, pag
     assert browser.evaluate(ANSWERS) == []
 
 
-def test_claims_of_one_verdict_are_shown_with_their_answers(browser: Browser, pages: dict[str, Path]) -> None:
+def test_nothing_tells_an_answer_before_it_is_guessed_or_asked_for(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    """Neither verdicts with their colours and counts are seen, nor a filter that would tell them."""
+    browser.open(pages["usual"], width=1280)
+    telling = (
+        "[...document.querySelectorAll('#claims .verdict, #claims [data-show], #claims .tally')]"
+        ".filter(e => e.offsetHeight).length"
+    )
+    assert browser.evaluate(telling) == 0
+    press(browser, "#claim-1 [data-guess=true]")
+    assert browser.evaluate(telling) == 1, "its own verdict, and no filter by verdicts"
+    looks = (
+        "[...document.querySelectorAll('button[data-guess]')].filter(b => b.offsetHeight)"
+        ".map(b => getComputedStyle(b).color + getComputedStyle(b).backgroundColor)"
+    )
+    assert len(set(browser.evaluate(looks))) == 1
+
+
+def test_an_answer_is_told_without_a_guess_and_not_counted(browser: Browser, pages: dict[str, Path]) -> None:
     browser.open(pages["usual"], width=360)
+    before = browser.evaluate(STATE)
+    press(browser, "#claim-2 .reveal")
+    assert browser.evaluate(ANSWERS) == [2]
+    assert browser.evaluate(STATE) == before
+
+
+def test_with_all_answers_known_claims_of_one_verdict_can_be_shown(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    browser.open(pages["usual"], width=360)
+    for number in ALL:
+        assert not browser.evaluate(FILTER)
+        press(browser, f"#claim-{number} [data-guess=true]")
+    assert browser.evaluate(FILTER)
     press(browser, "[data-show=false]")
     assert browser.evaluate(CLAIMS) == browser.evaluate(ANSWERS) == [3]
     pressed = "[...document.querySelectorAll('[aria-pressed=true]')].map(b => b.dataset.show)"
     assert browser.evaluate(pressed) == ["false"]
     press(browser, "[data-show='']")
     assert browser.evaluate(CLAIMS) == ALL
-
-
-def test_a_link_to_a_claim_shows_its_answer(browser: Browser, pages: dict[str, Path]) -> None:
-    browser.open(pages["usual"], width=1280)
     press(browser, "[data-show=false]")
-    browser.evaluate(
-        "new Promise(done => { addEventListener('hashchange', done); location.hash = '#claim-2'; })"
-    )
-    assert browser.evaluate(CLAIMS) == ALL
-    assert 2 in browser.evaluate(ANSWERS)
+    press(browser, ".quiz-all")
+    assert (browser.evaluate(CLAIMS), browser.evaluate(ANSWERS)) == (ALL, [])
+    assert not browser.evaluate(FILTER)
+
+
+def test_a_link_to_a_claim_shows_the_claim_and_not_its_answer(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    follow = "new Promise(done => { addEventListener('hashchange', done); location.hash = '#claim-2'; })"
+    browser.open(pages["usual"], width=1280)
+    browser.evaluate(follow)
+    assert browser.evaluate(ANSWERS) == []
+    browser.open(pages["usual"], width=1280)
+    press(browser, ".quiz-all")
+    press(browser, "[data-show=false]")
+    browser.evaluate(follow)
+    assert browser.evaluate(CLAIMS) == ALL, "the filter hid it"
 
 
 def test_without_script_every_answer_can_be_read(browser: Browser, pages: dict[str, Path]) -> None:

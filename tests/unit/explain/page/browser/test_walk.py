@@ -42,6 +42,52 @@ def test_the_bytes_change_from_step_to_step(browser: Browser, pages: dict[str, P
     assert locked == running
 
 
+def test_the_hook_is_explained_where_it_is_first_seen(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["usual"], width=360)
+    text = browser.evaluate("document.body.innerText")
+    assert text.index("__fentry__") == text.index("__fentry__, the hook for tracers")
+
+
+def test_the_device_is_there_from_init_on(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["usual"], width=1280)
+    seen = []
+    for step in STEPS:
+        choose(browser, step)
+        # innerText: what is drawn
+        seen.append("/dev/chardev0" in browser.evaluate("document.querySelector('.scene').innerText"))
+    assert seen == [False, False, False, False, True]
+
+
+def test_a_phone_shows_the_name_of_the_active_step_alone(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["usual"], width=360)
+    for step, name in zip(STEPS, ("A file", "Room", "Links", "Permissions", "Init"), strict=True):
+        choose(browser, step)
+        assert browser.evaluate("document.querySelector('.rail').innerText").split("\n") == [
+            *map(str, range(1, step + 1)), name, *map(str, range(step + 1, 6))
+        ]  # fmt: skip
+
+
+def test_on_a_phone_next_is_below_the_bytes_and_leads_to_the_next_text(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    browser.open(pages["usual"], width=360, height=780)
+    for step in STEPS[:-1]:
+        browser.evaluate("document.querySelector('.next').scrollIntoView({block: 'end'})")
+        x, y, above = browser.evaluate(
+            "(() => { const box = e => document.querySelector(e).getBoundingClientRect();"
+            " const next = box('.next'); return [next.x + next.width / 2, next.y + next.height / 2,"
+            " box('.listing').bottom <= next.top]; })()"
+        )
+        assert above
+        browser.click(x, y)
+        assert browser.evaluate(SHOWN) == [step + 1]
+        top, bottom = browser.evaluate(
+            f"(() => {{ const box = document.querySelector('.caption-{step + 1}').getBoundingClientRect();"
+            " return [box.top, box.bottom]; })()"
+        )
+        assert top >= 0 and bottom <= 780, "the next step's text is in sight"
+
+
 def test_it_works_by_keyboard_and_click_without_script(browser: Browser, pages: dict[str, Path]) -> None:
     browser.scripts(False)
     try:

@@ -1,4 +1,4 @@
-"""Claims in other worlds, each a real boot: where the world differs the verdict does, and only there."""
+"""Claims on other kernels, command lines and modules, each a real boot: only what depends on them changes."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.prepare import prepare
 from kmod_harness.spec.spec import Spec
 from shared.checkout import ROOT
-from shared.claims_worlds import observed, usual_verdict, watched
+from shared.claim_observations import observed, usual_verdict, watched
 
 CONFIG = ROOT / "kernel-config/no-kaslr.config"
 pytestmark = pytest.mark.needs("gdb")
-World = Callable[[Spec, Subject], Observations]
+Observe = Callable[[Spec, Subject], Observations]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def observe_on(tmp_path_factory: pytest.TempPathFactory) -> Observe:
     def make(spec: Spec, one: Subject) -> Observations:
-        return observed(prepare(spec), one, tmp_path_factory.mktemp("world"))
+        return observed(prepare(spec), one, tmp_path_factory.mktemp("observed"))
 
     return make
 
@@ -40,14 +40,14 @@ def verdicts(seen: Observations) -> dict[str, str]:
 
 
 def different(seen: Observations) -> dict[str, str]:
-    """The verdicts that are not the usual world's."""
+    """The verdicts that are not those of the usual machine."""
     return {key: verdict for key, verdict in verdicts(seen).items() if verdict != usual_verdict(key, seen)}
 
 
 def test_without_kaslr_the_address_is_the_same_at_every_boot(
-    world: World, chardev_ko: Path, chardev_stats_ko: Path
+    observe_on: Observe, chardev_ko: Path, chardev_stats_ko: Path
 ) -> None:
-    seen = world(
+    seen = observe_on(
         Spec(kernel="minimal", append=("nokaslr",)), read_subject(chardev_ko, dependent=chardev_stats_ko)
     )
     assert different(seen) == {"another-address": "false"}
@@ -56,8 +56,10 @@ def test_without_kaslr_the_address_is_the_same_at_every_boot(
     assert seen.pages[0].virtual == seen.space.module_range.start == 0xFFFFFFFFC0000000
 
 
-def test_a_module_with_a_thread_runs_unasked_and_exports_nothing(world: World, faulty_ko: Path) -> None:
-    seen = world(Spec(kernel="minimal"), read_subject(faulty_ko, parameters="fault=kthread when=init"))
+def test_a_module_with_a_thread_runs_unasked_and_exports_nothing(
+    observe_on: Observe, faulty_ko: Path
+) -> None:
+    seen = observe_on(Spec(kernel="minimal"), read_subject(faulty_ko, parameters="fault=kthread when=init"))
     assert different(seen) == {
         "nothing-runs-until-open": "false",
         "part-of-the-kernel": "imprecise",
@@ -100,14 +102,14 @@ def test_a_module_that_exports_a_symbol_makes_it_one_that_others_can_have(
 
 
 @pytest.mark.timeout(3600)  # compiles a kernel where the cache has none
-def test_a_kernel_without_randomize_base_is_as_documented(world: World, tmp_path: Path) -> None:
+def test_a_kernel_without_randomize_base_is_as_documented(observe_on: Observe, tmp_path: Path) -> None:
     spec = Spec(kernel="minimal", kconfig=(str(CONFIG),))
     prepared = prepare(spec, build=True)
     modules = build_modules(data_directory("modules"), prepared.kernel, tmp_path / "modules")
     chardev = next(path for path in modules if path.name == "chardev.ko")
     stats = next(path for path in modules if path.name == "chardev_stats.ko")
 
-    seen = world(spec, read_subject(chardev, dependent=stats))
+    seen = observe_on(spec, read_subject(chardev, dependent=stats))
 
     assert different(seen) == {"documented-range": "true", "another-address": "false"}
     assert seen.pages[0].virtual == 0xFFFFFFFFA0000000

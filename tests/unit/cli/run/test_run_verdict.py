@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kmod_harness.cli.run.exit_status import Facts, judge
+from kmod_harness.cli.run.run_verdict import RunObservations, run_verdict
 from kmod_harness.errors import (
     BootFailed,
     CheckFailed,
@@ -59,7 +59,7 @@ OOPS, WARNING, PANIC = _splat(SplatKind.OOPS), _splat(SplatKind.WARNING), _splat
 )
 def test_each_error_has_its_outcome(error: Exception, outcome: Outcome) -> None:
     assert outcome_of_error(error) is outcome
-    assert judge(Facts(errors=[error])).outcome is outcome
+    assert run_verdict(RunObservations(errors=[error])).outcome is outcome
 
 
 @pytest.mark.parametrize(
@@ -67,58 +67,66 @@ def test_each_error_has_its_outcome(error: Exception, outcome: Outcome) -> None:
     [(0, "passed"), (1, "failed"), (3, "failed"), (4, "nothing-tested"), (127, "failed"), (-9, "failed")],
 )
 def test_the_commands_status_decides_when_nothing_else_does(status: int, outcome: str) -> None:
-    assert judge(Facts(has_command=True, status=status)).outcome == outcome
+    assert run_verdict(RunObservations(has_command=True, status=status)).outcome == outcome
 
 
 def test_a_command_that_did_not_run_is_no_pass() -> None:
-    verdict = judge(Facts(has_command=True, status=None))
+    verdict = run_verdict(RunObservations(has_command=True, status=None))
     assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, "the command was not run")
 
 
 def test_a_splat_wins_over_the_commands_success_and_over_its_failure() -> None:
     for status in (0, 1, 4):
-        verdict = judge(Facts(splats=[WARNING], has_command=True, status=status))
+        verdict = run_verdict(RunObservations(splats=[WARNING], has_command=True, status=status))
         assert (verdict.outcome, verdict.reason) == (Outcome.SPLAT, "a WARNING")
 
 
 def test_the_worst_of_several_wins() -> None:
     hang = GuestHang("too long")
-    assert judge(Facts(errors=[hang], splats=[OOPS])).outcome is Outcome.SPLAT
-    assert judge(Facts(errors=[hang], splats=[OOPS, PANIC])).outcome is Outcome.PANIC
-    assert judge(Facts(errors=[QemuDied("x")], splats=[PANIC])).outcome is Outcome.QEMU_DIED
+    assert run_verdict(RunObservations(errors=[hang], splats=[OOPS])).outcome is Outcome.SPLAT
+    assert run_verdict(RunObservations(errors=[hang], splats=[OOPS, PANIC])).outcome is Outcome.PANIC
+    assert run_verdict(RunObservations(errors=[QemuDied("x")], splats=[PANIC])).outcome is Outcome.QEMU_DIED
 
 
 def test_a_panic_that_ends_the_boot_is_a_failed_boot() -> None:
-    verdict = judge(Facts(errors=[BootFailed("it never came up")], splats=[PANIC]))
+    verdict = run_verdict(RunObservations(errors=[BootFailed("it never came up")], splats=[PANIC]))
     assert (verdict.outcome, verdict.reason) == (Outcome.BOOT_FAILED, "it never came up")
 
 
 def test_an_expected_splat_passes_with_all_that_follows_from_it() -> None:
     killed = ProcessKilled("killed", 9, "write")
-    facts = Facts(errors=[KernelOops("x"), killed], splats=[OOPS], expected=[SplatKind.OOPS])
-    assert judge(facts).outcome is Outcome.PASSED
-    by_signal = Facts(splats=[OOPS], expected=[SplatKind.OOPS], has_command=True, status=-9)
-    assert judge(by_signal).outcome is Outcome.PASSED
-    panic = Facts(errors=[KernelPanic("x")], splats=[PANIC], expected=[SplatKind.PANIC])
-    assert judge(panic).outcome is Outcome.PASSED
+    seen = RunObservations(errors=[KernelOops("x"), killed], splats=[OOPS], expected=[SplatKind.OOPS])
+    assert run_verdict(seen).outcome is Outcome.PASSED
+    by_signal = RunObservations(splats=[OOPS], expected=[SplatKind.OOPS], has_command=True, status=-9)
+    assert run_verdict(by_signal).outcome is Outcome.PASSED
+    panic = RunObservations(errors=[KernelPanic("x")], splats=[PANIC], expected=[SplatKind.PANIC])
+    assert run_verdict(panic).outcome is Outcome.PASSED
 
 
 def test_an_expected_splat_excuses_no_other_failure() -> None:
     expected = [SplatKind.OOPS]
-    assert judge(Facts(splats=[OOPS, WARNING], expected=expected)).outcome is Outcome.SPLAT
-    assert judge(Facts(splats=[OOPS], expected=expected, has_command=True, status=1)).outcome == "failed"
-    assert judge(Facts(splats=[OOPS], expected=expected, has_command=True)).outcome == "failed"
-    assert judge(Facts(errors=[GuestHang("x")], splats=[OOPS], expected=expected)).outcome == "hang"
+    assert run_verdict(RunObservations(splats=[OOPS, WARNING], expected=expected)).outcome is Outcome.SPLAT
+    assert (
+        run_verdict(RunObservations(splats=[OOPS], expected=expected, has_command=True, status=1)).outcome
+        == "failed"
+    )
+    assert (
+        run_verdict(RunObservations(splats=[OOPS], expected=expected, has_command=True)).outcome == "failed"
+    )
+    assert (
+        run_verdict(RunObservations(errors=[GuestHang("x")], splats=[OOPS], expected=expected)).outcome
+        == "hang"
+    )
 
 
 def test_an_expected_splat_that_does_not_come_is_a_failure() -> None:
-    verdict = judge(Facts(expected=[SplatKind.KASAN], has_command=True, status=0))
+    verdict = run_verdict(RunObservations(expected=[SplatKind.KASAN], has_command=True, status=0))
     assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, "the expected KASAN did not come")
 
 
 def test_a_killed_process_without_a_splat_is_a_failure() -> None:
     error: MachineFailure = ProcessKilled("killed", 9, "write")
-    assert judge(Facts(errors=[error])).outcome is Outcome.FAILED
+    assert run_verdict(RunObservations(errors=[error])).outcome is Outcome.FAILED
 
 
 def test_a_failed_kunit_case_fails_a_run_that_is_otherwise_clean() -> None:
@@ -126,7 +134,7 @@ def test_a_failed_kunit_case_fails_a_run_that_is_otherwise_clean() -> None:
         KtapResult(f"suite/{status}", status)
         for status in (TestStatus.PASSED, TestStatus.FAILED, TestStatus.SKIPPED)
     )
-    assert judge(Facts(cases=[passed, skipped])).outcome is Outcome.PASSED
-    verdict = judge(Facts(cases=[passed, failed, skipped, failed]))
+    assert run_verdict(RunObservations(cases=[passed, skipped])).outcome is Outcome.PASSED
+    verdict = run_verdict(RunObservations(cases=[passed, failed, skipped, failed]))
     assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, "KUnit: suite/failed and 1 more failed")
-    assert judge(Facts(cases=[failed], splats=[OOPS])).outcome is Outcome.SPLAT
+    assert run_verdict(RunObservations(cases=[failed], splats=[OOPS])).outcome is Outcome.SPLAT

@@ -1,4 +1,4 @@
-"""A world and its observations: a cold boot with QEMU's execution log, every experiment run once."""
+"""Every experiment on a module, run once on one cold-booted machine with QEMU's execution log."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VERDICTS = {
 
 
 def expected_verdict(key: str, seen: Observations) -> str:
-    """What the claim is worth in the world that was observed."""
+    """What the claim is worth on the machine that was observed."""
     if key == "another-address" and seen.machine.nokaslr:
         return "false"
     return usual_verdict(key, seen)

@@ -12,39 +12,39 @@ ALL = ""
 
 
 @dataclass(frozen=True)
-class Work:
+class Task:
     """needs: group of the package list -> its checks, blanks between, or ALL.
 
-    parts: what has to be made or downloaded once. stands_on: other works that it needs all of.
+    parts: what has to be made or downloaded once. requires: other tasks that it needs all of.
     """
 
     name: str
     needs: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
-    stands_on: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
 
 _COMPILER = "gcc ld file:/usr/include/stdio.h"
 _KBUILD = f"make {_COMPILER} library:libelf.so.1"
 _APT = "apt-get dpkg-deb"
 
-WORKS = (
-    Work("run", {"run": "qemu-system-x86_64"}, ("kernel", "guest agent", "root file system")),
-    Work("verify", stands_on=("run",)),
-    Work("explain", {"explain": ALL}, stands_on=("run",)),
-    Work("debug", {"explain": "gdb"}, stands_on=("run",)),
-    Work("disks", {"run": "qemu-img"}, stands_on=("run",)),
-    Work("modules", {"run": _KBUILD}, ("headers",)),
-    Work("kernel", {"run": f"{_KBUILD} {_APT}", "kernel": ALL}, ("source",)),
-    Work("debian", {"run": f"{_KBUILD} {_APT}", "debian": ALL}, ("Debian's kernel",)),
-    Work("buildroot", {"run": f"make {_COMPILER} {_APT}", "buildroot": ALL}),
+TASKS = (
+    Task("run", {"run": "qemu-system-x86_64"}, ("kernel", "guest agent", "root file system")),
+    Task("verify", requires=("run",)),
+    Task("explain", {"explain": ALL}, requires=("run",)),
+    Task("debug", {"explain": "gdb"}, requires=("run",)),
+    Task("disks", {"run": "qemu-img"}, requires=("run",)),
+    Task("modules", {"run": _KBUILD}, ("headers",)),
+    Task("kernel", {"run": f"{_KBUILD} {_APT}", "kernel": ALL}, ("source",)),
+    Task("debian", {"run": f"{_KBUILD} {_APT}", "debian": ALL}, ("Debian's kernel",)),
+    Task("buildroot", {"run": f"make {_COMPILER} {_APT}", "buildroot": ALL}),
 )
 
 #: In a checkout only: make's targets.
-CHECKOUT_WORKS = (
-    Work("test", {"run": ALL, "test": ALL}, stands_on=("run", "modules", "kernel")),
-    Work("lint", {"run": ALL, "lint": ALL}, stands_on=("kernel",)),
-    Work("fresh", {"fresh": ALL}),
+CHECKOUT_TASKS = (
+    Task("test", {"run": ALL, "test": ALL}, requires=("run", "modules", "kernel")),
+    Task("lint", {"run": ALL, "lint": ALL}, requires=("kernel",)),
+    Task("fresh", {"fresh": ALL}),
 )
 
 #: What a part that is not here is made with.
@@ -66,20 +66,20 @@ _TARGETS = {
 }
 
 
-def with_what_they_stand_on(names: Sequence[str], works: Sequence[Work]) -> tuple[Work, ...]:
-    """Returns the works of these names and all below them, each once, in the order of `works`."""
+def with_prerequisites(names: Sequence[str], tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """Returns the tasks of these names and all they require, each once, in the order of `tasks`."""
     wanted = set(names)
-    for work in reversed(works):  # one stands on those before it
-        if work.name in wanted:
-            wanted |= set(work.stands_on)
-    return tuple(work for work in works if work.name in wanted)
+    for task in reversed(tasks):  # each requires only earlier ones
+        if task.name in wanted:
+            wanted |= set(task.requires)
+    return tuple(task for task in tasks if task.name in wanted)
 
 
 def needed(
-    work: Work, listed: Sequence[Requirement], missing_parts: Collection[str]
+    task: Task, listed: Sequence[Requirement], missing_parts: Collection[str]
 ) -> tuple[Requirement, ...]:
-    """Returns what a work needs installed: its own, and what its missing parts are made with."""
-    wanted = [work.needs, *(_MADE_WITH.get(part, {}) for part in work.parts if part in missing_parts)]
+    """Returns what a task needs installed: its own, and what its missing parts are made with."""
+    wanted = [task.needs, *(_MADE_WITH.get(part, {}) for part in task.parts if part in missing_parts)]
     return tuple(
         one
         for one in listed

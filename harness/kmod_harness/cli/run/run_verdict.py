@@ -1,0 +1,107 @@
+"""What a run comes to: one outcome from its errors, splats and the command's status. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from kmod_harness.errors import BootFailed, GuestHang, KernelPanic, KernelSplat
+from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
+from kmod_harness.klog.ktap import KtapResult, TestStatus
+from kmod_harness.klog.outcome import Outcome, outcome_of, outcome_of_error, worst
+from kmod_harness.klog.splats import Splat
+
+#: kselftest's way to say "skipped" (tools/testing/selftests/kselftest.h: KSFT_SKIP).
+KSFT_SKIP = 4
+_KILLING_KINDS = frozenset((SplatKind.OOPS, SplatKind.BUG))
+
+
+@dataclass(frozen=True)
+class RunObservations:
+    """What happened. status: the command's exit status, negative for a signal, None: it did not run."""
+
+    errors: Sequence[BaseException] = ()
+    splats: Sequence[Splat] = ()
+    cases: Sequence[KtapResult] = ()
+    expected: Collection[SplatKind] = ()
+    has_command: bool = False
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """The outcome and, in a few words, why."""
+
+    outcome: Outcome
+    reason: str
+
+
+def run_verdict(seen: RunObservations) -> RunVerdict:
+    """Returns the worst of everything that counts, in the order of docs/design.md, decision 9."""
+    failed_boot = [error for error in seen.errors if isinstance(error, BootFailed)]
+    if failed_boot:
+        # the panic that ended it is part of it, not another outcome
+        return RunVerdict(Outcome.BOOT_FAILED, str(failed_boot[0].message))
+    counted = [*_of_splats(seen), *_of_errors(seen), *_of_command(seen), *_of_cases(seen)]
+    if seen.has_command and seen.status is None and not counted:
+        counted.append(RunVerdict(Outcome.FAILED, "the command was not run"))
+    outcome = worst([Outcome.PASSED, *(verdict.outcome for verdict in counted)])
+    return next((verdict for verdict in counted if verdict.outcome is outcome), RunVerdict(outcome, ""))
+
+
+def expected_that_came(seen: RunObservations) -> frozenset[SplatKind]:
+    """The kinds that were expected and came."""
+    return frozenset(splat.kind for splat in seen.splats) & frozenset(seen.expected)
+
+
+def _of_splats(seen: RunObservations) -> list[RunVerdict]:
+    verdicts = [
+        RunVerdict(outcome_of([splat]), splat.title)
+        for splat in seen.splats
+        if splat.kind not in seen.expected
+    ]
+    for kind in sorted(set(seen.expected) - expected_that_came(seen)):
+        verdicts.append(RunVerdict(Outcome.FAILED, f"the expected {kind} did not come"))
+    return verdicts
+
+
+def _of_cases(seen: RunObservations) -> list[RunVerdict]:
+    failed = [case.name for case in seen.cases if case.status is TestStatus.FAILED]
+    if not failed:
+        return []
+    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return [RunVerdict(Outcome.FAILED, f"KUnit: {failed[0]}{others} failed")]
+
+
+def _of_errors(seen: RunObservations) -> list[RunVerdict]:
+    return [
+        RunVerdict(outcome_of_error(error), str(getattr(error, "message", error)).splitlines()[0])
+        for error in seen.errors
+        if not _is_explained(error, seen)
+    ]
+
+
+def _is_explained(error: BaseException, seen: RunObservations) -> bool:
+    """Whether the splats say all that this error says: an expected one must not count as a failure."""
+    from kmod_harness.errors import ProcessKilled  # lazy
+
+    if isinstance(error, KernelPanic):
+        return SplatKind.PANIC in expected_that_came(seen)
+    if isinstance(error, GuestHang):
+        return bool(expected_that_came(seen) & HANG_KINDS)
+    if isinstance(error, KernelSplat):
+        return bool(seen.splats)
+    if isinstance(error, ProcessKilled):
+        return any(splat.kind in _KILLING_KINDS for splat in seen.splats)
+    return False
+
+
+def _of_command(seen: RunObservations) -> list[RunVerdict]:
+    status = seen.status
+    if status is None or status == 0:
+        return []
+    if status == KSFT_SKIP:
+        return [RunVerdict(Outcome.NOTHING_TESTED, "the command skipped (status 4)")]
+    if status < 0 and expected_that_came(seen) & _KILLING_KINDS:
+        return []
+    return [RunVerdict(Outcome.FAILED, "the command failed")]
