@@ -86,6 +86,14 @@ class ModuleFileError(Misuse):
     """The file is not a loadable module: it is not ELF, truncated, or of another kind."""
 
 
+class UnknownModule(Misuse):
+    """No module has that name: it is no file, and none of the kernel's own."""
+
+
+class DependencyNotLoaded(Misuse):
+    """A module that another one needs could not be loaded, so that the other was not tested."""
+
+
 class ModuleMismatch(Misuse):
     """The module was built for another kernel: vermagic or symbols differ."""
 

@@ -11,6 +11,7 @@ from .looking import (
     fonts,
     kernel_file,
     kernel_symbol,
+    lacks_kernel_file,
     module,
     option,
     programs,
@@ -55,6 +56,7 @@ _KERNEL = (
         Otherwise("Linux 6.12 has it, Debian 13's"),
     ),
     Need("KUnit", kernel_symbol("KUNIT"), Otherwise("make test-debug has it")),
+    Need("a kernel without modules", lacks_kernel_file("modules_dir"), Otherwise("KERNEL=minimal is one")),
     Need("another kernel", option("kconfig"), Otherwise("--kh-kconfig FILE")),
 )
 

@@ -51,6 +51,11 @@ def kernel_file(attribute: str) -> Look:
     return lambda config: getattr(kernel_of(config), attribute) is not None
 
 
+def lacks_kernel_file(attribute: str) -> Look:
+    """Asks whether the run's kernel comes without that file of class Kernel."""
+    return lambda config: getattr(kernel_of(config), attribute) is None
+
+
 def kernel_symbol(symbol: str) -> Look:
     """Asks whether the run's kernel was configured with it (=y)."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness import Guest, Prepared, Spec, prepare
-from kmod_harness.build.image.initrd import module_files
+from kmod_harness.build.kernel.own_modules import module_files
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
 from kmod_harness.lifecycle.standby import GuestSource

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from kmod_harness.build.debian_packages import dependencies, unpack_packages
-from kmod_harness.build.image.initrd import channel_modules, module_files
+from kmod_harness.build.image.initrd import channel_modules
+from kmod_harness.build.kernel.own_modules import module_files
 from kmod_harness.kmod.elf.module import KernelModule, read_module
 from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.prepare import Prepared, prepare

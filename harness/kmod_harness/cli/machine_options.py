@@ -56,6 +56,14 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--memory", default="", metavar="SIZE", help="guest RAM, as 512M or 2G (default: 256M)"
     )
+    group.add_argument(
+        "--modules",
+        choices=("needed", "all"),
+        default=None,
+        dest="guest_modules",
+        help="what modprobe finds in the guest: what was loaded, or all of the kernel's own modules too"
+        " (default: needed; with all the guest has 768M)",
+    )
     group.add_argument("--device", action="append", default=[], metavar="ARG", help="QEMU's -device")
     group.add_argument(
         "--qemu-arg", action="append", default=[], metavar="ARG", help="one raw argument of QEMU"
@@ -86,21 +94,23 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
 
 def spec_from(args: argparse.Namespace) -> Spec:
     """Returns the Spec these options describe. Raises SpecError naming the field."""
-    from kmod_harness.spec.spec import Spec, parse_size_mib  # lazy
+    from kmod_harness.spec.spec import MEMORY_WITH_MODULES, Spec, parse_size_mib  # lazy
 
+    has_all = args.guest_modules == "all"
     return Spec(
         kernel=args.kernel,
         rootfs=args.rootfs or "embedded",
         kconfig=tuple(args.kconfig),
         append=tuple(word for words in args.append for word in words.split()),
         cpus=1 if args.cpus is None else args.cpus,
-        memory_mib=parse_size_mib(args.memory or "256M"),
+        memory_mib=parse_size_mib(args.memory or (f"{MEMORY_WITH_MODULES}" if has_all else "256M")),
         disks=tuple(args.disk),
         devices=tuple(args.device),
         qemu_args=tuple(args.qemu_arg),
         firmware=args.firmware,
         ssh=args.ssh,
         network=args.network,
+        modules="all" if has_all else "needed",
         accelerator=args.accel,
     )
 

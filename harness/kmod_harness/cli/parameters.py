@@ -23,13 +23,16 @@ def add_parameter_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def assign_parameters(texts: Sequence[str], modules: Sequence[KernelModule]) -> dict[str, dict[str, str]]:
+def assign_parameters(
+    texts: Sequence[str], modules: Sequence[KernelModule], loaded: Sequence[KernelModule] = ()
+) -> dict[str, dict[str, str]]:
     """Returns module name -> parameters, from `NAME=VALUE` and `MODULE.NAME=VALUE`.
 
     The form with a dot is the kernel's own (Documentation/admin-guide/kernel-parameters.rst);
-    without it the last module is meant. Raises Misuse.
+    without it the last module is meant. `loaded` may be named too: what is loaded for the others.
+    Raises Misuse.
     """
-    by_name = {module.name: module for module in modules}
+    by_name = {module.name: module for module in (*loaded, *modules)}
     assigned: dict[str, dict[str, str]] = {}
     for text in texts:
         left, equals, value = text.partition("=")

@@ -13,7 +13,8 @@ from kmod_harness.errors import GuestHang, MachineFailure, Misuse, ProcessKilled
 from kmod_harness.guest import jobs
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.kernel_log import KernelLog
-from kmod_harness.guest.loaded_module import LoadedModule, Parameter, load, refuse
+from kmod_harness.guest.loaded_module import LoadedModule, Parameter, load
+from kmod_harness.guest.modprobe import ModprobeDirectory
 from kmod_harness.guest.process import Process
 from kmod_harness.guest.restore import PendingRestore, SavedFacts
 from kmod_harness.machine.deadline import BootLimit
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from kmod_harness.guest.ssh import Ssh
     from kmod_harness.klog.splats import Splat
     from kmod_harness.kmod.elf.module import KernelModule
+    from kmod_harness.kmod.loading.own_modules import OwnModules
     from kmod_harness.kmod.preflight import KernelFacts
     from kmod_harness.kmod.symbols.symbol_files import Kallsyms
 
@@ -39,9 +41,10 @@ class Checkpoint(Protocol):
 class Guest:
     """A booted guest. Everything here fails at once, and says so, when the machine ends.
 
-    `kernel_facts` gives what is known of its kernel for the check before a load,
-    None for no check. `boot_seconds` runs from QEMU's start to the agent's first word. `saved` is what
-    the template of a restored guest remembers, `restoring` the same guest when it was called already.
+    `kernel_facts` gives what is known of its kernel for the check before a load, None for no check,
+    `own_modules` the modules it comes with. `boot_seconds` runs from QEMU's start to the agent's first word.
+    `saved` is what the template of a restored guest remembers, `restoring` the same guest when it was called
+    already.
     """
 
     def __init__(
@@ -49,13 +52,14 @@ class Guest:
         machine: Machine,
         *,
         kernel_facts: Callable[[], KernelFacts | None] = lambda: None,
+        own_modules: Callable[[], OwnModules | None] = lambda: None,
         boot_timeout: float | None = None,
         saved: SavedFacts | None = None,
         restoring: PendingRestore | None = None,
     ) -> None:
         self.machine = machine
         self._kernel_facts = kernel_facts
-        self._facts: KernelFacts | None = None
+        self._own_modules = own_modules
         if saved is not None and restoring is None:
             restoring = PendingRestore(machine, saved)
         self._channel = restoring.channel if restoring else AgentChannel(machine)
@@ -79,6 +83,7 @@ class Guest:
         self._spares = list(saved.spares) if saved else []
         #: modules of the checkpoint this guest comes from; they are not its own to unload
         self._inherited = saved.modules if saved else ()
+        self._modprobe = ModprobeDirectory(self._inherited, has_own=machine.spec.modules == "all")
         #: whether `load` ever succeeded, here or in the guest it is a checkpoint of
         self._has_loaded = bool(self._inherited)
         #: what `checkpoint` does; the pytest plugin sets it
@@ -219,22 +224,31 @@ class Guest:
         timeout: float | None = None,
         **more: Parameter,
     ) -> LoadedModule:
-        """Loads a .ko of the host: checks it against the kernel, then calls finit_module once.
+        """Loads a .ko of the host, or one of the kernel's own by its name, after what it needs of these.
 
-        Parameters go by keyword, or in `parameters` where a name is one of this
-        method's own. `force` skips the check, to see the kernel's own answer. Raises
-        ModuleFileError, ModuleMismatch (before loading), ModuleLoadError (with errno).
+        Checks it against the kernel, then calls finit_module once. Parameters go by keyword, or in
+        `parameters` where a name is one of this method's own. `force` loads the file alone and unchecked, to
+        see the kernel's own answer. Raises ModuleFileError, UnknownModule, ModuleMismatch (before loading),
+        DependencyNotLoaded, ModuleLoadError (with errno).
         """
-        from kmod_harness.kmod.elf.ko_file import module_bytes  # lazy
-        from kmod_harness.kmod.elf.module import read_module  # lazy
+        from kmod_harness.guest.dependencies import file_meant, load_with_needs  # lazy
 
-        file = read_module(path)
-        if not force:
-            self.check_before_loading(file)
+        file = file_meant(self, path)
+        together = {**(parameters or {}), **more}
+        if force:
+            return self._load_alone(file, together, process, timeout)
+        return load_with_needs(self, file, together, process, timeout)
+
+    def _load_alone(
+        self,
+        file: KernelModule,
+        parameters: Mapping[str, Parameter],
+        process: Process | None,
+        timeout: float | None,
+    ) -> LoadedModule:
         self._loaded_files[file.name] = file
         started = time.monotonic()
-        data = module_bytes(file.path)
-        module = load(self, file, data, {**(parameters or {}), **more}, process=process, timeout=timeout)
+        module = load(self, file, file.data, parameters, process=process, timeout=timeout)
         module.load_seconds = time.monotonic() - started
         self.kernel_log.addresses.note(file.name, file.symbols, module.sections)
         self._modules.append(module)
@@ -243,19 +257,9 @@ class Guest:
 
     def check_before_loading(self, file: KernelModule) -> None:
         """Raises ModuleMismatch, with both sides shown, for a module this kernel would refuse."""
-        from kmod_harness.kmod.preflight import preflight  # lazy
+        from kmod_harness.guest.dependencies import check_against_kernel, needs_of  # lazy
 
-        if self._facts is None:
-            self._facts = self._kernel_facts()
-        if self._facts is not None:
-            facts = self._facts
-            for loaded in (*self._inherited, *(module.file for module in self._modules)):
-                facts = facts.with_module(loaded)
-            hint = (
-                f"build it with: make -C $(kmod-harness kernel dir {self.spec.kernel or 'minimal'}) M=$PWD"
-                " modules; --force (load(force=True)) shows the kernel's own answer"
-            )
-            refuse(file, preflight(file, facts), force_hint=hint)
+        check_against_kernel(self, file, (load.module for load in needs_of(self, file)[0]))
 
     @property
     def modules(self) -> tuple[LoadedModule, ...]:
@@ -317,7 +321,8 @@ class Guest:
             try:
                 module.unload()
             except (OSError, ProcessKilled, GuestHang) as error:
-                failures.append(error)
+                # one that was loaded besides is nobody's to test
+                failures += [error] if module._is_given else []
                 self._forget_module(module)
         return failures
 

@@ -71,6 +71,8 @@ class LoadedModule:
         self.address = int(fields[5], 16)
         self.taint = fields[6].strip("()") if len(fields) > 6 else ""
         self.load_seconds = 0.0
+        #: False for one that another needed
+        self._is_given = True
 
     def __repr__(self) -> str:
         return f"<LoadedModule {self.name}: {self.size} bytes at {self.address:#x}>"
@@ -224,14 +226,17 @@ def _push(process: Process, path: str, data: bytes) -> None:
             file.write_all(data[written:])
 
 
-def refuse(file: KernelModule, mismatches: Sequence[Mismatch], *, force_hint: str) -> None:
-    """Raises ModuleMismatch when a mismatch is fatal: the kernel would refuse the module."""
+def refuse(file: KernelModule, mismatches: Sequence[Mismatch], *, kernel: str) -> None:
+    """Raises ModuleMismatch when a mismatch is fatal: the kernel of that name would refuse the module."""
     fatal = [mismatch for mismatch in mismatches if mismatch.fatal]
     if fatal:
+        from kmod_harness.kmod.preflight import advice_for  # lazy
+
         raise ModuleMismatch(
-            f"{file.path.name} was not built for this kernel",
-            evidence="\n".join(map(str, fatal)),
-            advice=force_hint,
+            f"this kernel would refuse {file.path.name}",
+            evidence="\n".join(map(str, mismatches)),
+            advice=f"{advice_for(fatal, file, kernel)}"
+            "\n-> load(..., force=True) shows the kernel's own answer",
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kmod_harness.errors import Misuse
 from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.loading.names import plain
 from kmod_harness.kmod.mismatches import Mismatch, MismatchKind
 
 #: `license_is_gpl_compatible` (include/linux/license.h, 6.1).
@@ -44,7 +44,7 @@ class KernelFacts:
             release=self.release,
             vermagic=self.vermagic,
             exported=self.exported,
-            provided={**self.provided, _plain(module.name): module.exports},
+            provided={**self.provided, plain(module.name): module.exports},
             present=self.present,
             crcs=self.crcs,
         )
@@ -60,6 +60,16 @@ def preflight(module: KernelModule, kernel: KernelFacts) -> tuple[Mismatch, ...]
     )
 
 
+def advice_for(fatal: Sequence[Mismatch], module: KernelModule, kernel: str) -> str:
+    """Returns what to do about a module's fatal mismatches with the kernel of that name."""
+    if all(mismatch.kind is MismatchKind.UNKNOWN_SYMBOL for mismatch in fatal):
+        beside = [module.path.parent / f"{name}.ko" for name in module.depends]
+        if there := [str(path) for path in beside if path.is_file()]:
+            return f"load what lies beside it first: {', '.join(there)}"
+        return "give the module that exports it too: it is loaded first"
+    return f"build it for this kernel: make -C $(kmod-harness kernel dir {kernel}) M=$PWD modules"
+
+
 def unknown_parameters(module: KernelModule, given: Iterable[str]) -> tuple[Mismatch, ...]:
     """Returns the parameters that the module lacks; the kernel only warns (`unknown_module_param_cb`)."""
     known = ", ".join(sorted(module.parameters)) or "none"
@@ -73,39 +83,9 @@ def unknown_parameters(module: KernelModule, given: Iterable[str]) -> tuple[Mism
             fatal=False,
         )
         for name in given
-        if _plain(name) not in {_plain(parameter) for parameter in module.parameters}
+        if plain(name) not in {plain(parameter) for parameter in module.parameters}
         and name != "dyndbg"  # taken by the kernel itself
     )
-
-
-def load_order(modules: Sequence[KernelModule]) -> tuple[KernelModule, ...]:
-    """Returns the modules with each after those it depends on, otherwise in the given order.
-
-    Raises Misuse: two modules of one name, or modules that depend on each other in a circle.
-    """
-    by_name: dict[str, KernelModule] = {}
-    for module in modules:
-        twin = by_name.setdefault(_plain(module.name), module)
-        if twin is not module:
-            raise Misuse(
-                f"two modules are named {module.name}",
-                evidence=f"{twin.path}\n{module.path}",
-                advice="the kernel loads one module of a name: leave one out",
-            )
-    ordered: dict[str, KernelModule] = {}
-    waiting = dict(by_name)
-    while waiting:
-        ready = [
-            name
-            for name, module in waiting.items()
-            if not any(_plain(needed) in waiting for needed in module.depends if _plain(needed) != name)
-        ]
-        if not ready:
-            circle = "\n".join(f"{m.name} depends on {', '.join(m.depends)}" for m in waiting.values())
-            raise Misuse("modules depend on each other in a circle", evidence=circle)
-        first = ready[0]
-        ordered[first] = waiting.pop(first)
-    return tuple(ordered.values())
 
 
 def _vermagic_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
@@ -190,18 +170,13 @@ def _version_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[M
 
 def _dependency_mismatches(module: KernelModule, kernel: KernelFacts) -> Iterator[Mismatch]:
     """Yields modules in `depends` that are not loaded; fatal only through the symbols they export."""
-    there = {_plain(name) for name in (*kernel.provided, *kernel.present)}
+    there = {plain(name) for name in (*kernel.provided, *kernel.present)}
     for name in module.depends:
-        if _plain(name) not in there:
+        if plain(name) not in there:
             yield Mismatch(
                 MismatchKind.MISSING_DEPENDENCY,
                 name,
-                f"{module.name} depends on the module {name}, which is neither given nor loaded",
+                f"{module.name} depends on the module {name}, neither given nor one of the kernel's own",
                 expected=name,
                 fatal=False,
             )
-
-
-def _plain(name: str) -> str:
-    """Returns a module's or parameter's name with `_` for `-`, which the kernel takes for the same."""
-    return name.replace("-", "_")

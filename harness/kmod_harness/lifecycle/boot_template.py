@@ -12,6 +12,7 @@ from kmod_harness.build.cache import Cache, CacheUnusable, default_cache, digest
 from kmod_harness.errors import MachineFailure, QemuDied, StateNotSaved
 from kmod_harness.guest.agent.protocol import CHUNK
 from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.modprobe import ROOT
 from kmod_harness.guest.process import Process
 from kmod_harness.guest.restore import SavedFacts
 from kmod_harness.lifecycle.prepare import Prepared, start_machine
@@ -29,13 +30,13 @@ from kmod_harness.machine.migration import StateRefused
 
 _KIND = "template"
 #: Changes when templates are made in another way.
-_RECIPE = "7"
+_RECIPE = "8"
 #: Seconds the kernel may take until its clock has settled (times 4 under emulation).
 _SETTLE_SECONDS = 5.0
 #: Processes that are forked before the guest is saved: one for insmod, one for a second opener.
 _SPARES = 2
 #: Directories of the guest that receive modules and files of the host.
-_DIRECTORIES = ("/kmod-harness/loaded", "/kmod-harness/pushed")
+_DIRECTORIES = ("/kmod-harness/loaded", "/kmod-harness/pushed", ROOT)
 _FIRST_FILE = "/kmod-harness/loaded/first"
 _SETTLED = "clocksource: Switched to clocksource tsc"
 

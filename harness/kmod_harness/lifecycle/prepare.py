@@ -20,6 +20,8 @@ from kmod_harness.build.kernel.known import resolve_kernel
 from kmod_harness.errors import Misuse
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.loading.depmod_files import module_name
+from kmod_harness.kmod.loading.own_modules import OwnModules
 from kmod_harness.kmod.preflight import KernelFacts
 from kmod_harness.machine.accelerator import Accelerator, choose_accelerator
 from kmod_harness.machine.argv import RamFile, kernel_command_line
@@ -65,8 +67,23 @@ class Prepared:
     def _facts(self) -> KernelFacts:
         from kmod_harness.build.kernel.facts import kernel_facts  # lazy
 
-        more = DRIVERS if is_root_disk(self.rootfs) else ()
-        return kernel_facts(self.kernel, channel_modules(self.kernel, more=more))
+        return kernel_facts(self.kernel, self._channel_modules)
+
+    @cached_property
+    def _channel_modules(self) -> tuple[Path, ...]:
+        return channel_modules(self.kernel, more=DRIVERS if is_root_disk(self.rootfs) else ())
+
+    @property
+    def present_modules(self) -> frozenset[str]:
+        """The plain names of the modules that the harness's init loads."""
+        return frozenset(module_name(path.name) for path in self._channel_modules)
+
+    @cached_property
+    def own_modules(self) -> OwnModules:
+        """The kernel's own modules, by name; what is large of them is read when it is needed."""
+        from kmod_harness.build.kernel.own_modules import own_modules  # lazy
+
+        return own_modules(self.kernel)
 
 
 def prepare(
@@ -102,7 +119,7 @@ def prepare(
         spec=replace(spec, kernel=spec.kernel or ("minimal" if spec.kconfig else kernel.name)),
         kernel=kernel,
         rootfs=rootfs,
-        initrd=_initrd(kernel, rootfs, cache),
+        initrd=_initrd(spec, kernel, rootfs, cache),
         accelerator=choose_accelerator(qemu, spec.accelerator, cache.root),
         qemu=qemu,
         disks=tuple(_disk(parse_disk(text), cache) for text in disks),
@@ -115,7 +132,12 @@ def start_guest(
 ) -> Iterator[Guest]:
     """Gives a guest that is booted cold; `boot_timeout` is in seconds."""
     with start_machine(prepared, clock=clock) as machine:
-        yield Guest(machine, kernel_facts=prepared.kernel_facts, boot_timeout=boot_timeout)
+        yield Guest(
+            machine,
+            kernel_facts=prepared.kernel_facts,
+            own_modules=lambda: prepared.own_modules,
+            boot_timeout=boot_timeout,
+        )
 
 
 def start_machine(
@@ -196,10 +218,18 @@ def _disk(disk: Disk, cache: Cache) -> DiskFile:
     return DiskFile(file, disk.format, None if disk.read_only else blank_disk(file, disk.format, cache))
 
 
-def _initrd(kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
-    """Returns the image's archive with the harness's own behind it, made once per content."""
+def _initrd(spec: Spec, kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
+    """Returns the image's archive with the harness's own behind it, made once per content.
+
+    With all modules those follow. Raises Misuse: there are none, or no room for them.
+    """
     agent = compile_agent(cache)
     if is_root_disk(rootfs):
+        if spec.modules == "all":
+            raise Misuse(
+                f"{rootfs} is a disk: --modules all goes with a root file system in memory",
+                advice=f"put /lib/modules/{kernel.release} into the image",
+            )
         archive = harness_archive(
             agent, channel_modules(kernel, more=DRIVERS, cache=cache), root=(DEVICE, TYPE)
         )
@@ -210,6 +240,8 @@ def _initrd(kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
 
         return cache.entry("initrd", digest_of(archive)[:20], write) / "initrd.cpio"
     archive = harness_archive(agent, channel_modules(kernel, cache=cache))
+    if spec.modules == "all":
+        return _initrd_with_modules(spec, kernel, rootfs, archive, cache)
 
     def build(entry: Path) -> dict[str, object]:
         combine(rootfs, archive, entry / "initrd.cpio", cache=cache)
@@ -217,3 +249,24 @@ def _initrd(kernel: Kernel, rootfs: Path, cache: Cache) -> Path:
 
     key = digest_of(file_digest(rootfs), archive)[:20]
     return cache.entry("initrd", key, build) / "initrd.cpio"
+
+
+def _initrd_with_modules(spec: Spec, kernel: Kernel, rootfs: Path, archive: bytes, cache: Cache) -> Path:
+    from kmod_harness.build.image.own_modules_archive import (  # lazy
+        modules_identity,
+        own_modules_archive,
+        require_memory,
+    )
+    from kmod_harness.build.kernel.own_modules import own_modules  # lazy
+
+    own = own_modules(kernel)
+    key = digest_of(file_digest(rootfs), archive, *modules_identity(own))[:20]
+
+    def build(entry: Path) -> dict[str, object]:
+        modules = own_modules_archive(own, rootfs_paths(rootfs, cache=cache))
+        combine(rootfs, archive + modules, entry / "initrd.cpio", cache=cache)
+        return {"rootfs": str(rootfs), "modules": str(kernel.modules_dir)}
+
+    initrd = cache.entry("initrd", key, build) / "initrd.cpio"
+    require_memory(initrd, spec.memory_mib)
+    return initrd

@@ -139,6 +139,7 @@ def restore(
             guest = Guest(
                 machine,
                 kernel_facts=prepared.kernel_facts,
+                own_modules=lambda: prepared.own_modules,
                 saved=saved.facts,
                 boot_timeout=boot_timeout,
             )

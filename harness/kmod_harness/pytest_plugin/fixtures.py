@@ -76,14 +76,15 @@ def built_modules(
     """
     from kmod_harness.build.repository_modules import build_repository_modules  # lazy
     from kmod_harness.kmod.elf.module import read_module  # lazy
-    from kmod_harness.kmod.preflight import load_order  # lazy
+    from kmod_harness.kmod.loading.plan import plan_loading  # lazy
 
     paths = build_repository_modules(
         pytestconfig.stash[SETTINGS].repository,
         machine.prepared.kernel,
         copies=tmp_path_factory.mktemp("built_modules"),
     )
-    return _ByName({module.name: module.path for module in load_order([read_module(path) for path in paths])})
+    plan = plan_loading([read_module(path) for path in paths], read=read_module)
+    return _ByName({module.name: module.path for module in plan.modules})
 
 
 class _ByName(dict[str, Path]):

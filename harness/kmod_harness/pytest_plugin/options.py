@@ -11,7 +11,7 @@ from kmod_harness.errors import Misuse
 from kmod_harness.repository.as_options import options_said
 from kmod_harness.repository.read import read_repository
 from kmod_harness.repository.settings import Repository
-from kmod_harness.spec.spec import Spec, SpecError, parse_size_mib
+from kmod_harness.spec.spec import MEMORY_WITH_MODULES, Spec, SpecError, parse_size_mib
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ OPTIONS = (
     Option("append", "word for the kernel's command line; repeat it", "WORD", "many"),
     Option("cpus", "number of CPUs", "N"),
     Option("memory", "RAM: 512M, 2G", "SIZE"),
+    Option("modules", "what modprobe finds in the guest: needed, or all of the kernel's own", "needed|all"),
     Option("disk", "disk /dev/vda, vdb, ...: FILE[,format=raw|qcow2][,ro]; repeat it", "FILE", "many"),
     Option("device", "argument for QEMU's -device; repeat it", "DEVICE", "many"),
     Option("qemu-arg", "raw argument for QEMU; repeat it", "ARG", "many"),
@@ -135,6 +136,7 @@ def read_settings(config: pytest.Config) -> Settings:
         value = values[name]
         return tuple(value) if isinstance(value, list) else ()
 
+    memory = MEMORY_WITH_MODULES if values["modules"] == "all" else Spec().memory_mib
     try:
         spec = Spec(
             kernel=str(values["kernel"]),
@@ -142,11 +144,12 @@ def read_settings(config: pytest.Config) -> Settings:
             kconfig=words("kconfig"),
             append=words("append"),
             cpus=int(number("cpus", int) or 1),
-            memory_mib=int(number("memory", parse_size_mib) or Spec().memory_mib),
+            memory_mib=int(number("memory", parse_size_mib) or memory),
             disks=words("disk"),
             devices=words("device"),
             qemu_args=words("qemu-arg"),
             firmware=str(values["firmware"]),
+            modules=str(values["modules"]) or "needed",
             accelerator=str(values["accel"]) or "auto",
         )
     except SpecError as error:

@@ -30,6 +30,7 @@ from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.errors import KmodHarnessError
 from kmod_harness.klog.reading import for_reading
 from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.elf.split_debug import debug_file_of
 from kmod_harness.kmod.symbols.symbolizer import Symbolizer
 from kmod_harness.report.symbolized import symbolized
 
@@ -119,6 +120,9 @@ def _fill(made: Path, failure: Failure) -> None:
     (made / "modules").mkdir()
     for module in failure.modules:
         (made / "modules" / f"{module.name}.ko").write_bytes(module.data)
+        split = debug_file_of(module)
+        if split is not None:
+            shutil.copyfile(split, made / "modules" / f"{module.name}.ko.debug")
     if failure.kept_guest is not None:
         for kept in sorted(failure.kept_guest.iterdir()):
             shutil.move(kept, made / kept.name)

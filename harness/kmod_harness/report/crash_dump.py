@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kmod_harness.errors import Misuse
 from kmod_harness.kmod.elf.module import read_module
+from kmod_harness.kmod.elf.split_debug import debug_file_of
 from kmod_harness.kmod.symbols.symbolizer import load_drgn, source_root
 from kmod_harness.machine.memory.packed import unpacked
 from kmod_harness.report.columns import wrapped
@@ -84,7 +85,8 @@ def _read(program: Any, memory: int, dump: CrashDump) -> None:
     drgn = load_drgn()
     try:
         program.set_core_dump(memory)
-        files = {read_module(path).name: path for path in dump.modules}
+        modules = [read_module(path) for path in dump.modules]
+        files = {module.name: [module.path, debug_file_of(module)] for module in modules}
         for module, _ in program.loaded_modules():
             if isinstance(module, drgn.MainModule):
                 module.try_file(dump.vmlinux)
@@ -95,7 +97,7 @@ def _read(program: Any, memory: int, dump: CrashDump) -> None:
         raise Misuse(f"drgn cannot read {dump.memory}", evidence=str(error)) from error
 
 
-def _load_modules(program: Any, files: dict[str, Path]) -> None:
+def _load_modules(program: Any, files: Mapping[str, Sequence[Path | None]]) -> None:
     from drgn.helpers.linux.module import for_each_module  # lazy
 
     for module in for_each_module(program):
@@ -106,8 +108,8 @@ def _load_modules(program: Any, files: dict[str, Path]) -> None:
         if init is not None and init.base.value_():
             start = init.base.value_()
             loaded.address_ranges = [*loaded.address_ranges, (start, start + int(init.size))]
-        if name in files:
-            loaded.try_file(files[name])
+        for file in filter(None, files.get(name, ())):
+            loaded.try_file(file)
 
 
 def crash_report(program: Any, modules: Sequence[str], pid: int | None) -> Iterator[str]:

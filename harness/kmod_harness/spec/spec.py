@@ -9,6 +9,10 @@ from kmod_harness.spec.kernel_name import parse_kernel_name
 
 #: Root file systems known by name; anything else is a path.
 ROOTFS_NAMES = ("embedded", "buildroot", "buildroot-ext4")
+#: What modprobe finds in the guest.
+MODULES = ("needed", "all")
+#: MiB of a guest with all modules for which nothing else was said.
+MEMORY_WITH_MODULES = 768
 #: Formats of a disk's file.
 DISK_FORMATS = ("raw", "qcow2")
 
@@ -54,6 +58,8 @@ class Spec:
     firmware: a BIOS image for QEMU's `-bios`, "" for QEMU's own
     ssh: False leaves out the network card, whose port 22 is forwarded from the host's loopback
     network: True lets the guest reach the outside through that card
+    modules: what modprobe and request_module find in the guest: `needed` for what was loaded there, `all` for
+        all of the kernel's own too, which lie in the guest's memory
     accelerator: `auto`, `tcg` or `kvm`
     """
 
@@ -69,6 +75,7 @@ class Spec:
     firmware: str = ""
     ssh: bool = True
     network: bool = False
+    modules: str = "needed"
     accelerator: str = field(default="auto")
 
     def __post_init__(self) -> None:
@@ -87,6 +94,8 @@ class Spec:
             raise SpecError(f"memory_mib must be between 64 and 1048576, not {self.memory_mib}")
         if self.accelerator not in ("auto", "tcg", "kvm"):
             raise SpecError(f"accelerator must be auto, tcg or kvm, not {self.accelerator!r}")
+        if self.modules not in MODULES:
+            raise SpecError(f"modules must be needed or all, not {self.modules!r}")
         for word in self.append:
             if re.search(r"[\n\0]", word):
                 raise SpecError(f"append word holds a newline or NUL: {word!r}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from kmod_harness.debug.gdb_commands import Stops, gdb_commands
 from shared.cli_process import kmod_harness, unwrapped
@@ -60,6 +62,22 @@ def test_a_stop_before_a_module_is_initialised(chardev_ko: Path) -> None:
         told = gdb(command, "continue", "bt 1", "info address chardev_init")
     assert "do_init_module" in told
     assert 'Symbol "chardev_init" is a function at address 0xffffffffc' in told
+
+
+@pytest.mark.needs("binutils")
+def test_a_compressed_module_whose_debug_information_was_split_from_it(
+    chardev_ko: Path, tmp_path: Path
+) -> None:
+    for option, name in (("--only-keep-debug", "chardev.ko.debug"), ("--strip-debug", "chardev.ko")):
+        subprocess.run(["strip", option, chardev_ko, "-o", tmp_path / name], check=True)
+    packed = tmp_path / "chardev.ko.zst"
+    packed.write_bytes(zstandard.compress((tmp_path / "chardev.ko").read_bytes()))
+    with waiting_guest(
+        packed, "--break", "chardev_write", "--", "sh", "-c", "echo x > /dev/chardev0"
+    ) as command:
+        told = gdb(command, "continue", "bt 1", "p chardevs[0]->counters.opens")
+    assert "fops.c:" in told and "chardev_write (iocb=" in told
+    assert "$1 = 1" in told
 
 
 def test_without_gdb_the_package_is_named(chardev_ko: Path, tmp_path: Path) -> None:

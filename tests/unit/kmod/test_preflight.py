@@ -1,4 +1,4 @@
-"""Preflight: what the kernel would say, and the order to load in."""
+"""Preflight: what the kernel would say of a module."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from kmod_harness.errors import Misuse
 from kmod_harness.kmod.elf.module import KernelModule, UndefinedSymbol
 from kmod_harness.kmod.mismatches import MismatchKind
-from kmod_harness.kmod.preflight import KernelFacts, load_order, preflight, unknown_parameters
+from kmod_harness.kmod.preflight import KernelFacts, preflight, unknown_parameters
 
 VERMAGIC = "6.1.192 SMP mod_unload "
 KERNEL = KernelFacts("6.1.192", VERMAGIC, exported={"_printk": False, "secret": True})
@@ -98,30 +95,3 @@ def test_an_unknown_parameter_is_named_with_those_there_are() -> None:
     (mismatch,) = unknown_parameters(PLAIN, ["size", "sise", "dyndbg"])
     assert (mismatch.subject, mismatch.fatal) == ("sise", False)
     assert "size" in mismatch.text
-
-
-def named(name: str, *depends: str) -> KernelModule:
-    return replace(PLAIN, name=name, depends=depends, path=Path(f"{name}.ko"))
-
-
-def test_modules_come_after_those_they_depend_on() -> None:
-    order = load_order([named("c", "b"), named("b", "a-x", "not_given"), named("a_x")])
-    assert [module.name for module in order] == ["a_x", "b", "c"]
-
-
-def test_a_circle_and_a_twin_are_refused_by_name() -> None:
-    with pytest.raises(Misuse, match="circle") as circle:
-        load_order([named("a", "b"), named("b", "a"), named("c")])
-    assert "a depends on b" in str(circle.value)
-    with pytest.raises(Misuse, match="two modules are named a"):
-        load_order([named("a"), named("a")])
-
-
-@given(st.permutations(range(8)), st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20))
-def test_any_graph_without_a_circle_is_ordered(order: list[int], edges: set[tuple[int, int]]) -> None:
-    modules = [named(f"m{i}", *(f"m{low}" for low, high in edges if high == i and low < high)) for i in order]
-    seen: set[str] = set()
-    for module in load_order(modules):
-        assert set(module.depends) <= seen
-        seen.add(module.name)
-    assert len(seen) == 8

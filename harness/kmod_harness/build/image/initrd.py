@@ -172,54 +172,27 @@ def channel_modules(
     order = kernel.modules_dir / "modules.order"
     # Reading a dozen modules takes 0.2 s, so the list is kept, behind one more line: it may be empty.
     drivers = (*CHANNEL_DRIVERS, *more)
-    known = f"channel-modules-{digest_of(str(order), str(order.stat().st_mtime_ns), *drivers)}"
+    known = f"channel-modules-2-{digest_of(str(order), str(order.stat().st_mtime_ns), *drivers)}"
     lines = cache.pointer(known).splitlines()
     if lines and all(Path(line).is_file() for line in lines):
         return tuple(Path(line) for line in lines[1:])
-    files = _modules_of(drivers, kernel.modules_dir)
+    files = _modules_of(drivers, kernel)
     cache.note(known, "\n".join(map(str, (order, *files))))
     return files
 
 
-def _modules_of(drivers: Sequence[str], modules_dir: Path) -> tuple[Path, ...]:
+def _modules_of(drivers: Sequence[str], kernel: Kernel) -> tuple[Path, ...]:
+    from kmod_harness.build.kernel.own_modules import own_modules  # lazy
     from kmod_harness.kmod.elf.module import read_module  # lazy
+    from kmod_harness.kmod.loading.plan import plan_loading  # lazy
 
-    files = module_files(modules_dir)
-    ordered: dict[str, Path] = {}
-
-    def add(name: str, path: tuple[str, ...] = ()) -> None:
-        file = files.get(name)
-        if file is None or name in ordered or name in path:
-            return
-        for dependency in read_module(file).depends:
-            add(dependency.replace("-", "_"), (*path, name))
-        ordered[name] = file
-
-    for driver in drivers:
-        add(driver)
-    return tuple(ordered.values())
-
-
-def module_files(modules_dir: Path) -> dict[str, Path]:
-    """Returns module -> path of a kernel's own modules, by kbuild's `modules.order`; depmod is not needed."""
-    try:
-        lines = (modules_dir / "modules.order").read_text().split()
-    except OSError:
-        return {}
-    files: dict[str, Path] = {}
-    for line in lines:
-        # An installed tree lists kernel/..., the build tree (6.1) too or (6.2 on) .o files of itself.
-        relative = Path(line).with_suffix(".ko")
-        for candidate in (relative, Path(*relative.parts[1:])):
-            for suffix in ("", ".xz", ".gz"):
-                file = modules_dir / f"{candidate}{suffix}"
-                if file.is_file():
-                    files.setdefault(relative.stem.replace("-", "_"), file)
-    return files
+    own = own_modules(kernel)
+    wanted = [read_module(own.files[driver]) for driver in drivers if driver in own.files]
+    return tuple(module.path for module in plan_loading(wanted, own, read=read_module).modules)
 
 
 def _plain_name(path: Path) -> str:
-    return path.name.removesuffix(".xz").removesuffix(".gz")
+    return path.name.removesuffix(".xz").removesuffix(".gz").removesuffix(".zst")
 
 
 def _module_bytes(path: Path) -> bytes:

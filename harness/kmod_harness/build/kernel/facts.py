@@ -9,6 +9,7 @@ from typing import Any
 from kmod_harness.build.cached_from_files import cached_from_files
 from kmod_harness.build.kernel.kconfig import NOT_SET, parse_config
 from kmod_harness.build.kernel.kernel import Kernel
+from kmod_harness.build.kernel.own_modules import built_in_modules, lists_of_built_in
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.kmod.preflight import KernelFacts
 from kmod_harness.kmod.symbols.symbol_files import exported_by_symvers, parse_module_symvers
@@ -16,7 +17,7 @@ from kmod_harness.kmod.symbols.symbol_files import exported_by_symvers, parse_mo
 
 def kernel_facts(kernel: Kernel, loaded: Sequence[Path] = ()) -> KernelFacts:
     """Returns the facts about a kernel; `loaded` are .ko files loaded into it before."""
-    files = [path for path in (kernel.config, kernel.symvers, *_lists_of_built_in(kernel)) if path]
+    files = [path for path in (kernel.config, kernel.symvers, *lists_of_built_in(kernel)) if path]
     told = cached_from_files("facts-1", files, lambda: _read(kernel))
     facts = KernelFacts(
         release=kernel.release,
@@ -38,7 +39,7 @@ def _read(kernel: Kernel) -> dict[str, Any]:
     return {
         "vermagic": vermagic(kernel.release, config) if config is not None else None,
         "exported": exported_by_symvers(symvers) if symvers is not None else None,
-        "present": sorted(_built_in(kernel)),
+        "present": sorted(built_in_modules(kernel)),
         "crcs": {entry.name: entry.crc for entry in symvers or ()} if has_versions else {},
     }
 
@@ -69,17 +70,3 @@ def vermagic(release: str, config: dict[str, str]) -> str | None:
         words.append("modversions")
     # the kernel's string ends with a blank where the architecture adds no word
     return " ".join(words) + " "
-
-
-def _lists_of_built_in(kernel: Kernel) -> list[Path]:
-    directories = (kernel.modules_dir, kernel.build_dir)
-    lists = [directory / "modules.builtin" for directory in directories if directory is not None]
-    return [path for path in lists if path.is_file()]
-
-
-def _built_in(kernel: Kernel) -> frozenset[str]:
-    for path in _lists_of_built_in(kernel):
-        lines = path.read_text().split()
-        if lines:
-            return frozenset(Path(line).stem.replace("-", "_") for line in lines)
-    return frozenset()

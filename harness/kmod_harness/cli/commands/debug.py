@@ -25,11 +25,11 @@ from kmod_harness.cli.repository_defaults import (
 if TYPE_CHECKING:
     from kmod_harness.build.kernel.kernel import Kernel
     from kmod_harness.guest.guest import Guest
-    from kmod_harness.kmod.elf.module import KernelModule
+    from kmod_harness.kmod.loading.plan import LoadPlan
     from kmod_harness.machine.machine import Machine
 
 _EPILOG = """\
-The guest stands still when gdb's prompt comes; `continue` lets it go on: it loads MODULE.ko, then runs
+The guest stands still when gdb's prompt comes; `continue` lets it go on: it loads MODULE, then runs
 COMMAND. Symbols of modules are read as they are loaded and dropped as they go, every section at its address,
 so that --at init stops on the first instruction of a module's init. Without a terminal, or with --print,
 gdb's command line is printed and the guest waits for it. Leaving gdb, or Ctrl-C, ends the guest.
@@ -43,14 +43,15 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "debug",
         help="gdb at a guest, with symbols of kernel and modules",
-        usage="kmod-harness debug [MODULE.ko ...] [options] [-- COMMAND ...]",
+        usage="kmod-harness debug [MODULE ...] [options] [-- COMMAND ...]",
         epilog=_EPILOG,
     )
     parser.add_argument(
         "modules",
         nargs="*",
-        metavar="MODULE.ko",
-        help="modules to load (default: those of kmod-harness.toml, built first)",
+        metavar="MODULE",
+        help="modules to load, with what they need: a .ko, or a name of the kernel's own"
+        " (default: those of kmod-harness.toml, built first)",
     )
     add_parameter_option(parser)
     parser.add_argument(
@@ -106,28 +107,28 @@ def _kept_guest(args: argparse.Namespace) -> int:
 
 
 def _new_guest(args: argparse.Namespace) -> int:
+    from kmod_harness.cli.given_modules import plan_given, read_given  # lazy
     from kmod_harness.cli.machine_options import spec_from  # lazy
     from kmod_harness.debug.gdb_commands import Stops  # lazy
     from kmod_harness.debug.open_stub import open_stub  # lazy
-    from kmod_harness.kmod.elf.module import read_module  # lazy
-    from kmod_harness.kmod.preflight import load_order  # lazy
     from kmod_harness.lifecycle.boot import boot  # lazy
     from kmod_harness.lifecycle.prepare import prepare  # lazy
     from kmod_harness.machine.deadline import Clock  # lazy
 
     args = with_repository(args)
     spec = spec_from(args)
-    files = load_order([read_module(path) for path in args.modules or modules_of_repository(args, spec)])
-    parameters = assign_parameters(args.param, files)
-    prepared = prepare(spec, module=files[0] if files else None)
+    given = read_given(args.modules or modules_of_repository(args, spec))
+    prepared = prepare(spec, module=given.first_module)
+    planned = plan_given(given, prepared)
+    parameters = assign_parameters(args.param, planned.given, planned.plan.modules)
     at = args.at if args.at in ("init", "load") else ""
     stops = Stops(at, (*([args.at] if args.at and not at else []), *args.breakpoints))
     # nobody's deadline passes while gdb holds the guest
     clock = Clock()
     clock.pause()
     with boot(prepared, cold=False, clock=clock) as guest:
-        script = open_stub(guest.machine, prepared.kernel, files, stops)
-        with _driven(guest, files, parameters, args.command or []):
+        script = open_stub(guest.machine, prepared.kernel, planned.plan.modules, stops)
+        with _driven(guest, planned.plan, parameters, args.command or []):
             return _attach(guest.machine, prepared.kernel, script, printed=args.printed)
 
 
@@ -144,18 +145,18 @@ def _attach(machine: Machine, kernel: Kernel, script: Path, *, printed: bool) ->
 @contextlib.contextmanager
 def _driven(
     guest: Guest,
-    files: Sequence[KernelModule],
+    plan: LoadPlan,
     parameters: Mapping[str, Mapping[str, str]],
     command: Sequence[str],
 ) -> Iterator[None]:
     """Has the modules loaded, and the command run, as soon as gdb lets the guest go on."""
     from kmod_harness.errors import KmodHarnessError  # lazy
+    from kmod_harness.guest.dependencies import load_plan  # lazy
 
     def drive() -> None:
         # whatever gdb's user does to the guest is theirs to see
         try:
-            for file in files:
-                guest.load(file.path, parameters.get(file.name, {}))
+            load_plan(guest, plan, parameters)
             if command:
                 done = guest.run(command)
                 print(f"kmod-harness: {command[0]}: {done.how}\n{done.text}", file=sys.stderr)

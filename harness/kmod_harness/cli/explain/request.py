@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kmod_harness.cli.given_modules import read_given
 from kmod_harness.cli.machine_options import spec_from
 from kmod_harness.cli.parameters import assign_parameters
 from kmod_harness.cli.repository_defaults import modules_of_repository
-from kmod_harness.cli.verify.request import plan, read_files
+from kmod_harness.cli.verify.request import plan
 from kmod_harness.errors import Misuse
 from kmod_harness.explain.observe.experiment import Subject
 from kmod_harness.guest.loaded_module import format_parameters
@@ -58,16 +59,16 @@ def read_request(args: argparse.Namespace) -> ExplainRequest:
 
 
 def _given(args: argparse.Namespace, spec: Spec) -> ExplainRequest:
-    files = read_files(args.modules)
-    prepared = prepare(spec, module=next(iter(files.values()), None))
-    wanted = plan(args.modules, files, prepared, with_dependencies=False)
+    given = read_given(args.modules)
+    prepared = prepare(spec, module=given.first_module)
+    wanted = plan(given, prepared, with_dependencies=False)
     file = wanted.targets[-1]
     if file.name in {module.name for module in wanted.present}:
         raise Misuse(
             f"{file.name} is loaded by the harness itself, for its channels to the guest",
             advice="explain another module",
         )
-    needed = tuple(module for module in wanted.order if module.name != file.name)
+    needed = tuple(load.module for load in wanted.order if load.is_required and load.module.name != file.name)
     return _request(args, prepared, file, {}, before=needed, present=wanted.present)
 
 

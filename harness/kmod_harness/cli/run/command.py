@@ -37,6 +37,7 @@ A fault of kmod-harness itself is an "internal error": 2 too, with a file that s
 
 examples:
   kmod-harness run                        # what kmod-harness.toml names
+  kmod-harness run xfs --kernel debian    # one of the kernel's own, by name
   kmod-harness run my.ko --param debug=1 -- ./my-test.sh
   kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
   kmod-harness run faulty.ko --param fault=oops --expect-splat oops
@@ -48,14 +49,15 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
         help="boot, load modules, run a command, unload, judge",
-        usage="kmod-harness run [MODULE.ko ...] [options] [-- COMMAND ...]",
+        usage="kmod-harness run [MODULE ...] [options] [-- COMMAND ...]",
         epilog=_EPILOG,
     )
     parser.add_argument(
         "modules",
         nargs="*",
-        metavar="MODULE.ko",
-        help="modules, loaded in order of depends (default: those of kmod-harness.toml, built first)",
+        metavar="MODULE",
+        help="a .ko, or a name of the kernel's own; what it needs is loaded first"
+        " (default: those of kmod-harness.toml, built first)",
     )
     add_parameter_option(parser)
     parser.add_argument(
@@ -115,7 +117,7 @@ def execute(args: argparse.Namespace) -> int:
     """Runs, reports, and returns the exit status."""
     from kmod_harness.cli.run import session  # lazy
     from kmod_harness.cli.run.record import RunRecord  # lazy
-    from kmod_harness.cli.run.report import report, say, say_note  # lazy
+    from kmod_harness.cli.run.report import report, say  # lazy
     from kmod_harness.cli.run.request import read_request  # lazy
 
     record = RunRecord()
@@ -123,8 +125,6 @@ def execute(args: argparse.Namespace) -> int:
     try:
         request = read_request(args)
         expected = request.expected
-        for note in request.notes:
-            say_note(note)
         session.run(request, record, say, getattr(args, "speculative", None))
     except Exception as error:
         from kmod_harness.host.exceptions import as_harness_error  # lazy

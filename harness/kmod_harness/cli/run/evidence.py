@@ -61,7 +61,7 @@ def leave_bundle(
         f"{'-'.join(row.file.name for row in record.modules) or 'run'}-{verdict.outcome.value}"
     )
     place = request.bundle or _next_place(bundle_root(), name)
-    copies = {str(path): path for path in (Path(word) for word in request.module_words)}
+    copies = {str(path): path for path in (Path(word) for word in request.given.paths)}
     if request.command and Path(request.command[0]).is_file() and "/" in request.command[0]:
         copies[request.command[0]] = Path(request.command[0])
     failure = Failure(

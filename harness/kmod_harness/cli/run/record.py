@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kmod_harness.klog.records import KernelRecord
     from kmod_harness.klog.splats import Splat
     from kmod_harness.kmod.elf.module import KernelModule
+    from kmod_harness.kmod.loading.plan import Load
     from kmod_harness.lifecycle.prepare import Prepared
 
 #: Changes when a key changes its meaning or goes; new keys may come.
@@ -33,10 +34,15 @@ MAX_RECORDS = 20_000
 class ModuleRow:
     """A module of the run; `loaded` is None until the kernel took it."""
 
-    file: KernelModule
+    load: Load
     parameters: Mapping[str, str]
     loaded: LoadedModule | None = None
     unloaded: bool = False
+
+    @property
+    def file(self) -> KernelModule:
+        """What its .ko says."""
+        return self.load.module
 
 
 @dataclass
@@ -93,8 +99,8 @@ def as_json(
         "reason": verdict.reason,
         "exit_status": exit_status,
         "timings": _timings(record),
-        # the one the run is about: the last, which the others were loaded for
-        "module": _module(record.modules[-1]) if record.modules else None,
+        # the one the run is about: the last that was given, which the others were loaded for
+        "module": next((_module(row) for row in reversed(record.modules) if row.load.is_given), None),
         "modules": [_module(row) for row in record.modules],
         "kernel": _kernel(record),
         "accelerator": _accelerator(record),
@@ -138,6 +144,8 @@ def _module(row: ModuleRow) -> dict[str, Any]:
         "vermagic": row.file.vermagic,
         "build_id": row.file.build_id,
         "parameters": dict(row.parameters),
+        "why": row.load.why.value,
+        "needed_by": row.load.by,
         "loaded": loaded is not None,
         "unloaded": row.unloaded,
         "address": hex(loaded.address) if loaded else None,

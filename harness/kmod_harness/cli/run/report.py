@@ -71,9 +71,10 @@ def _first_line(error: BaseException) -> str:
 def last_line(record: RunRecord, verdict: RunVerdict) -> VerdictLine:
     """Return the line to quote: outcome, why, what was done, seconds."""
     facts = []
-    loaded = sum(row.loaded is not None for row in record.modules)
+    loaded = [row.load.is_given for row in record.modules if row.loaded is not None]
     if loaded:
-        facts.append(f"{plural(loaded, 'module')} loaded")
+        besides = f" +{loaded.count(False)}" if False in loaded else ""
+        facts.append(f"{plural(loaded.count(True), 'module')}{besides} loaded")
     if record.completed is not None:
         facts.append(f"command: {record.completed.how}")
     if record.cases:

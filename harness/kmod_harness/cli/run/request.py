@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kmod_harness.cli.given_modules import GivenModules, read_given
 from kmod_harness.cli.machine_options import STEP_SECONDS, spec_from
-from kmod_harness.cli.parameters import assign_parameters
 from kmod_harness.cli.repository_defaults import modules_of_repository, names_modules, with_repository
 from kmod_harness.cli.run.pushed import Push, parse_push
 from kmod_harness.errors import Misuse, ModuleFileError
-from kmod_harness.kmod.elf.module import KernelModule, read_module
-from kmod_harness.kmod.preflight import load_order, unknown_parameters
 
 if TYPE_CHECKING:
     from kmod_harness.klog.kinds import SplatKind
@@ -23,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """modules: in load order. parameters: module name -> its parameters. timeout: seconds of each step.
+    """given: the modules. parameters: as they were typed. timeout: seconds of each step.
 
     settle: seconds between the unload and the verdict. words: a command line that asks for the same.
     """
 
     spec: Spec
-    modules: tuple[KernelModule, ...]
-    parameters: Mapping[str, Mapping[str, str]]
+    given: GivenModules
+    parameters: tuple[str, ...]
     command: tuple[str, ...]
     pushes: tuple[Push, ...]
     timeout: float
@@ -39,17 +37,10 @@ class RunRequest:
     force: bool = False
     cold: bool = False
     settle: float = 0.0
-    notes: tuple[str, ...] = field(default=())
-    module_words: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     bundle: Path | None = None
     keeps_bundle: bool = True
     dump: bool = False
-
-    @property
-    def first_module(self) -> KernelModule | None:
-        """The first module that says what kernel it was built for, which chooses the kernel."""
-        return next((module for module in self.modules if module.release), None)
 
 
 def read_request(args: argparse.Namespace) -> RunRequest:
@@ -68,20 +59,10 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         raise Misuse("there is no command behind `--`")
     spec = spec_from(args)
     built = [] if args.modules else modules_of_repository(args, spec)
-    paths = args.modules or built
-    given = [_read(path) for path in paths]
-    parameters = assign_parameters(args.param, given)
-    unknown = [
-        str(finding)
-        for module in given
-        for finding in unknown_parameters(module, parameters.get(module.name, {}))
-    ]
-    if unknown and not args.force:
-        raise Misuse("\n".join(unknown), advice="--force passes it to the kernel, which only warns")
     return RunRequest(
         spec=spec,
-        modules=load_order(given),
-        parameters=parameters,
+        given=_read(args.modules or built),
+        parameters=tuple(args.param),
         command=tuple(args.command or ()),
         pushes=tuple(parse_push(text) for text in args.push),
         timeout=args.timeout or STEP_SECONDS,
@@ -90,8 +71,6 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         force=args.force,
         cold=args.cold,
         settle=args.settle,
-        notes=tuple(unknown),
-        module_words=tuple(paths),
         words=(*args.words[:1], *built, *args.words[1:]),
         bundle=Path(args.bundle) if args.bundle else None,
         # a bisection would leave one at every bad commit
@@ -112,10 +91,10 @@ def splat_kind(text: str) -> SplatKind:
         ) from None
 
 
-def _read(path: str) -> KernelModule:
+def _read(words: Sequence[str]) -> GivenModules:
     try:
-        return read_module(path)
+        return read_given(words)
     except ModuleFileError as error:
-        if not error.advice and ".ko" not in Path(path).name:
+        if not error.advice and ".ko" not in error.message:
             error.advice = "a command for the guest goes behind `--`"
         raise

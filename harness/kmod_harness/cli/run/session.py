@@ -12,15 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmod_harness.checks.unloading import check_nothing_left, device_nodes
+from kmod_harness.cli.run.modules import (
+    load_all,
+    names_that_must_go,
+    plan_modules,
+    refuse_mismatches,
+    refuse_unknown_parameters,
+    unload_all,
+)
 from kmod_harness.cli.run.pushed import DIRECTORY, Push, check_program, resolve_command
-from kmod_harness.cli.run.record import ModuleRow, RunRecord
+from kmod_harness.cli.run.record import RunRecord
 from kmod_harness.cli.run.request import RunRequest
-from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, ModuleMismatch, QemuDied
+from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, QemuDied
 from kmod_harness.guest.agent.protocol import Kind, ProtocolError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
-from kmod_harness.kmod.mismatches import Mismatch, MismatchKind
-from kmod_harness.kmod.preflight import preflight
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
 from kmod_harness.machine.machine import Machine
@@ -47,46 +53,21 @@ def run(
 
     Raises nothing but what ends the harness itself (KeyboardInterrupt, Terminated).
     """
-    record.modules += [ModuleRow(file, request.parameters.get(file.name, {})) for file in request.modules]
     record.command = request.command
     try:
         with record.stage("prepare"):
-            record.prepared = prepare(request.spec, module=request.first_module)
+            record.prepared = prepare(request.spec, module=request.given.first_module)
+            record.modules += plan_modules(request, record.prepared)
+            refuse_unknown_parameters(record.modules, say, force=request.force)
             command, pushes = _plan(request, record.prepared)
             if not request.force:
-                refuse_mismatches(request, record.prepared, say)
+                refuse_mismatches(record.modules, record.prepared, say)
         _say_what_runs(record.prepared, say)
         _boot_and_drive(request, record, command, pushes, say, speculative)
     except KmodHarnessError as error:
         record.errors.append(error)
         if isinstance(error, MachineFailure) and not record.records:
             _note_log(record, records_of(error.console))
-
-
-def refuse_mismatches(request: RunRequest, prepared: Prepared, say: Callable[[str], None]) -> None:
-    """Raises ModuleMismatch, with both sides shown, before anything is booted; says what is only odd."""
-    facts = prepared.kernel_facts()
-    kernel = prepared.spec.kernel or prepared.kernel.name
-    for module in request.modules:
-        mismatches = preflight(module, facts)
-        fatal = [mismatch for mismatch in mismatches if mismatch.fatal]
-        if fatal:
-            raise ModuleMismatch(
-                f"the kernel {prepared.kernel.release} would refuse {module.path.name}",
-                evidence="\n".join(map(str, mismatches)),
-                advice=_advice(fatal, kernel),
-            )
-        for mismatch in mismatches:
-            say("\n".join(wrapped(f"note: {mismatch}", further="      ")))
-        facts = facts.with_module(module)
-
-
-def _advice(fatal: Sequence[Mismatch], kernel: str) -> str:
-    if all(mismatch.kind is MismatchKind.UNKNOWN_SYMBOL for mismatch in fatal):
-        first = "give the module that exports it too: it is loaded first"
-    else:
-        first = f"build it for this kernel: make -C $(kmod-harness kernel dir {kernel}) M=$PWD modules"
-    return f"{first}\n-> --kernel chooses another kernel, --force shows this one's own answer"
 
 
 def _plan(request: RunRequest, prepared: Prepared) -> tuple[list[str], tuple[Push, ...]]:
@@ -126,7 +107,12 @@ def _boot_and_drive(
         record.qemu_argv = machine.argv
         try:
             with record.stage("boot"):
-                guest = guest or Guest(machine, boot_timeout=request.boot_timeout)
+                prepared = record.prepared
+                guest = guest or Guest(
+                    machine,
+                    own_modules=lambda: prepared.own_modules,
+                    boot_timeout=request.boot_timeout,
+                )
                 record.guest = guest
                 # one of a template has the slide of its template
                 record.slide = guest._known_slide
@@ -213,16 +199,17 @@ def _drive(
     threading.Thread(target=_import_run_verdict, name="import-run-verdict", daemon=True).start()
     if trap is not None:
         trap.await_set()
-    ready = _attempt(record, lambda: _load_all(guest, request, record, say), "load")
+    ready = _attempt(record, lambda: load_all(guest, request, record, say), "load")
     appeared = sorted(device_nodes(guest) - before) if ready else []
     if ready and command:
         ready = _attempt(record, lambda: _run_command(guest, request, record, command), "command")
     if not ready and not _answers(guest, record):
         return
-    unloaded = _attempt(record, lambda: _unload_all(guest, request, record), "unload")
+    unloaded = _attempt(record, lambda: unload_all(guest, request, record, say), "unload")
     if unloaded and ready:
-        names = [row.file.name for row in record.modules]
-        _attempt(record, lambda: check_nothing_left(guest, names, appeared), "judge")
+        names = list(names_that_must_go(record.modules))
+        nodes = appeared if len(names) == len(record.modules) else []
+        _attempt(record, lambda: check_nothing_left(guest, names, nodes), "judge")
         if names and not _has_misbehaved(guest, request):
             _attempt(record, guest.scan_kmemleak, "judge")
     if unloaded and request.settle:
@@ -266,15 +253,6 @@ def _import_run_verdict() -> None:
     import_module("kmod_harness.cli.run.run_verdict")
 
 
-def _load_all(guest: Guest, request: RunRequest, record: RunRecord, say: Callable[[str], None]) -> None:
-    for row in record.modules:
-        # a process of its own, as insmod's: an init that hangs or oopses takes nothing else with it
-        row.loaded = guest.load(
-            row.file.path, row.parameters, process=guest.process(), force=True, timeout=request.timeout
-        )
-        say(f"loaded {row.file.name} at {row.loaded.address:#x}, {row.loaded.size} bytes")
-
-
 def _run_command(guest: Guest, request: RunRequest, record: RunRecord, command: list[str]) -> None:
     try:
         record.completed = guest.run(command, timeout=request.timeout, directory=DIRECTORY)
@@ -283,27 +261,6 @@ def _run_command(guest: Guest, request: RunRequest, record: RunRecord, command: 
             f"the guest cannot execute {command[0]}: {os.strerror(error.errno or 0)}",
             advice="a word with a slash, such as ./test.sh, is pushed from here",
         ) from None
-
-
-def _unload_all(guest: Guest, request: RunRequest, record: RunRecord) -> None:
-    """Unloads in reverse order; a module the command unloaded itself is gone already."""
-    for row in reversed(record.modules):
-        if row.loaded is None or not row.loaded.is_loaded:
-            row.unloaded = row.loaded is not None
-            continue
-        try:
-            row.loaded.unload(timeout=request.timeout)
-        except OSError as error:
-            raise UnloadFailed(
-                f"unloading {row.file.name} failed: {os.strerror(error.errno or 0)}",
-                evidence=f"reference count: {row.loaded.refcnt}",
-                advice="something still holds it open, or it has no exit function",
-            ) from None
-        row.unloaded = True
-
-
-class UnloadFailed(MachineFailure):
-    """delete_module refused: the module is in use, or cannot be unloaded."""
 
 
 def _answers(guest: Guest, record: RunRecord) -> bool:

@@ -118,7 +118,11 @@ class SpeculativeRestore:
             return None
         with contextlib.suppress(KmodHarnessError):
             guest = Guest(
-                machine, kernel_facts=prepared.kernel_facts, saved=template.facts, restoring=restoring
+                machine,
+                kernel_facts=prepared.kernel_facts,
+                own_modules=lambda: prepared.own_modules,
+                saved=template.facts,
+                restoring=restoring,
             )
             self._machine = None
             return guest

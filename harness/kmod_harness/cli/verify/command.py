@@ -105,8 +105,9 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
+    from kmod_harness.cli.given_modules import read_given  # lazy
     from kmod_harness.cli.machine_options import spec_from  # lazy
-    from kmod_harness.cli.verify.request import plan, read_files  # lazy
+    from kmod_harness.cli.verify.request import plan  # lazy
     from kmod_harness.lifecycle.boot import boot  # lazy
     from kmod_harness.lifecycle.prepare import prepare  # lazy
 
@@ -115,9 +116,9 @@ def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
     words = args.modules or modules_of_repository(args, spec)
     if not words:
         raise Misuse("no module is given", advice="kmod-harness verify MODULE.ko")
-    files = read_files(words)
-    record.prepared = prepare(spec, module=next((file for file in files.values() if file.release), None))
-    record.plan = plan(words, files, record.prepared, with_dependencies=args.with_dependencies)
+    given = read_given(words)
+    record.prepared = prepare(spec, module=given.first_module)
+    record.plan = plan(given, record.prepared, with_dependencies=args.with_dependencies)
     with boot(record.prepared, cold=args.cold, boot_timeout=args.boot_timeout) as guest:
         _load_and_verify(guest, args, record, record.plan, record.prepared)
 
@@ -125,16 +126,24 @@ def _run(args: argparse.Namespace, record: VerifyRecord) -> None:
 def _load_and_verify(
     guest: Guest, args: argparse.Namespace, record: VerifyRecord, plan: VerifyPlan, prepared: Prepared
 ) -> None:
+    from kmod_harness.guest.dependencies import load_planned  # lazy
     from kmod_harness.verify.verify_modules import verify_modules  # lazy
 
     parameters = assign_parameters(args.param, plan.targets)
     mark = guest.kernel_log.mark()
-    for module in plan.order:
-        guest.load(
-            module.path,
-            parameters.get(module.name, {}),
+    missing = set()
+    for load in plan.order:
+        if load.is_given:
+            guest.check_before_loading(load.module)
+        loaded = load_planned(
+            guest,
+            load,
+            parameters.get(load.module.name, {}),
             process=guest.process(),
             timeout=args.timeout or STEP_SECONDS,
         )
+        if loaded is None:
+            missing.add(load.module.name)
+    record.plan = plan = plan.without(missing)
     record.report = verify_modules(guest, prepared.kernel, plan.targets, plan.known)
     record.splats = guest.judge(mark)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from kmod_harness.kmod.elf.ko_file import module_bytes
 from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.elf.split_debug import debug_file_of
 
 #: `Elf64_Ehdr` (System V ABI, 4): e_shoff; e_shentsize and e_shnum.
 _TABLE_AT, _TABLE_SIZE_AT = 0x28, 0x3A
@@ -31,8 +33,13 @@ def without_section_addresses(data: bytes) -> bytes:
 
 
 def file_for_gdb(module: KernelModule, directory: Path) -> Path:
-    """Returns the path of the module's own file if gdb can read it, else of a copy made in `directory`."""
-    data = without_section_addresses(module.data)
+    """Returns the path of the module's own file if gdb can read it, else of a copy made in `directory`.
+
+    Of a module whose debug information was split from it the copy is of that.
+    """
+    split = debug_file_of(module)
+    # it has the sections' headers and symbols too; gdb reads the code from the guest
+    data = without_section_addresses(module_bytes(split) if split is not None else module.data)
     if module.path.is_file() and module.path.read_bytes() == data:
         return module.path.absolute()
     directory.mkdir(exist_ok=True)

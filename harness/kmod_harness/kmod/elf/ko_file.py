@@ -9,6 +9,7 @@ import stat
 import struct
 import zlib
 from pathlib import Path
+from typing import Protocol
 
 from kmod_harness.errors import ModuleFileError
 
@@ -16,10 +17,16 @@ from kmod_harness.errors import ModuleFileError
 MAX_MODULE_BYTES = 1 << 30
 
 
-def module_bytes(path: Path) -> bytes:
-    """Returns the file's bytes, decompressed if it was compressed with xz or gzip (`make modules_install`).
+class Stream(Protocol):
+    """What decompressed bytes are read from."""
 
-    Raises ModuleFileError: no such file, not readable, not a regular file, too large, damaged, zstd.
+    def read(self, size: int, /) -> bytes: ...
+
+
+def module_bytes(path: Path) -> bytes:
+    """Returns the file's bytes, decompressed if it was compressed (`make modules_install`: xz, gzip, zstd).
+
+    Raises ModuleFileError: no such file, not readable, not a regular file, too large, damaged.
     """
     return _decompressed(_file_bytes(path), path)
 
@@ -50,17 +57,27 @@ def _decompressed(data: bytes, path: Path) -> bytes:
             return _bounded(lzma.LZMAFile(io.BytesIO(data)), path)
         if data.startswith(b"\x1f\x8b"):
             return _bounded(gzip.GzipFile(fileobj=io.BytesIO(data)), path)
+        if data.startswith(b"\x28\xb5\x2f\xfd"):
+            return _unpacked_zstd(data, path)
     except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, struct.error) as error:
         raise damaged(path, f"decompression failed: {error}") from error
-    if data.startswith(b"\x28\xb5\x2f\xfd"):
-        raise ModuleFileError(
-            f"{path} is compressed with zstd, which Python's standard library does not read",
-            advice=f"zstd -d {path}",
-        )
     return data
 
 
-def _bounded(stream: io.BufferedIOBase, path: Path) -> bytes:
+def _unpacked_zstd(data: bytes, path: Path) -> bytes:
+    import zstandard  # lazy: most modules are not compressed so
+
+    decompressor = zstandard.ZstdDecompressor()
+    try:
+        if 0 <= zstandard.frame_content_size(data) <= MAX_MODULE_BYTES:
+            return decompressor.decompress(data)
+        # of an unknown or an impossible size
+        return _bounded(decompressor.stream_reader(io.BytesIO(data)), path)
+    except zstandard.ZstdError as error:
+        raise damaged(path, f"decompression failed: {error}") from error
+
+
+def _bounded(stream: Stream, path: Path) -> bytes:
     data = stream.read(MAX_MODULE_BYTES + 1)
     if len(data) > MAX_MODULE_BYTES:
         raise ModuleFileError(f"{path} decompresses to more than {MAX_MODULE_BYTES} bytes; not a module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kmod_harness.errors import ModuleFileError
 from kmod_harness.kmod.elf.ko_file import damaged, module_bytes, refuse_other_kinds
+from kmod_harness.kmod.elf.modinfo import named_values, parse_modinfo
 from kmod_harness.kmod.elf.symbol_table import SHN_UNDEF, TableSymbol, parse_symbol_table
 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
@@ -177,12 +178,27 @@ class KernelModule:
 
 
 def read_module(path: str | Path) -> KernelModule:
-    """Returns the content of a .ko, also of one compressed with xz or gzip.
+    """Returns the content of a .ko, also of one compressed with xz, gzip or zstd.
 
     Raises ModuleFileError: no such file, not readable, not a kernel module for x86-64, damaged.
     """
     path = Path(path)
     return parse_module(module_bytes(path), path)
+
+
+def read_modinfo(path: Path) -> tuple[tuple[str, str], ...]:
+    """Returns the tags and values of a .ko's .modinfo, in a hundredth of `read_module`'s time."""
+    return tuple(parse_modinfo(read_section(path, _MODINFO)))
+
+
+def read_section(path: Path, name: str) -> bytes:
+    """Returns one section of an object file, b"" without it. Raises ModuleFileError: it cannot be read."""
+    data = module_bytes(path)
+    try:
+        found = next((section for section in _sections(data, path) if section.name == name), None)
+    except (ValueError, struct.error):
+        return b""
+    return data[found.offset : found.offset + found.size] if found is not None else b""
 
 
 def parse_module(data: bytes, path: Path) -> KernelModule:
@@ -208,7 +224,7 @@ def _parse(data: bytes, path: Path) -> KernelModule:
         if section.type not in ("SHT_NULL", "SHT_NOBITS")
     }
     _refuse_other_objects(sections, path)
-    modinfo = tuple(_modinfo(contents[_MODINFO]))
+    modinfo = tuple(parse_modinfo(contents[_MODINFO]))
     first = dict(reversed(modinfo))  # the kernel takes the first of a tag (get_modinfo)
     table = _symbol_table(data, sections)
     symbols, undefined = _symbols(table, sections)
@@ -217,8 +233,9 @@ def _parse(data: bytes, path: Path) -> KernelModule:
         name=first.get("name") or path.name.split(".", 1)[0].replace("-", "_"),
         vermagic=first.get("vermagic", ""),
         depends=tuple(name for name in first.get("depends", "").split(",") if name),
-        parameters={name: "" for name, _ in _pairs(modinfo, "parm")} | dict(_pairs(modinfo, "parmtype")),
-        parameter_descriptions=dict(_pairs(modinfo, "parm")),
+        parameters={name: "" for name, _ in named_values(modinfo, "parm")}
+        | dict(named_values(modinfo, "parmtype")),
+        parameter_descriptions=dict(named_values(modinfo, "parm")),
         license=first.get("license", ""),
         description=first.get("description", ""),
         aliases=tuple(value for tag, value in modinfo if tag == "alias"),
@@ -229,7 +246,7 @@ def _parse(data: bytes, path: Path) -> KernelModule:
         exports=_exports(symbols),
         versions=_versions(contents.get("__versions", b"")),
         has_debug_info=any(s.name == ".debug_info" and s.size > 0 for s in sections),
-        build_id=_build_id(contents.get(".note.gnu.build-id", b"")),
+        build_id=parse_build_id(contents.get(".note.gnu.build-id", b"")),
         data=data,
         symbol_table=table,
     )
@@ -274,21 +291,6 @@ def _refuse_other_objects(sections: tuple[Section, ...], path: Path) -> None:
             f"{path} has no symbol table; the kernel refuses a module without one",
             advice="strip modules with --strip-debug, never with --strip-all",
         )
-
-
-def _modinfo(data: bytes) -> Iterator[tuple[str, str]]:
-    for record in data.split(b"\0"):
-        tag, equals, value = record.decode("utf-8", "replace").partition("=")
-        if equals:
-            yield tag, value
-
-
-def _pairs(modinfo: tuple[tuple[str, str], ...], tag: str) -> Iterator[tuple[str, str]]:
-    """Yields name and text of `parm=name:text` and similar tags."""
-    for found, value in modinfo:
-        if found == tag:
-            name, _, text = value.partition(":")
-            yield name, text
 
 
 def _symbol_table(data: bytes, sections: tuple[Section, ...]) -> tuple[TableSymbol, ...]:
@@ -336,7 +338,7 @@ def _versions(data: bytes) -> dict[str, int]:
     }
 
 
-def _build_id(data: bytes) -> str:
+def parse_build_id(data: bytes) -> str:
     """Returns the descriptor of the GNU build-id note (note header: name size, descriptor size, type)."""
     if len(data) < 12:
         return ""

@@ -17,6 +17,7 @@ from kmod_harness.errors import MissingTool
 from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE, KERNEL_IMAGE_END, MODULES_BASE_RANDOMIZED
 from kmod_harness.kmod.elf.compile_directory import compile_directory
 from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.kmod.elf.split_debug import debug_file_of
 
 #: Bytes by which a function's size in kallsyms (the distance to the next symbol) may exceed its size in ELF,
 #: through alignment and the padding at a section's end.
@@ -137,13 +138,22 @@ class Symbolizer:
             loaded.try_file(self._vmlinux, force=True)
             return program
         module = self._modules.get(name)
-        if module is None or not module.has_debug_info:
+        if module is None:
+            return None
+        split = debug_file_of(module)
+        if split is None and not module.has_debug_info:
             return None
         sections, end = addresses_apart(module)
         loaded = program.relocatable_module(name, MODULES_BASE_RANDOMIZED, create=True)
         loaded.section_addresses.update(sections)
         loaded.address_ranges = [(MODULES_BASE_RANDOMIZED, end)]
-        loaded.try_file(module.path, force=True)
+        # the bytes that were read: the file may be compressed, or built anew since
+        file = os.memfd_create(name)
+        with os.fdopen(os.dup(file), "wb") as out:
+            out.write(module.data)
+        loaded.try_file(module.path, fd=file, force=True)
+        if split is not None:
+            loaded.try_file(split, force=True)
         return program
 
 

@@ -18,7 +18,6 @@ from kmod_harness.build.image.cpio import read_cpio, regular, symlink, write_cpi
 from kmod_harness.build.image.initrd import (
     combine,
     harness_archive,
-    module_files,
     rootfs_paths,
     unpacked_rootfs,
 )
@@ -128,20 +127,3 @@ def test_the_harness_archive_holds_init_agent_and_modules_in_order(tmp_path: Pat
     assert entries["kmod-harness/init"].mode & 0o111 == 0o111
     assert entries["kmod-harness/modules/order"].data == b"virtio_ring.ko\nvirtio.ko\n"
     assert entries["kmod-harness/modules/virtio.ko"].data == b"virtio.ko"
-
-
-@pytest.mark.parametrize(
-    ("line", "file"),
-    [
-        ("kernel/drivers/virtio/virtio-rng.ko", "kernel/drivers/virtio/virtio-rng.ko"),
-        ("kernel/drivers/virtio/virtio-rng.ko", "drivers/virtio/virtio-rng.ko"),
-        ("drivers/virtio/virtio-rng.o", "drivers/virtio/virtio-rng.ko"),
-        ("kernel/drivers/virtio/virtio-rng.ko", "kernel/drivers/virtio/virtio-rng.ko.xz"),
-    ],
-    ids=["installed", "built-6.1", "built-6.2", "compressed"],
-)
-def test_modules_are_found_in_every_kind_of_tree(tmp_path: Path, line: str, file: str) -> None:
-    (tmp_path / "modules.order").write_text(f"{line}\nkernel/not/there.ko\n")
-    (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_bytes(b"")
-    assert module_files(tmp_path) == {"virtio_rng": tmp_path / file}

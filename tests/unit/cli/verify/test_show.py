@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kmod_harness.cli.given_modules import is_path
 from kmod_harness.cli.verify.as_json import as_json
 from kmod_harness.cli.verify.record import VerifyRecord
-from kmod_harness.cli.verify.request import is_path
 from kmod_harness.cli.verify.show import last_line, show
 from kmod_harness.errors import KernelPanic, Misuse, ModuleNotExplained, QemuDied
 from kmod_harness.klog.outcome import Outcome

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +40,10 @@ SECTION("__versions") struct { unsigned long crc; char name[56]; } ver[] = {{0x1
 """
 
 pytestmark = pytest.mark.needs("binutils", "gcc")
+
+
+#: As `xz`, `gzip` and `zstd` do it.
+COMPRESSIONS = [lzma.compress, gzip.compress, zstandard.ZstdCompressor(write_checksum=True).compress]
 
 
 def compile_object(directory: Path, source: str, *flags: str, name: str = "tiny.ko") -> Path:
@@ -116,7 +121,7 @@ def test_without_a_name_in_modinfo_the_file_names_it(ko: Path) -> None:
     assert parse_module(data, Path("/x/my-driver.ko.xz")).name == "my_driver"
 
 
-@pytest.mark.parametrize("compress", [lzma.compress, gzip.compress])
+@pytest.mark.parametrize("compress", COMPRESSIONS)
 def test_a_compressed_module_is_read_the_same(
     ko: Path, module: KernelModule, tmp_path: Path, compress
 ) -> None:
@@ -125,7 +130,7 @@ def test_a_compressed_module_is_read_the_same(
     assert read_module(packed).symbols == module.symbols
 
 
-@pytest.mark.parametrize("compress", [lzma.compress, gzip.compress])
+@pytest.mark.parametrize("compress", COMPRESSIONS)
 def test_a_damaged_compressed_module_is_a_typed_error(ko: Path, tmp_path: Path, compress) -> None:
     data = compress(ko.read_bytes())
     for cut in (8, 20, len(data) // 2, len(data) - 1):
@@ -145,7 +150,7 @@ def test_a_damaged_compressed_module_is_a_typed_error(ko: Path, tmp_path: Path, 
         (b"", "is empty"),
         (b"#!/bin/sh\n", "not an ELF file"),
         (b"\x7fELF", "truncated"),
-        (b"\x28\xb5\x2f\xfd" + b"x" * 90, "zstd"),
+        (b"\x28\xb5\x2f\xfd" + b"x" * 90, "damaged"),
     ],
 )
 def test_files_of_other_kinds_are_named(tmp_path: Path, content: bytes, says: str) -> None:
@@ -153,6 +158,12 @@ def test_files_of_other_kinds_are_named(tmp_path: Path, content: bytes, says: st
     with pytest.raises(ModuleFileError, match=says) as error:
         read_module(tmp_path / "x.ko")
     assert str(tmp_path / "x.ko") in str(error.value)
+
+
+def test_a_zstd_file_that_does_not_tell_its_size_is_read_too(ko: Path, tmp_path: Path) -> None:
+    pack = zstandard.ZstdCompressor(write_content_size=False)
+    (tmp_path / "tiny.ko.zst").write_bytes(pack.compress(ko.read_bytes()))
+    assert read_module(tmp_path / "tiny.ko.zst").data == ko.read_bytes()
 
 
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
