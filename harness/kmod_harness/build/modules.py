@@ -131,7 +131,7 @@ class _Told:
         tree = kernel_tree(self.kernel.build_dir, self.kernel.release, self.cache)
         minimal, debian = self._known(MINIMAL), self._known(DEBIAN)
         base = MINIMAL
-        if minimal is not None and _series(minimal.release) != _series(self.kernel.release):
+        if minimal is None or _series(minimal.release) != _series(self.kernel.release):
             base = str(KernelName(MINIMAL, _series(self.kernel.release)))
             minimal = self._known(base)
         others = debian if debian is not None and debian.release != self.kernel.release else None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kmod_harness.build.reasons.complaints import read_complaints
 from kmod_harness.build.reasons.kconfig_files import Symbol, read_symbols
+from kmod_harness.build.reasons.missing_compiler import missing_compiler
 from kmod_harness.build.reasons.missing_options import MissingOption, missing_options
 from kmod_harness.build.reasons.options_to_set import lines_to_set, with_set
 from kmod_harness.errors import BuildFailed, NotForThisKernel
@@ -39,6 +40,11 @@ class Sources:
 
 def explain_failure(failure: BuildFailed, output: str, sources: Sources) -> BuildFailed:
     """Returns the failure of a build, with this output, told anew: its first error, the options it misses."""
+    lacking = missing_compiler(output, sources.base)
+    if lacking is not None:
+        lacking.advice = "\n".join(filter(None, (lacking.advice, failure.advice)))
+        lacking.built = failure.built
+        return lacking
     complaints = read_complaints(output)
     missing: tuple[MissingOption, ...] = ()
     symbols: Mapping[str, Symbol] = {}
