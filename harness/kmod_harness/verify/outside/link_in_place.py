@@ -11,12 +11,10 @@ from kmod_harness.kmod.link.relocation import FORMULAS, LinkedModule, link
 from kmod_harness.verify.image import AllowedChange
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.stopped_guest import ModuleLocation, StoppedGuest
-from kmod_harness.verify.outside.struct_module import raw_relocations
 
 #: The image of a symbol without a known address. The symbol is bound to the start of the range in which KASLR
 #: moves the kernel: nothing is mapped there (_text lies 16 MiB above), so a mistaken read fails.
 _HIDDEN = "hidden"
-_THIS_MODULE = ".gnu.linkonce.this_module"
 _SHOWN_NAMES = 20
 
 
@@ -50,38 +48,8 @@ def link_in_place(place: ModuleLocation, stopped: StoppedGuest) -> LinkInPlace:
             return KERNEL_IMAGE_BASE, _HIDDEN
         return found
 
-    addresses = dict(place.addresses)
-    if place.layout.percpu is not None:
-        base = _percpu_base(place, stopped, place.layout.percpu)
-        if base is not None:
-            addresses[place.layout.percpu] = base
-    linked = link(place.module, place.layout, addresses, resolve)
+    linked = link(place.module, place.layout, place.addresses, resolve)
     return LinkInPlace(linked, tuple(_unknown_fields(linked)), tuple(_limits(linked, missing)))
-
-
-def _percpu_base(place: ModuleLocation, stopped: StoppedGuest, percpu: int) -> int | None:
-    """Returns the module's offset in each CPU's area; None where nothing tells it.
-
-    It is computed from the first per-CPU relocation in memory, and accepted if `struct module` holds it too:
-    `mod->percpu` (include/linux/module.h, 6.1) has no fixed offset, but must be one of the struct's words.
-    """
-    table = place.module.symbol_table
-    this = place.module.section(_THIS_MODULE)
-    for section, offset, kind, index, addend in raw_relocations(place.module):
-        if table[index].section_index != percpu or place.module.sections[section].init:
-            continue
-        if this is None or section not in place.addresses or kind not in FORMULAS:
-            continue
-        struct = stopped.kernel.read(place.struct, this.size)
-        words = {struct[at : at + 8] for at in range(0, len(struct) - 7, 8)}
-        formula = FORMULAS[kind]
-        where = place.addresses[section] + offset
-        # 32 bits are sign-extended
-        now = int.from_bytes(stopped.kernel.read(where, formula.size), "little", signed=True)
-        base = now - addend - table[index].value + (where if formula.relative else 0)
-        base &= (1 << 64) - 1
-        return base if base.to_bytes(8, "little") in words else None
-    return None
 
 
 def _unknown_fields(linked: LinkedModule) -> Iterator[AllowedChange]:

@@ -15,6 +15,7 @@ from kmod_harness.kmod.link.relocation import Resolve
 from kmod_harness.kmod.symbols.symbol_files import Kallsyms
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.verify.outside.kernel_state import KernelState
+from kmod_harness.verify.outside.percpu_section import percpu_base
 from kmod_harness.verify.outside.running_symbols import KernelSymbols
 from kmod_harness.verify.outside.struct_module import anchors_of, find_struct, module_structs
 
@@ -55,7 +56,7 @@ class ModuleLocation:
     layout: its predicted layout
     struct: address of its `struct module`
     anchors: block -> address
-    addresses: section index -> address
+    addresses: section index -> address; of the per-CPU section the offset in each CPU's area
     """
 
     module: KernelModule
@@ -71,7 +72,7 @@ class ModuleLocation:
         """
         told = {block: at for block, at in self.layout.anchors(shown).items() if block not in self.anchors}
         anchors = {**self.anchors, **told}
-        return replace(self, anchors=anchors, addresses=self.layout.addresses(anchors))
+        return replace(self, anchors=anchors, addresses={**self.addresses, **self.layout.addresses(anchors)})
 
     def exports(self) -> dict[str, int]:
         """Returns name -> address of the symbols it exports."""
@@ -156,7 +157,11 @@ def locate_modules(
             kallsyms_all=options.kallsyms_all,
         )
         anchors = anchors_of(module, layout, struct, read)
-        found[module.name] = ModuleLocation(module, layout, struct, anchors, layout.addresses(anchors))
+        addresses = layout.addresses(anchors)
+        if layout.percpu is not None:
+            base = percpu_base(module, layout.percpu, struct, addresses, read)
+            addresses |= {layout.percpu: base} if base is not None else {}
+        found[module.name] = ModuleLocation(module, layout, struct, anchors, addresses)
     return found
 
 
