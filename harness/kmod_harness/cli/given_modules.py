@@ -53,7 +53,7 @@ def read_given(words: Sequence[str]) -> GivenModules:
 
 
 def meant_modules(given: GivenModules, prepared: Prepared) -> tuple[KernelModule, ...]:
-    """Returns what the words mean, in their order; names are of the kernel's own modules.
+    """Returns the modules that the words mean, in their order; names are of the kernel's own modules.
 
     Raises Misuse: built in, unknown (UnknownModule), an alias of several modules.
     """
@@ -70,7 +70,7 @@ def _by_name(word: str, prepared: Prepared) -> KernelModule:
 
 
 def plan_given(given: GivenModules, prepared: Prepared) -> PlannedModules:
-    """Returns what to load; names and dependencies are looked for among the kernel's own modules.
+    """Returns the plan; names and dependencies are looked for among the kernel's own modules.
 
     Raises Misuse: as `meant_modules`, two modules of one name, one given twice, one that the harness loads.
     """

@@ -111,7 +111,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
-    """Returns what stands before the first `--`, and what behind it (None without one)."""
+    """Returns the words before the first `--`, and those behind it (None without one)."""
     words = list(arguments)
     if "--" not in words:
         return words, None

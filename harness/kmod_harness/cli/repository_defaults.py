@@ -1,4 +1,4 @@
-"""What the repository's kmod-harness.toml says, put where the command line leaves something open."""
+"""The settings of the repository's kmod-harness.toml, put where the command line leaves something open."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class _Waiting(io.FileIO):
 
 
 class _Stdout(_Waiting):
-    """What is written here was asked for: what is lost raises OutputLost, once; the rest is dropped."""
+    """A stream of what was asked for: a lost write raises OutputLost, once; the rest is dropped."""
 
     _is_lost = False
 
@@ -46,7 +46,7 @@ class _Stdout(_Waiting):
 
 
 class _Stderr(_Waiting):
-    """What is written here is said in passing: that nobody can read it changes no verdict."""
+    """A stream of passing remarks: a lost write changes no verdict."""
 
     def write(self, data: object) -> int:
         try:

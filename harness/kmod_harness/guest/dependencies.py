@@ -50,7 +50,7 @@ class ModuleLoader(Protocol):
 
 
 def file_meant(guest: ModuleLoader, path: str | Path) -> KernelModule:
-    """Returns what a path, or the name of one of the kernel's own modules, means.
+    """Returns the module that a path, or the name of one of the kernel's own modules, means.
 
     Raises ModuleFileError, UnknownModule; Misuse for a built-in module and for an alias of several.
     """
@@ -91,7 +91,7 @@ def load_with_needs(
 
 
 def needs_of(guest: ModuleLoader, file: KernelModule) -> tuple[tuple[Load, ...], Load, tuple[Load, ...]]:
-    """Returns what is still to be loaded before a module, the module's own load, and what behind it."""
+    """Returns the loads that are still to come before a module, its own, and those behind it."""
     facts = guest._kernel_facts()
     channels = facts.provided if facts is not None else {}
     present = {*channels, *(module.name for module in _files(guest))}

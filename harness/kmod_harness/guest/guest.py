@@ -200,7 +200,7 @@ class Guest:
         return self._shell
 
     def _shell_transcript(self) -> str:
-        """Returns what the shell has sent, the last MiB at least; "" when it was not used."""
+        """Returns the shell's output, the last MiB at least; "" when it was not used."""
         return "" if self._shell is None else self._shell.transcript.decode(errors="replace")
 
     @property
@@ -263,7 +263,7 @@ class Guest:
 
     @property
     def modules(self) -> tuple[LoadedModule, ...]:
-        """What was loaded by `load` and not unloaded, in order."""
+        """The modules that `load` loaded and nobody unloaded, in order."""
         return tuple(self._modules)
 
     def module(self, name: str) -> LoadedModule:

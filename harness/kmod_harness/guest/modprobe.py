@@ -1,4 +1,4 @@
-"""What modprobe and request_module find in a guest: /lib/modules/RELEASE, with what was loaded there.
+"""The files that modprobe and request_module read in a guest: /lib/modules/RELEASE.
 
 The files are those of the loads, by links; the lists grow with them. A directory that the image brings itself
 is left as it is.

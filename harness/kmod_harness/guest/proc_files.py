@@ -38,7 +38,7 @@ def calls_that_read(path: str, first: int = 0) -> list[Call]:
 
 
 def content(results: Sequence[Result], path: str) -> tuple[bytes, bool]:
-    """Returns what these calls read, and whether it is the whole file. Raises OSError."""
+    """Returns the bytes that these calls read, and whether they are the whole file. Raises OSError."""
     check(results[0], path)
     parts = [check(result, path).buffers[0] for result in results[1:-1]]
     return b"".join(parts), not parts[-1]

@@ -36,7 +36,7 @@ _STALE_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class SavedFacts:
-    """What the harness has to know of a guest when it restores it from its template.
+    """The harness's knowledge of a guest that it restores from its template.
 
     process: number and pid of the agent's process that waits for calls
     log: everything ttyS0 carried until the guest was saved

@@ -37,7 +37,7 @@ Wait = Callable[[int, Deadline], object]
 
 @dataclass(frozen=True)
 class ShellResult:
-    """What a shell command printed (stdout and stderr together, CR removed) and its exit status."""
+    """The output of a shell command (stdout and stderr together, CR removed) and its exit status."""
 
     status: int
     output: str
@@ -56,7 +56,7 @@ class ChannelSpawn(_Spawn):
         self.deadline: Deadline | None = None
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
-        """Returns what has arrived, at least a byte. Raises pexpect.EOF, and what the wait raises."""
+        """Returns the bytes that have arrived, at least one. Raises pexpect.EOF, and as the wait does."""
         assert self.deadline is not None
         self._wait(self._connection.fileno(), self.deadline)
         try:
@@ -161,7 +161,7 @@ class Shell:
 
 
 class _Transcript:
-    """What pexpect takes for a log file: appends to a bytearray, keeping the last MiB."""
+    """A log file for pexpect: appends to a bytearray, keeping the last MiB."""
 
     def __init__(self, into: bytearray) -> None:
         self._into = into

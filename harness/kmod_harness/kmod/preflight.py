@@ -61,7 +61,7 @@ def preflight(module: KernelModule, kernel: KernelFacts) -> tuple[Mismatch, ...]
 
 
 def advice_for(fatal: Sequence[Mismatch], module: KernelModule, kernel: str) -> str:
-    """Returns what to do about a module's fatal mismatches with the kernel of that name."""
+    """Returns the advice for a module's fatal mismatches with the kernel of that name."""
     if all(mismatch.kind is MismatchKind.UNKNOWN_SYMBOL for mismatch in fatal):
         beside = [module.path.parent / f"{name}.ko" for name in module.depends]
         if there := [str(path) for path in beside if path.is_file()]:

@@ -29,7 +29,7 @@ _PROBE_CODE = bytes.fromhex(
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What runs the guest's instructions: `name` is kvm or tcg, `cpu` QEMU's -cpu, `reason` one sentence."""
+    """The way guest code runs: `name` is kvm or tcg, `cpu` QEMU's -cpu, `reason` one sentence."""
 
     name: str
     cpu: str
@@ -37,7 +37,7 @@ class Accelerator:
 
     @property
     def deadline_factor(self) -> float:
-        """What the harness's own deadlines are multiplied by; those a user gives are not."""
+        """The factor of the harness's own deadlines; those that a user gives are exact."""
         return 1.0 if self.name == "kvm" else 4.0
 
 

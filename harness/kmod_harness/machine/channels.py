@@ -1,4 +1,4 @@
-"""What a machine is reached by: its private directory, the sockets of its channels, its saved device state.
+"""The ways to a machine: its private directory, the sockets of its channels, its saved device state.
 
 Imports little: a guest restored ahead is forked before anything else is looked at.
 """

@@ -30,7 +30,7 @@ class ConsoleLog:
         return self._inotify
 
     def read_new(self) -> bytes:
-        """Returns what was written since the last call, b"" for nothing."""
+        """Returns the bytes written since the last call, b"" for none."""
         # emptied first: what is written after this wakes the next wait again
         with contextlib.suppress(BlockingIOError):
             os.read(self._inotify, 4096)

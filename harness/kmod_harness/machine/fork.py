@@ -54,7 +54,7 @@ def _environment() -> dict[str, str]:
 
 
 def parent_death_signal(parent: int) -> Callable[[], None]:
-    """Returns what a child runs before exec so that it dies with the thread that forked it.
+    """Returns the function that a child runs before exec, so that it dies with the thread that forked it.
 
     prctl(2), PR_SET_PDEATHSIG: the signal follows the forking *thread*, so QEMU
     is started from a thread that outlives it. A parent that died before the call

@@ -43,7 +43,7 @@ class CpuState:
 
 @dataclass(frozen=True)
 class Interrogation:
-    """What a hanging guest tells. answer: the kernel's own lines, "" where it takes no interrupts."""
+    """The answers of a hanging guest. answer: the kernel's own lines, "" where it takes no interrupts."""
 
     answer: str
     cpus: tuple[CpuState, ...]
@@ -79,7 +79,7 @@ def interrogate(machine: Machine) -> Interrogation:
 
 
 def _ask_kernel(machine: Machine, seconds: float) -> str:
-    """Returns what the kernel writes on ttyS0 for the keys, "" when it does not."""
+    """Returns the kernel's lines on ttyS0 for the keys, "" when it writes none."""
     deadline = machine.deadline("the answer to sysrq", seconds)
     said = bytearray()
     with socket.socket(socket.AF_UNIX) as console, contextlib.suppress(GuestHang):
@@ -101,7 +101,7 @@ def _ask_kernel(machine: Machine, seconds: float) -> str:
 
 
 def _received(machine: Machine, console: socket.socket, deadline: Deadline) -> bytes:
-    """Returns what the port sent next. With a client that does not read it would take 10 ms a character."""
+    """Returns the next bytes of the port; if no client read them, a character would take 10 ms."""
     machine.watch.wait([console.fileno()], deadline)
     return console.recv(1 << 16)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Owned(Protocol):
-    """What a machine keeps for its whole life; made of the machine, closed before its QEMU ends."""
+    """An object that a machine keeps for its whole life; made of the machine, closed before its QEMU ends."""
 
     def __init__(self, machine: Machine) -> None: ...
 
@@ -208,7 +208,7 @@ class Machine:
             self.watch.wait([], self.deadline("settling", seconds, exact=True))
 
     def qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
-        """Returns what a QMP command returns. Raises QemuDied, or CommandRefused (machine/qmp.py)."""
+        """Returns the result of a QMP command. Raises QemuDied, or CommandRefused (machine/qmp.py)."""
         return self._qemu.execute(command, arguments)
 
     def begin(

@@ -22,7 +22,7 @@ class StateRefused(StateNotSaved):
 
 
 def commands_that_load(fd: int) -> list[tuple[str, dict[str, Any]]]:
-    """Returns what starts a machine made with `incoming` from the device state in an inherited descriptor."""
+    """Returns the QMP commands that start a machine made with `incoming` from a state in a descriptor."""
     # nobody has to hear of a guest that has moved to where it was: 700 blocks of code to translate
     silently = ("migrate-set-parameters", {"announce-rounds": 0})
     return [_capabilities(share_ram=True), silently, ("migrate-incoming", {"uri": f"fd:{fd}"})]

@@ -99,7 +99,7 @@ class QemuProcess:
         )
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None, seconds: float = 30.0) -> Any:
-        """Returns what a QMP command returns. Raises QemuDied when QEMU is gone, CommandRefused."""
+        """Returns the result of a QMP command. Raises QemuDied when QEMU is gone, CommandRefused."""
         return self._result(self._qmp.begin(command, arguments), command, seconds)
 
     def send(

@@ -43,7 +43,7 @@ class PendingReply:
         return message
 
     def result(self, seconds: float) -> Any:
-        """Returns what the command returned. Raises CommandRefused, and as `wait`."""
+        """Returns the command's result. Raises CommandRefused, and as `wait`."""
         message = self.wait(seconds)
         if "error" in message:
             raise CommandRefused(str(message["error"].get("desc", message["error"])))

@@ -99,7 +99,7 @@ def _write(
 def _kept_guest(
     config: pytest.Config, state: State, watched: WatchedGuest, failure: BaseException
 ) -> Path | None:
-    """Returns what is kept of the guest: as it is after a panic or a hang, as it was when it oopsed."""
+    """Returns the kept parts of the guest: as it is after a panic or a hang, as it was when it oopsed."""
     from kmod_harness.lifecycle.failing_state import discard, keep_guest  # lazy
 
     kept_guest = watched.take_kept_guest()

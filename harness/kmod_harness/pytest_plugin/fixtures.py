@@ -25,7 +25,7 @@ _MADE_OF = pytest.StashKey[dict[Any, Any]]()
 
 @pytest.fixture(scope="session")
 def machine_spec(pytestconfig: pytest.Config) -> Spec:
-    """What to boot: the Spec that the --kh-... options describe. Override it for your own."""
+    """The machine to boot: the Spec that the --kh-... options describe. Override it for your own."""
     return pytestconfig.stash[SETTINGS].spec
 
 
@@ -44,7 +44,7 @@ def machine(machine_spec: Spec, pytestconfig: pytest.Config) -> Iterator[Testbed
 
 @pytest.fixture(scope="session")
 def pristine(machine: Testbed) -> Iterator[Pristine]:
-    """What each test's guest starts from; override it to give a checkpoint.
+    """The state that each test's guest starts from; override it to give a checkpoint.
 
     `yield guest.checkpoint()` in it, or `return machine.checkpoint(name)`.
     """

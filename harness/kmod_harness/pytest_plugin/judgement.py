@@ -1,4 +1,4 @@
-"""What a phase of a test comes to: the machine's deeds against the test's own failure."""
+"""The verdict of a test's phase: the machine's deeds against the test's own failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kmod_harness.pytest_plugin.watched import Incident
 def conclude(
     state: State, case: Case, phase: str, raised: BaseException | None, *, is_verbose: bool
 ) -> BaseException | None:
-    """Returns what the phase fails with, None when it does not.
+    """Returns the failure of the phase, None when there is none.
 
     The worst thing the machine did wins over the test's own failure, and over what
     followed from it. is_verbose: QEMU's command line is part of the evidence.

@@ -1,4 +1,4 @@
-"""What an earlier test did and the kernel told of later, reported as that test's."""
+"""Reports that the kernel made late, told as those of the earlier test that caused them."""
 
 from __future__ import annotations
 

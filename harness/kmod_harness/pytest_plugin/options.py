@@ -16,7 +16,7 @@ from kmod_harness.spec.spec import MEMORY_WITH_MODULES, Spec, SpecError, parse_s
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line, the ini file and the repository's kmod-harness.toml ask for.
+    """The settings of the command line, the ini file and the repository's kmod-harness.toml.
 
     cold: every test gets a boot of its own. unrestored: tests share a guest. settle: seconds at each
     test's end, so that what fires late does so in the test that caused it. standby: the next guest
@@ -113,7 +113,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def read_settings(config: pytest.Config) -> Settings:
-    """Returns what was asked for. Raises pytest.UsageError, naming the option, for a wrong value."""
+    """Returns the settings. Raises pytest.UsageError, naming the option, for a wrong value."""
     values = {option.name: _value(config, option) for option in OPTIONS}
     given = tuple(f"{name}={values[name]}" for name in values if values[name])
     repository = _repository(config)
@@ -173,7 +173,7 @@ def read_settings(config: pytest.Config) -> Settings:
 
 
 def _repository(config: pytest.Config) -> Repository:
-    """Return what the file nearest to where pytest was started says, else the one nearest to its tests."""
+    """Return the settings of the file nearest to where pytest was started, else nearest to its tests."""
     started = config.invocation_params.dir
     tests = (started / argument.partition("::")[0] for argument in config.args)
     try:

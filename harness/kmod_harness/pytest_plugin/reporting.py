@@ -1,4 +1,4 @@
-"""What a person reads of the whole run: the header and the summary."""
+"""The header and the summary of the whole run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def take_from_worker(config: pytest.Config, output: dict[str, Any]) -> None:
 
 
 def _machines(config: pytest.Config) -> list[dict[str, Any]]:
-    """Returns what ran in this process, in types that xdist can send; [] for nothing."""
+    """Returns the machines of this process, in types that xdist can send; [] for none."""
     if STATE not in config.stash:
         return []
     state = config.stash[STATE]

@@ -1,4 +1,4 @@
-"""What one pytest process knows about its guests, in pytest's stash."""
+"""The state of one pytest process: its guests, in pytest's stash."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class State:
             self._leave_bundle_of_test(self, failure.error)
 
     def judge(self, *, after_hang: bool) -> list[Incident]:
-        """Returns what the log of every guest in use holds against it since the last call.
+        """Returns the reports in the log of every guest in use since the last call.
 
         `after_hang`: a deadline was met, by whichever guest.
         """

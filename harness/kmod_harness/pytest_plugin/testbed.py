@@ -37,7 +37,7 @@ def prepare_testbed(spec: Spec, settings: Settings, state: State) -> Testbed:
 
 
 class Testbed:
-    """What the fixture `machine` gives: guests of one Prepared, watched by the running test.
+    """The value of the fixture `machine`: guests of one Prepared, watched by the running test.
 
     A context manager; it owns the named checkpoints, and `standard`: guests in the state of the
     machine's template, one of them on standby.
@@ -84,7 +84,7 @@ class Testbed:
             yield watched.guest
 
     def checkpoint(self, name: str) -> Pristine:
-        """What `guest.checkpoint(name)` saved. Raises Misuse for a name that nothing was saved under."""
+        """The checkpoint that `guest.checkpoint(name)` saved. Raises Misuse for a name without one."""
         if name not in self._named:
             raise Misuse(
                 f"there is no checkpoint {name!r}",
@@ -127,7 +127,7 @@ class Testbed:
             yield guest
 
     def _save(self, life: contextlib.ExitStack, guest: Guest, name: str) -> Pristine:
-        """What `guest.checkpoint()` does; without a name it ends with the guest, whose life this is."""
+        """Makes `guest.checkpoint()`; one without a name ends with the guest, whose life this is."""
         if name in self._named:
             raise Misuse(
                 f"there is a checkpoint {name!r} already", advice="each name is saved once a session"
@@ -141,7 +141,7 @@ class Testbed:
 
 
 class Pristine:
-    """What every test's guest starts from: the machine's template, or a checkpoint (`guest.checkpoint()`).
+    """The state that every test's guest starts from: the machine's template, or a checkpoint.
 
     A context manager that ends what waits.
     """

@@ -100,7 +100,7 @@ class WatchedGuest:
                 self._set_trap() if keeps_oops else self.guest.machine.watch.set_trap(None)
 
     def end_test(self) -> None:
-        """What the kernel reports from here on came between two tests."""
+        """Ends the test: reports from here on came between two tests."""
         self._is_in_test = False
         if self._uses:
             self._end_use()
@@ -132,7 +132,7 @@ class WatchedGuest:
             trap.await_set()
 
     def take_kept_guest(self) -> Path | None:
-        """Returns what was kept where the kernel oopsed; whoever takes it discards it in the end."""
+        """Returns the parts kept where the kernel oopsed; whoever takes them discards them in the end."""
         kept_guest, self.kept_guest = self.kept_guest, None
         return kept_guest
 
@@ -142,7 +142,7 @@ class WatchedGuest:
             signal.pidfd_send_signal(self.guest.machine.watch.pidfd, signal.SIGKILL)
 
     def judge(self, *, wait: bool = True) -> list[Incident]:
-        """Returns what the log holds that was not judged before; with `wait` the log is complete first."""
+        """Returns the part of the log that was not judged before; with `wait` the log is complete first."""
         return self._incidents(self._complete_log() if wait and not self.hangs else self._end())
 
     def judge_after_hang(self) -> list[Incident]:

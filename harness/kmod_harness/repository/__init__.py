@@ -1,1 +1,1 @@
-"""What a repository says of itself: its `kmod-harness.toml`, and what its Makefiles let one know."""
+"""The settings of a repository: its `kmod-harness.toml`, and the modules that its Makefiles name."""

@@ -1,4 +1,4 @@
-"""What a repository says, as options of a command line: the same names, the same words."""
+"""The settings of a repository as options of a command line: the same names, the same words."""
 
 from __future__ import annotations
 

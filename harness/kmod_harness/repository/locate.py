@@ -40,7 +40,7 @@ def has_table(pyproject: Path) -> bool:
 
 
 def fingerprint(start: Path) -> str:
-    """Return what changes when the settings around a directory do, "" where there are none."""
+    """Return a text that changes when the settings around a directory do, "" where there are none."""
     file = find_file(start)
     return f"{file} {zlib.crc32(file.read_bytes()):08x}" if file is not None else ""
 

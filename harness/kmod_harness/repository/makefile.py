@@ -1,4 +1,4 @@
-"""What a Makefile or Kbuild says of its modules, read as text: nothing of it is run."""
+"""The modules that a Makefile or Kbuild names, read as text: nothing of it is run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Makefile:
-    """What one Makefile or Kbuild says.
+    """The content of one Makefile or Kbuild.
 
     directories: that kbuild goes into. parts: module -> its object files.
     unclear: lines whose modules cannot be known without running make.
@@ -44,7 +44,7 @@ class Makefile:
 
 
 def read_makefile(text: str) -> Makefile:
-    """Return what a Makefile's text says; of if and else both, since which one counts make alone knows.
+    """Return the content of a Makefile's text; of if and else both, since only make knows which one counts.
 
     >>> read_makefile("obj-m := hello.o\\n").modules
     (Entry(name='hello', config=''),)

@@ -21,7 +21,7 @@ KEY_NAMES = tuple(key.name for key in (*_TOP_KEYS, *MODULE_KEYS))
 
 
 def parse_settings(data: bytes, file: Path) -> Repository:
-    """Return what the content of `file` says.
+    """Return the settings in the content of `file`.
 
     Raises Misuse that names the file, the line, and what was expected: broken TOML, unknown keys, values
     of another type or out of range.
@@ -101,7 +101,7 @@ def _unknown(table: Mapping[str, Any], known: Sequence[str]) -> list[tuple[str, 
 
 
 def _meant(name: str) -> str:
-    """Return what the one who wrote an unknown key may have meant, "" when nothing is near."""
+    """Return the known key nearest to an unknown one, "" when none is near."""
     if name == TABLE[0]:
         return f": in {FILE} the keys stand at the top, without [{'.'.join(TABLE)}]"
     table, _, last = name.rpartition(".")

@@ -10,7 +10,7 @@ from kmod_harness.repository.settings import Repository
 
 
 def read_repository(start: Path | None = None) -> Repository:
-    """Return what the repository around a directory (default: the working directory) says.
+    """Return the settings of the repository around a directory (default: the working directory).
 
     Raises Misuse, with file and line, for what is wrong in its file.
     """

@@ -1,4 +1,4 @@
-"""What `kmod-harness.toml` can say, as data; paths are absolute, what it does not say is None or empty."""
+"""The settings of `kmod-harness.toml` as data; paths are absolute, a setting left out is None or empty."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RepositoryModules:
 
 @dataclass(frozen=True)
 class Repository:
-    """What the file says. file: where it was read, None where there is none.
+    """The settings of the file. file: its path, None where there is none.
 
     boot_timeout, timeout: seconds, None where the file says nothing.
     """

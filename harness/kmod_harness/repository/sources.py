@@ -49,7 +49,7 @@ class Unclear:
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a directory; all paths are relative to it.
+    """The files of a directory; all paths are relative to it.
 
     kbuild: directories to build, each with all below it that its Makefile names. lying: .ko files that lie
     there and no Makefile names.
@@ -82,7 +82,7 @@ def look_through(directory: Path) -> Found:
 
 
 class _Reading:
-    """What is read of a directory's Makefile and of those that kbuild goes on to from there."""
+    """The content of a directory's Makefile and of those that kbuild goes on to from there."""
 
     def __init__(self, top: Path) -> None:
         self._top = top

@@ -23,7 +23,7 @@ _COMMAND_LINE_SIZE = 2048
 
 
 def lacking(config: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns what a guest needs and a configuration lacks, a line each."""
+    """Returns the needs of a guest that a configuration lacks, a line each."""
     return tuple(
         f"{setting(symbol, config.get(symbol, NOT_SET))}: {purpose}"
         for symbol, (values, purpose) in _NEEDED.items()

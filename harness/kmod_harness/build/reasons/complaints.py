@@ -1,4 +1,4 @@
-"""What compiler, modpost and make complained of, read from a build's output. Pure."""
+"""The complaints of compiler, modpost and make, read from a build's output. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Complaints:
-    """What a build's output complains of.
+    """The complaints in a build's output.
 
     first: the first error, one line
     shown: what the compiler shows below it
@@ -56,7 +56,7 @@ class Complaints:
 
 
 def read_complaints(output: str) -> Complaints:
-    """Returns what a build's output complains of, each once and in its order."""
+    """Returns the complaints in a build's output, each once and in its order."""
     # gcc quotes by the language of the caller's terminal, which kbuild keeps
     lines = output.translate({0x2018: "'", 0x2019: "'"}).splitlines()
     undefined = [match for line in lines if (match := _UNDEFINED.search(line))]

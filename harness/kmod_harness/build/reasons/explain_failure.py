@@ -22,7 +22,7 @@ _TOLD = 3
 
 @dataclass(frozen=True)
 class Sources:
-    """What a failure is explained from.
+    """The sources that a failure is explained from.
 
     tree: the kernel's source, None without
     config: symbol -> value of the kernel that was built for

@@ -55,7 +55,7 @@ class _Search:
         self._known: dict[str, tuple[str, ...] | None] = {}
 
     def set(self, name: str, inside: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Returns what has to be set; `inside`: the options that are being looked at already."""
+        """Returns the options to set; `inside`: the options that are being looked at already."""
         if self._is_set(name):
             return ()
         symbol = self._symbols.get(name)
@@ -90,12 +90,12 @@ class _Search:
         return _Search(self._symbols, {**self._config, **dict.fromkeys(names, "y")}) if names else self
 
     def _weight(self, names: tuple[str, ...], file: str) -> tuple[int, int, tuple[str, ...]]:
-        """Returns what orders ways: few options, of the same Kconfig file, that select few."""
+        """Returns the sort key of ways: few options of the same Kconfig file that select few come first."""
         others = sum(self._symbols[name].file != file for name in names)
         return len(names) + 2 * others, sum(len(self._symbols[name].selects) for name in names), names
 
     def _meet(self, expression: Expression, inside: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Returns what has to be set for an expression to be true; None where it cannot be."""
+        """Returns the options to set for an expression to be true; None where it cannot be."""
         if isinstance(expression, Option):
             if expression.name in _CONSTANTS:
                 return () if _CONSTANTS[expression.name] else None

@@ -50,7 +50,7 @@ tell READ 0 whole
 
 @dataclass(frozen=True)
 class DkmsConf:
-    """What a dkms.conf says for one kernel.
+    """The content of a dkms.conf for one kernel.
 
     name, version: of the package
     make, clean: commands for sh; they, and `pre_build`, name the paths that dkms would build in
@@ -99,7 +99,7 @@ class DkmsConf:
 
 
 def read_dkms_conf(directory: Path, release: str, build_dir: Path, config: Mapping[str, str]) -> DkmsConf:
-    """Returns what the dkms.conf in `directory` says for a kernel; runs bash, as dkms does.
+    """Returns the content of the dkms.conf in `directory` for a kernel; runs bash, as dkms does.
 
     config: the kernel's configuration, symbol -> value. Raises Misuse for a file that dkms would refuse,
     MissingTool where there is no bash.
@@ -147,7 +147,7 @@ def conf_of(
     config: Mapping[str, str],
     said: str = "",
 ) -> DkmsConf:
-    """Returns what the variables of a dkms.conf mean, by dkms 3.0's rules. Raises Misuse."""
+    """Returns the meaning of a dkms.conf's variables, by dkms 3.0's rules. Raises Misuse."""
 
     def single(name: str) -> str:
         return variables.get(name, {}).get(0, "")

@@ -22,7 +22,7 @@ _MAKEFILES = (Path("Kbuild"), Path("Makefile"), Path("makefile"), Path("GNUmakef
 
 @dataclass(frozen=True)
 class ForKernel:
-    """What of a kernel decides how modules are built for it.
+    """The facts about a kernel that decide how modules are built for it.
 
     release: its release
     build_dir: directory for `make -C`

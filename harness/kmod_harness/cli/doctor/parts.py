@@ -1,4 +1,4 @@
-"""What a machine has (QEMU, kernels, the cache) and what has to be made here once: a row for each."""
+"""The parts of a machine (QEMU, kernels, the cache), and those that have to be made once: a row for each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CheckResult:
 
 
 def look(part: str) -> tuple[CheckResult, ...]:
-    """Returns what there is of a part that a task names; what cannot be had is not there."""
+    """Returns the rows of a part that a task names; none for a part that cannot be had."""
     try:
         return tuple(_PARTS[part]())
     except (KmodHarnessError, OSError) as error:

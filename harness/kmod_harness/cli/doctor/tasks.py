@@ -1,4 +1,4 @@
-"""What can be done with the harness, what each of it needs, and what stands in its way here."""
+"""The tasks of the harness, the needs of each, and the obstacles here."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def with_prerequisites(names: Sequence[str], tasks: Sequence[Task]) -> tuple[Tas
 def needed(
     task: Task, listed: Sequence[Requirement], missing_parts: Collection[str]
 ) -> tuple[Requirement, ...]:
-    """Returns what a task needs installed: its own, and what its missing parts are made with."""
+    """Returns the packages of a task: its own, and those that its missing parts are made with."""
     wanted = [task.needs, *(_MADE_WITH.get(part, {}) for part in task.parts if part in missing_parts)]
     return tuple(
         one

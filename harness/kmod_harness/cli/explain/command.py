@@ -44,7 +44,7 @@ examples:
 
 @dataclass(frozen=True)
 class ExperimentResults:
-    """What the experiments returned: measurements, judged claims, account of bytes, splats."""
+    """The results of the experiments: measurements, judged claims, account of bytes, splats."""
 
     seen: Observations
     judged: tuple[JudgedClaim, ...]
@@ -108,7 +108,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def summary(seen: Observations, judged: Sequence[JudgedClaim], account: Account) -> str:
-    """Returns what the page says, in one paragraph."""
+    """Returns the page's summary, in one paragraph."""
     from kmod_harness.explain.page.render import verdict_counts  # lazy
 
     verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in verdict_counts(judged))

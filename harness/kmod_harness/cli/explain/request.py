@@ -1,4 +1,4 @@
-"""What an `explain` is about: the machine, the module, what it needs, and the commands that do it again."""
+"""The request of an `explain`: the machine, the module, its needs, and the commands that do it again."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def _pass_on(stdout: bytes, stderr: bytes) -> None:
 
 
 def _ended_object(record: RunRecord, end: BaseException, expected: list[str]) -> Mapping[str, Any]:
-    """What is known of a run that a signal ended."""
+    """Returns the JSON object of a run that a signal ended."""
     from kmod_harness.cli.run.record import as_json  # lazy
     from kmod_harness.cli.run.run_verdict import RunVerdict  # lazy
     from kmod_harness.cli.signals import INTERRUPTED  # lazy

@@ -1,4 +1,4 @@
-"""What a run that went wrong leaves behind: the guest is asked why, its memory kept, a bundle written."""
+"""The evidence of a run that failed: the guest is asked why, its memory kept, a bundle written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes from the host into the guest, looked at before the boot: files, and the command's program."""
+"""The files that go from the host into the guest, and the command's program, looked at before the boot."""
 
 from __future__ import annotations
 

@@ -41,13 +41,13 @@ class ModuleRow:
 
     @property
     def file(self) -> KernelModule:
-        """What its .ko says."""
+        """The content of its .ko."""
         return self.load.module
 
 
 @dataclass
 class Kept:
-    """What was kept of a guest before it ended: texts by name, a directory with its memory and state."""
+    """The parts kept of a guest before it ended: texts by name, a directory with its memory and state."""
 
     transcripts: dict[str, str] = field(default_factory=dict)
     guest_directory: Path | None = None

@@ -1,4 +1,4 @@
-"""What a person sees of a run: short lines on stderr, the last of which can be quoted."""
+"""The text of a run: short lines on stderr, the last of which can be quoted."""
 
 from __future__ import annotations
 

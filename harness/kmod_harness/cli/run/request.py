@@ -1,4 +1,4 @@
-"""What a `run` is to do, read from its arguments and checked as far as no boot is needed."""
+"""The request of a `run`, read from its arguments and checked as far as no boot is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run comes to: one outcome from its errors, splats and the command's status. Pure."""
+"""The verdict of a run: one outcome from its errors, splats and the command's status. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KILLING_KINDS = frozenset((SplatKind.OOPS, SplatKind.BUG))
 
 @dataclass(frozen=True)
 class RunObservations:
-    """What happened. status: the command's exit status, negative for a signal, None: it did not run."""
+    """The events of a run. status: the command's exit status, negative for a signal, None: it did not run."""
 
     errors: Sequence[BaseException] = ()
     splats: Sequence[Splat] = ()

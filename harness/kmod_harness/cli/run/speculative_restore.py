@@ -219,6 +219,6 @@ def _argv(prepared: Prepared, template: SavedGuest, ends: Endpoints) -> list[str
 
 
 def _identity(template: Path) -> list[list[int]]:
-    """Returns what tells a template's files from others made later in their place."""
+    """Returns a mark of a template's files, which others made later in their place do not have."""
     statuses = [os.stat(template / name) for name in ("ram", "state")]
     return [[status.st_ino, status.st_size, status.st_mtime_ns] for status in statuses]

@@ -1,4 +1,4 @@
-"""What became of one `verify`, and the one word it comes to."""
+"""The results of one `verify`, and its outcome."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class VerifyRecord:
 
     @property
     def outcome(self) -> Outcome:
-        """What the kernel or QEMU did, then findings, then what could not be verified."""
+        """The worst of them: a report of the kernel or an error, then a finding, then a limit."""
         found = worst(
             [Outcome.PASSED, outcome_of(self.splats), *(outcome_of_error(error) for error in self.errors)]
         )

@@ -1,4 +1,4 @@
-"""What a `verify` is about: files and names made into modules, in load order, with what they depend on."""
+"""The request of a `verify`: files and names made into modules, in load order, with their dependencies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class VerifyPlan:
 
 
 def plan(given: GivenModules, prepared: Prepared, *, with_dependencies: bool) -> VerifyPlan:
-    """Returns what to load and what to verify. Raises Misuse, as `plan_given` does.
+    """Returns the modules to load and those to verify. Raises Misuse, as `plan_given` does.
 
     A module that the harness's init loads is verified as it lies there.
     """

@@ -1,4 +1,4 @@
-"""What a person sees of a `verify`: a table of sections for each module, then the totals by mechanism."""
+"""The text of a `verify`: a table of sections for each module, then the totals by mechanism."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def show(report: Report, record: VerifyRecord, *, differences: bool) -> None:
 
 
 def troubles(record: VerifyRecord) -> Iterator[str]:
-    """What went wrong or could not be verified, each in full."""
+    """The errors, and the limits of the verification, each in full."""
     from kmod_harness.report.readable import readable  # lazy
 
     for splat in record.splats:

@@ -1,1 +1,1 @@
-"""What people say about loading a module: each sentence tried, each with a verdict."""
+"""Sentences that people say about loading a module: each tried, each with a verdict."""

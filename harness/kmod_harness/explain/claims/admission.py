@@ -1,4 +1,4 @@
-"""What the kernel checks before it lets a module in, and what it notes about it."""
+"""The kernel's checks before it lets a module in, and the marks that it leaves."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one side saw: a sentence, and the raw thing it rests on (a listing, a table, a trace).
+    """The evidence of one side: a sentence, and the raw thing it rests on (a listing, a table, a trace).
 
     `side`: `inside` the guest, or `outside` through QEMU. `impossible` says why this side cannot
     tell, "" where it can; summary and detail are "" then.

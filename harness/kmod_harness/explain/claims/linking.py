@@ -1,4 +1,4 @@
-"""What kind of file a module is, and how its names become addresses."""
+"""The kind of file that a module is, and how its names become addresses."""
 
 from __future__ import annotations
 

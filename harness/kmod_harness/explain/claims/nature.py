@@ -1,4 +1,4 @@
-"""What a module is: no process, no stack of its own, memory that is neither swapped nor copied."""
+"""The nature of a module: no process, no stack of its own, memory that is neither swapped nor copied."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def place_of_code(seen: Observations) -> int:
 
 
 def section_kind(section: ModuleSection) -> str:
-    """Returns what the section is coloured by: the permissions of its pages."""
+    """Returns the kind that a section is coloured by: the permissions of its pages."""
     if section.block == "init" or not section.permissions:
         return "init"
     return permission_kind(section.permissions)
@@ -183,7 +183,7 @@ def _neighbourhood(seen: Observations, blocks: Sequence[Region]) -> Level:
 
 
 def _how_places_are_found(release: str) -> str:
-    """What is known of the release: nothing is said of its code from 6.13 on but that it is otherwise."""
+    """Returns the sentence about how a release finds places for modules."""
     if release_pair(release) < MEMORY_TYPES_SINCE:
         return "Each module takes the lowest gap that it fits in, with an unmapped guard page behind it. "
     if release_pair(release) < TEXT_CACHE_SINCE:

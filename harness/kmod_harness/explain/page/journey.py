@@ -68,7 +68,7 @@ def shown_file(frame: Frame) -> str:
 
 
 def meaning_of(frame: Frame, module_name: str) -> str:
-    """Returns what the frame's function does in plain words, "" when this page has none."""
+    """Returns plain words for the frame's function, "" when this page has none."""
     if frame.image == module_name:
         return "the module's own function: an ordinary call has brought the process here"
     return _MEANINGS.get(frame.function.split(".", 1)[0], "")

@@ -1,4 +1,4 @@
-"""What was filled in where: the module's relocations as rows, as sums, and one of them worked out. Pure."""
+"""The module's relocations as rows, as sums, and one of them worked out. Pure."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def relocation_summary(
     relocations: Sequence[BoundRelocation],
     function: str = "",
 ) -> RelocationSummary:
-    """Return what the page shows of them; bounded in size whatever the module.
+    """Return the rows that the page shows; bounded in size whatever the module.
 
     function: in which one the call that is worked out should be, where it has one.
     """
@@ -176,7 +176,7 @@ def _worked_out(row: RelocationRow, data: bytes, text_offset: int) -> Example | 
 
 
 def formula_text(type_name: str) -> str:
-    """Returns what a relocation type computes, as `S + A - P, 4 bytes`; "" for an unknown one."""
+    """Returns the formula of a relocation type, as `S + A - P, 4 bytes`; "" for an unknown one."""
     formula = next((formula for formula in FORMULAS.values() if formula.name == type_name), None)
     if formula is None or not formula.size:
         return ""

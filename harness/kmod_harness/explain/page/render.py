@@ -164,7 +164,7 @@ def relocations_csv(seen: Observations) -> str:
 
 @cache
 def templates_digest() -> str:
-    """Return what tells one state of the templates from another: 16 hexadecimal digits."""
+    """Return a digest of the templates: 16 hexadecimal digits."""
     environment = _environment()
     names = environment.list_templates()
     text = "\0".join(f"{name}\0{_sources(environment, (name,))}" for name in names)

@@ -42,7 +42,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Span:
-    """What a bar shows: `start` to `end`, `end` excluded, less a `hole` that is left out (0, 0: none)."""
+    """The range of a bar: `start` to `end`, `end` excluded, less a `hole` that is left out (0, 0: none)."""
 
     start: int
     end: int

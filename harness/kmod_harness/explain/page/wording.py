@@ -85,7 +85,7 @@ def prose_markup(text: str) -> Markup:
 
 
 def bounded(text: str, limit: int = 12_000) -> str:
-    """Returns what fits the page of a text that the guest may have made as long as it likes."""
+    """Returns the start of a text, as much as fits the page: the guest may have made it very long."""
     if len(text) <= limit:
         return text
     return f"{text[:limit]}\n... {count_text(len(text) - limit)} more characters are not shown"

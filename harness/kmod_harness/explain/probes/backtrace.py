@@ -50,7 +50,7 @@ def parse_backtrace(text: str, images: Sequence[tuple[range, str]], source: str 
 
 
 def without_directories(text: str, source: str = "") -> str:
-    """Return what gdb printed, its paths cut: the kernel's by `source`, others to their last two parts.
+    """Return gdb's output with its paths cut: the kernel's by `source`, others to their last two parts.
 
     >>> without_directories("at /home/me/chardev/fops.c:30")
     'at chardev/fops.c:30'

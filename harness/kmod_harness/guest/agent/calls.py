@@ -64,7 +64,7 @@ class Pending:
         return self._process._decode(self._frame, self._calls)
 
     def result(self, timeout: float | None = None) -> bytes | int:
-        """Returns what a single call gave: the bytes it read, else its value. Raises OSError."""
+        """Returns the result of a single call: the bytes it read, else its value. Raises OSError."""
         (result,) = self.results(timeout)
         check(result)
         return result.buffers[0] if result.buffers else result.value

@@ -1,4 +1,4 @@
-"""What crosses the agent's port: frames, calls and their results, as pure functions.
+"""The protocol of the agent's port: frames, calls and their results, as pure functions.
 
 The other end is src/protocol.h; the two change together with PROTOCOL_VERSION.
 """
@@ -126,7 +126,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Result:
-    """What a call returned: the kernel's value (-errno on failure) and the returned buffers."""
+    """The result of a call: the kernel's value (-errno on failure) and the returned buffers."""
 
     value: int
     buffers: tuple[bytes, ...] = ()

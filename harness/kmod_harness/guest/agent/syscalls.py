@@ -112,7 +112,7 @@ def name_of(number: int) -> str:
 
 
 def parse_stat(data: bytes) -> os.stat_result:
-    """Returns what stat(2) filled in: struct stat, 144 bytes (Linux arch/x86/include/uapi/asm/stat.h)."""
+    """Returns the fields of stat(2): struct stat, 144 bytes (Linux arch/x86/include/uapi/asm/stat.h)."""
     dev, ino, nlink, mode, uid, gid = struct.unpack_from("<QQQIII", data)
     (size,) = struct.unpack_from("<q", data, 48)
     atime, mtime, ctime = (struct.unpack_from("<q", data, at)[0] for at in (72, 88, 104))
@@ -131,7 +131,7 @@ class DirectoryEntry(NamedTuple):
 
 
 def parse_entries(data: bytes) -> list[DirectoryEntry]:
-    """Returns what getdents64(2) filled in: struct linux_dirent64, one behind the other."""
+    """Returns the entries of getdents64(2): struct linux_dirent64, one behind the other."""
     entries, at = [], 0
     while at + 19 < len(data):
         size, kind = struct.unpack_from("<HB", data, at + 16)

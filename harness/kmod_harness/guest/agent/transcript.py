@@ -1,4 +1,4 @@
-"""What was asked of the agent and answered: the last of it, kept as it crossed the port."""
+"""The last requests to the agent and its answers, kept as they crossed the port."""
 
 from __future__ import annotations
 

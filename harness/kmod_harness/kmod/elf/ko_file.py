@@ -18,7 +18,7 @@ MAX_MODULE_BYTES = 1 << 30
 
 
 class Stream(Protocol):
-    """What decompressed bytes are read from."""
+    """A stream of decompressed bytes."""
 
     def read(self, size: int, /) -> bytes: ...
 

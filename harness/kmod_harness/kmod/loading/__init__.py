@@ -1,1 +1,1 @@
-"""What is loaded, in which order, for the modules that are asked for: as modprobe does it, pure."""
+"""The modules to load, in their order, for those that are asked for: as modprobe does it. Pure."""

@@ -33,7 +33,7 @@ def module_name(path: str) -> str:
 
 
 def parse_softdep(value: str) -> Softdeps:
-    """Returns what `softdep=` of .modinfo says: `pre: a b post: c` (include/linux/module.h)."""
+    """Returns the softdeps in .modinfo's `softdep=`: `pre: a b post: c` (include/linux/module.h)."""
     found: dict[str, list[str]] = {"pre:": [], "post:": []}
     under = None
     for word in value.split():

@@ -1,4 +1,4 @@
-"""What to load, in which order and for what, when some modules are asked for."""
+"""The modules to load, their order and the reason for each, when some modules are asked for."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LoadPlan:
 
     @property
     def besides(self) -> tuple[Load, ...]:
-        """What is loaded beside the modules that were asked for."""
+        """The modules that are loaded besides those that were asked for."""
         return tuple(load for load in self.loads if not load.is_given)
 
 
@@ -76,7 +76,7 @@ def plan_loading(
     read: Callable[[Path], KernelModule],
     present: Collection[str] = (),
 ) -> LoadPlan:
-    """Returns what to load for the given modules, which win over the kernel's own of their names.
+    """Returns the plan for the given modules, which win over the kernel's own of their names.
 
     given: modules that were asked for; they keep their order where nothing else demands another
     own: the kernel's own modules, None without any

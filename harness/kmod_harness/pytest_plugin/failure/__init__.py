@@ -1,1 +1,1 @@
-"""What pytest shows of a test that failed with a guest."""
+"""The report of a test that failed with a guest."""

@@ -1,4 +1,4 @@
-"""What a failed test shows of its guests, beside the failure itself: the kernel log, the shell, QEMU."""
+"""The sections of a failed test's guests, beside the failure itself: the kernel log, the shell, QEMU."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _unseen(log: Sequence[str], shown: Collection[str]) -> Iterator[str]:
 
 
 def _without_markers(transcript: str) -> str:
-    """Return what the shell sent without the words by which the harness knows an output's end."""
+    """Return the shell's output without the words by which the harness knows an output's end."""
     lines = (_MARKER.sub("", line).rstrip("\r") for line in transcript.splitlines())
     return "\n".join(line for line in lines if line)
 

@@ -29,7 +29,7 @@ def explained(splat: Splat, splats: Sequence[Splat], lines: FrameLines | None) -
 
 
 def frame_lines(kernel: Kernel, modules: Sequence[KernelModule]) -> FrameLines | None:
-    """Return what tells source lines, None where drgn is missing."""
+    """Return the reader of source lines, None where drgn is missing."""
     from kmod_harness.kmod.symbols.symbolizer import Symbolizer  # lazy
 
     try:

@@ -27,7 +27,7 @@ _HEADINGS = (_AT, _AT_REPORT, _ENDED)
 
 @dataclass(frozen=True)
 class Crash:
-    """What pytest's summary and JUnit's `message` take: one line, and where."""
+    """The line for pytest's summary and JUnit's `message`, and its place."""
 
     message: str
     path: str = ""
@@ -86,7 +86,7 @@ def failure_text(
 
 
 def error_text_lines(error: KmodHarnessError) -> list[str]:
-    """Return what happened, of a report of the kernel the function at fault first; evidence, advice."""
+    """Return the message (of a kernel's report the function at fault first), the evidence and the advice."""
     headline = error.headline if isinstance(error, MachineFailure) else ""
     if not headline:
         return error_lines(error, begin=f"{type(error).__name__}: ")
