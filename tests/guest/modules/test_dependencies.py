@@ -26,7 +26,7 @@ def test_what_a_module_needs_is_loaded_told_and_unloaded(image: Path, chardev_st
     done = kmod_harness("run", "--kernel", image, chardev_stats_ko, "--", "sh", "-c", script)
     assert done.returncode == 0, done.stderr
     assert "loaded besides: chardev (needed by chardev_stats)" in unwrapped(done.stderr)
-    assert "1 module +1 loaded" in done.stderr
+    assert "1 module and 1 besides loaded" in unwrapped(done.stderr)
 
 
 def test_the_object_tells_why_each_was_loaded_and_is_about_the_one_given(image: Path) -> None:

@@ -73,7 +73,7 @@ def last_line(record: RunRecord, verdict: RunVerdict) -> VerdictLine:
     facts = []
     loaded = [row.load.is_given for row in record.modules if row.loaded is not None]
     if loaded:
-        besides = f" +{loaded.count(False)}" if False in loaded else ""
+        besides = f" and {loaded.count(False)} besides" if False in loaded else ""
         facts.append(f"{plural(loaded.count(True), 'module')}{besides} loaded")
     if record.completed is not None:
         facts.append(f"command: {record.completed.how}")
