@@ -17,27 +17,36 @@ def kernel_of_module(module: KernelModule, kernels: Sequence[Kernel]) -> Kernel 
     module: the module; its vermagic names the release
     kernels: those that are here, the preferred ones first
 
-    Kernels of one release and one configuration are the same to a module. Of others the one is taken in whose
-    build directory the module was compiled (its debug information names it up to Linux 6.12). Raises Misuse
+    Of several the one is taken in whose build directory the module was compiled (its debug information names
+    it up to Linux 6.12). Else those of one source and one configuration are the same to it. Raises Misuse
     where that does not settle it.
     """
     candidates = [kernel for kernel in kernels if kernel.release == module.release]
-    different: dict[str, Kernel] = {}
-    for kernel in candidates:
-        different.setdefault(_configuration(kernel), kernel)
-    if len(different) < 2:
+    if len(candidates) < 2:
         return candidates[0] if candidates else None
     directory = compile_directory(module.data)
     for kernel in candidates:
         if directory and kernel.build_dir is not None and _is_same(Path(directory), kernel.build_dir):
             return kernel
+    different: dict[tuple[str, str], Kernel] = {}
+    for kernel in candidates:
+        different.setdefault((_source(kernel), _configuration(kernel)), kernel)
+    if len(different) == 1:
+        return candidates[0]
     raise Misuse(
         f"{module.path.name} was built for Linux {module.release}, and {len(different)} different kernels "
         "here have that release",
         evidence="\n".join(_shown(kernel) for kernel in different.values()),
-        advice="say which one with --kernel; kernels that are built with a fragment from now on have a "
-        "release of their own",
+        advice="say which one: "
+        + ", or ".join(f"--kernel {kernel.name}" for kernel in different.values())
+        + "\nkernels that are built with a fragment from now on have a release of their own",
     )
+
+
+def _source(kernel: Kernel) -> str:
+    """Returns the source tree that it was built from; its image's path where that is not known."""
+    link = kernel.build_dir / "source" if kernel.build_dir is not None else None
+    return str(link.resolve() if link is not None and link.exists() else kernel.bzimage)
 
 
 def _configuration(kernel: Kernel) -> str:

@@ -72,7 +72,12 @@ def _known_of(kernel: Kernel) -> str:
         "System.map": kernel.system_map,
         "vmlinux": kernel.vmlinux,
     }
-    return ",".join(word for word, path in files.items() if path is not None) or "-"
+    words = [word for word, path in files.items() if path is not None]
+    if kernel.config is not None and "\nCONFIG_DEBUG_INFO_BTF=y\n" in kernel.config.read_text(
+        errors="replace"
+    ):
+        words.append("BTF")
+    return ",".join(words) or "-"
 
 
 def execute_dir(args: argparse.Namespace) -> int:

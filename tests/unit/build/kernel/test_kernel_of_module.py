@@ -16,8 +16,12 @@ pytestmark = pytest.mark.needs("binutils", "gcc")
 RELEASE = "6.1.192-kmod-harness"
 
 
-def kernel(directory: Path, config: str = "CONFIG_SMP=y\n", release: str = RELEASE) -> Kernel:
+def kernel(
+    directory: Path, config: str = "CONFIG_SMP=y\n", release: str = RELEASE, source: str = "linux"
+) -> Kernel:
     directory.mkdir()
+    (directory.parent / source).mkdir(exist_ok=True)
+    (directory / "source").symlink_to(directory.parent / source)
     (directory / ".config").write_text(config)
     return Kernel(str(directory), release, directory / "bzImage", directory, config=directory / ".config")
 
@@ -28,9 +32,23 @@ def test_the_one_kernel_of_its_release_is_taken(tmp_path: Path) -> None:
     assert kernel_of_module(module_of(tmp_path / "my", "5.4.0"), kernels) is None
 
 
-def test_kernels_of_one_configuration_are_the_same_to_it(tmp_path: Path) -> None:
+def test_kernels_of_one_source_and_configuration_are_the_same_to_it(tmp_path: Path) -> None:
     kernels = [kernel(tmp_path / "new", "# made today\nCONFIG_SMP=y\n"), kernel(tmp_path / "old")]
     assert kernel_of_module(module_of(tmp_path / "my", RELEASE), kernels) is kernels[0]
+
+
+@pytest.mark.parametrize("source", ["linux", "linux-patched"])
+def test_of_two_of_one_configuration_the_one_it_was_compiled_in_is_taken(tmp_path: Path, source: str) -> None:
+    kernels = [kernel(tmp_path / "one"), kernel(tmp_path / "other", source=source)]
+    for one in kernels:
+        assert one.build_dir is not None
+        assert kernel_of_module(module_of(one.build_dir, RELEASE, "-g"), kernels) is one
+
+
+def test_two_sources_of_one_configuration_are_two_kernels(tmp_path: Path) -> None:
+    kernels = [kernel(tmp_path / "one"), kernel(tmp_path / "other", source="linux-patched")]
+    with pytest.raises(Misuse, match="2 different kernels here have that release"):
+        kernel_of_module(module_of(tmp_path / "my", RELEASE), kernels)
 
 
 def test_of_two_that_differ_the_one_it_was_compiled_in_is_taken(tmp_path: Path) -> None:
@@ -47,4 +65,4 @@ def test_where_nothing_settles_it_both_are_named_and_none_is_taken(tmp_path: Pat
         kernel_of_module(module, kernels)
     assert str(tmp_path / "plain") in str(refused.value)
     assert str(tmp_path / "fragment") in str(refused.value)
-    assert "--kernel" in refused.value.advice
+    assert f"--kernel {tmp_path / 'plain'}, or --kernel {tmp_path / 'fragment'}" in refused.value.advice
