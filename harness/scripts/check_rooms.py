@@ -6,7 +6,6 @@ Prints one line for each finding; ends with 1 when there is one.
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from pathlib import Path
 
 MAX_LINES = 350
 MAX_FILES = 15
+#: Where the checkout's Python lies; git, which knows too, is not needed here.
+TOPS = ("buildroot", "harness", "modules", "tests")
 PACKAGE = Path("harness/kmod_harness")
 
 
@@ -54,8 +55,7 @@ def unmarked_lazy_imports(source: str) -> list[int]:
 
 
 def main() -> int:
-    listed = subprocess.run(["git", "ls-files", "-z", "*.py"], capture_output=True, text=True, check=True)
-    files = [Path(name) for name in listed.stdout.split("\0") if name and Path(name).exists()]
+    files = sorted(path for top in TOPS for path in Path(top).rglob("*.py"))
     found = list(findings(Path(), files))
     print("\n".join(found) or f"rooms: {len(files)} files, none too long, no folder too full")
     return 1 if found else 0
