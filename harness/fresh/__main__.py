@@ -18,6 +18,8 @@ from .trial import Step, Trial, run_trial
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SUITES = ("bookworm", "trixie")
+#: tried where asked for: its kernel, compiler and QEMU change from day to day
+FURTHER_SUITES = ("sid",)
 USERS = ("root", "sudo")
 
 
@@ -51,15 +53,15 @@ def _trials(args: argparse.Namespace) -> list[Trial]:
     commands = readme.chosen(args.commands) or tuple(line for line in typed if line not in setup)
     return [
         Trial(suite, user, setup, commands, args.keep_kernels, args.shared)
-        for suite in _known("suite", args.suite, SUITES)
+        for suite in _known("suite", args.suite, SUITES, FURTHER_SUITES)
         for user in _known("user", args.user, USERS)
     ]
 
 
-def _known(what: str, chosen: str, known: Sequence[str]) -> Sequence[str]:
-    unknown = [word for word in chosen.split() if word not in known]
+def _known(what: str, chosen: str, known: Sequence[str], further: Sequence[str] = ()) -> Sequence[str]:
+    unknown = [word for word in chosen.split() if word not in (*known, *further)]
     if unknown:
-        raise CannotRun(f"there is no {what} {unknown[0]!r}: one of {', '.join(known)}")
+        raise CannotRun(f"there is no {what} {unknown[0]!r}: one of {', '.join((*known, *further))}")
     return chosen.split() or known
 
 
@@ -95,7 +97,7 @@ def _say_what_is_left_out() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fresh", description=__doc__)
     parser.add_argument("--can", action="store_true", help="print what is in the way, or an empty line")
-    parser.add_argument("--suite", default="", help=f"Debian's suites (default: {' '.join(SUITES)})")
+    parser.add_argument("--suite", default="", help=f"Debian's suites (default: {' '.join(SUITES)}; sid too)")
     parser.add_argument("--user", default="", help=f"as whom (default: {' '.join(USERS)})")
     parser.add_argument("--commands", default="", help="separated by `;` (default: the README's)")
     parser.add_argument(

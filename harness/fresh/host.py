@@ -28,6 +28,8 @@ _PIP_NETWORK = (
 _APT_NETWORK = re.compile(
     r'^(Acquire::(?:https?::.*|Check-Valid-Until|Check-Date|Retries)) "([^"]*)";$', re.MULTILINE
 )
+#: suites that every new package goes to at once
+ROLLING = ("sid", "unstable")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -53,8 +55,9 @@ class Host:
     proxies: Mapping[str, str]
 
     def sources_of(self, suite: str) -> tuple[str, ...]:
-        """Returns the lines of /etc/apt/sources.list for this suite."""
-        return tuple(line.format(suite=suite) for line in self.sources)
+        """Returns the lines of /etc/apt/sources.list for this suite; sid has no updates and no security."""
+        lines = (line for line in self.sources if suite not in ROLLING or "{suite}-" not in line)
+        return tuple(line.format(suite=suite) for line in lines)
 
     def pip_configuration(self, certificates: str) -> str:
         """Returns the text of a pip.conf; `certificates` is the path of their file in the root, or ""."""

@@ -69,6 +69,11 @@ def test_packages_come_from_the_mirror_that_this_machine_uses() -> None:
     )
 
 
+def test_sid_has_neither_updates_nor_security() -> None:
+    sources = sources_from(TARGETS + "Debian-Security\tmain\thttp://m/security/\n")
+    assert Host(sources, (), {}, None, {}).sources_of("sid") == ("deb http://m/debian sid main",)
+
+
 def test_a_machine_without_debians_mirror_is_told_so() -> None:
     with pytest.raises(CannotRun, match="apt-get update"):
         sources_from("Other\tmain\thttp://x/\n")
@@ -118,7 +123,7 @@ def test_the_table_has_a_line_for_each_command_and_failures_name_their_logs() ->
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [("--suite sid", "no suite 'sid'"), ("--user me", "no user 'me'")]
+    ("words", "said"), [("--suite woody", "no suite 'woody'"), ("--user me", "no user 'me'")]
 )
 def test_an_unknown_suite_or_user_is_named_in_one_line(
     words: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
