@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from kmod_harness.build.cache import Cache, digest_of
 from kmod_harness.build.debian_packages import APT_LISTS, candidate_version, dependencies, unpack_packages
 from kmod_harness.build.debian_suites import BINARIES, suite_lists
 from kmod_harness.build.kernel.kernel import Kernel
+from kmod_harness.build.kernel.relocated_headers import relocate_headers
 from kmod_harness.build.kernel.unpacked_kernel import images_in, kernel_in_root
 from kmod_harness.errors import BuildFailed
 
@@ -67,7 +67,7 @@ def download_debian_kernel(cache: Cache, suite: str = "") -> Kernel:
             if len(images_in(entry / "tree")) != 1:
                 raise BuildFailed(f"Debian's packages {' '.join(packages)} do not hold one kernel")
             kernel = kernel_in_root(entry / "tree", name=NAME)
-            _relocate(entry / "tree", kernel)
+            relocate_headers(entry / "tree", kernel)
             return {"packages": versions, "release": kernel.release, "suite": suite}
 
         path = cache.entry(_KIND, key, build)
@@ -103,19 +103,3 @@ def _packages(options: Sequence[str]) -> tuple[str, ...]:
     headers = f"linux-headers-{release}"
     below = [name for name in dependencies(headers, options) if name.startswith(_OF_HEADERS)]
     return (*(parts or [images[0]]), headers, *below)
-
-
-def _relocate(tree: Path, kernel: Kernel) -> None:
-    """Changes /usr/src in the headers' Makefile and in two links to where they were unpacked."""
-    assert kernel.build_dir is not None
-    makefile = kernel.build_dir / "Makefile"
-    text, count = re.subn(r"(?m)^include (/usr/)", rf"include {tree}\1", makefile.read_text())
-    if count == 0:
-        raise BuildFailed("Debian's kernel headers have an unknown form", evidence=str(makefile))
-    makefile.write_text(text)
-    for name in ("build", "source"):
-        link = (kernel.modules_dir or tree) / name
-        if link.is_symlink() and link.readlink().is_absolute():
-            target = tree / link.readlink().relative_to("/")
-            link.unlink()
-            link.symlink_to(target)

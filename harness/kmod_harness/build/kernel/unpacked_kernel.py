@@ -8,6 +8,7 @@ from kmod_harness.build.cache import Cache, digest_of, file_digest
 from kmod_harness.build.debian_packages import unpack_archive
 from kmod_harness.build.kernel.bzimage import bzimage_release
 from kmod_harness.build.kernel.kernel import Kernel, existing
+from kmod_harness.build.kernel.relocated_headers import relocate_headers
 from kmod_harness.errors import Misuse
 
 _KIND = "unpacked-kernel"
@@ -83,6 +84,7 @@ def kernel_in_package(archive: Path, cache: Cache) -> Kernel:
         for path in archives:
             unpack_archive(path, entry / "tree")
         kernel = kernel_in_root(entry / "tree", name=str(archive))
+        relocate_headers(entry / "tree", kernel)
         return {"release": kernel.release, "packages": [path.name for path in archives]}
 
     key = digest_of(*(file_digest(path) for path in archives))
