@@ -60,7 +60,8 @@ class Host:
         mine, theirs = socket.socketpair()
         self.agent = Agent(theirs)
         self.watch = Watch(self.qemu.pid, lambda: "it was killed", lambda lines: "last words")
-        parts = SimpleNamespace(agent=mine, watch=self.watch, deadline=self.deadline)
+        console = SimpleNamespace(tail=lambda lines: "last words")
+        parts = SimpleNamespace(agent=mine, watch=self.watch, deadline=self.deadline, console=console)
         self.machine = cast(Machine, parts)
         self.channel = AgentChannel(self.machine)
         self._mine = mine

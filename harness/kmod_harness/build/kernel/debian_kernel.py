@@ -11,8 +11,7 @@ from kmod_harness.build.cache import Cache, digest_of
 from kmod_harness.build.debian_packages import APT_LISTS, candidate_version, dependencies, unpack_packages
 from kmod_harness.build.debian_suites import BINARIES, suite_lists
 from kmod_harness.build.kernel.kernel import Kernel
-from kmod_harness.build.kernel.relocated_headers import relocate_headers
-from kmod_harness.build.kernel.unpacked_kernel import images_in, kernel_in_root
+from kmod_harness.build.kernel.unpacked_kernel import images_in, kernel_in_root, relocate_headers
 from kmod_harness.errors import BuildFailed
 
 #: The smallest of Debian's kernels: drivers of virtual machines only.

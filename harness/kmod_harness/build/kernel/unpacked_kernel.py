@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from kmod_harness.build.cache import Cache, digest_of, file_digest
 from kmod_harness.build.debian_packages import unpack_archive
 from kmod_harness.build.kernel.bzimage import bzimage_release
 from kmod_harness.build.kernel.kernel import Kernel, existing
-from kmod_harness.build.kernel.relocated_headers import relocate_headers
 from kmod_harness.errors import Misuse
 
 _KIND = "unpacked-kernel"
 _STUB_BYTES = 4096
 _MODULES = ("lib/modules", "usr/lib/modules")
+#: The source's Makefile that the headers include, and from 6.13 on (Debian's) the directory of their own.
+_ABSOLUTE = re.compile(r"^(include |KBUILD_OUTPUT *:?= *)(/usr/)", re.MULTILINE)
 
 
 def images_in(root: Path) -> list[Path]:
@@ -89,6 +91,24 @@ def kernel_in_package(archive: Path, cache: Cache) -> Kernel:
 
     key = digest_of(*(file_digest(path) for path in archives))
     return kernel_in_root(cache.entry(_KIND, key, build) / "tree", name=str(archive))
+
+
+def relocate_headers(tree: Path, kernel: Kernel) -> None:
+    """Changes the absolute paths in the headers' Makefile, and the links to them beside the modules.
+
+    tree: the directory that the packages were unpacked into
+    """
+    if kernel.build_dir is not None:
+        makefile = kernel.build_dir / "Makefile"
+        if not makefile.is_symlink():
+            text = makefile.read_text()
+            makefile.write_text(_ABSOLUTE.sub(rf"\1{tree}\2", text))
+    for name in ("build", "source"):
+        link = (kernel.modules_dir or tree) / name
+        if link.is_symlink() and link.readlink().is_absolute():
+            target = tree / link.readlink().relative_to("/")
+            link.unlink()
+            link.symlink_to(target)
 
 
 def _system_map(path: Path) -> Path | None:

@@ -7,11 +7,14 @@ from collections import deque
 from kmod_harness.errors import BootFailed, GuestHang, GuestRebooted, KernelPanic
 from kmod_harness.guest.agent.protocol import PROTOCOL_VERSION, Frame, FrameReader, Kind, ProtocolError
 from kmod_harness.guest.agent.transcript import Transcript
+from kmod_harness.guest.boot_symptom import boot_advice, panic_advice
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
 
 #: Seconds: the port closes before a killed QEMU is gone, which gives back its memory first.
 END_SECONDS = 10.0
+#: Lines of the kernel log in which the reason of a failed boot is looked for.
+_BOOT_LINES = 400
 
 
 class AgentChannel:
@@ -48,13 +51,13 @@ class AgentChannel:
                 f"the guest was not ready within {deadline.seconds:g} s"
                 + (f" ({why_so_long})" if why_so_long else ""),
                 evidence=hang.evidence,
-                advice="the lines above are the kernel's last; `kmod-harness boot` shows the whole boot",
+                advice=boot_advice(self._machine.console.tail(_BOOT_LINES)),
             ) from hang
         except (KernelPanic, GuestRebooted) as end:
             raise BootFailed(
                 f"{end.message} before it was ready",
                 evidence=end.evidence,
-                advice="what a kernel needs to get there: kernel-config/minimal.config",
+                advice=panic_advice(self._machine.console.tail(_BOOT_LINES)),
             ) from end
         version = int.from_bytes(frame.payload[:4], "little")
         if frame.kind != Kind.HELLO or version != PROTOCOL_VERSION:

@@ -2,6 +2,8 @@
 #include "port.h"
 
 #define PORTS "/sys/class/virtio-ports/"
+/* about 3 s: by then a port that comes at all has come; the host's advice is told by this line */
+#define PATIENT_TRIES 1000
 
 struct entry {
 	__u64 inode;
@@ -66,6 +68,8 @@ int open_port(void)
 		port = find_port();
 		if (port >= 0)
 			return port;
+		if (tries == PATIENT_TRIES)
+			log_line("no virtio-serial port from the host yet", "", port);
 		sleep_ms(2);
 	}
 	return port;
