@@ -13,6 +13,8 @@ from kmod_harness.repository.makefile import read_makefile
 #: kbuild reads the first of these (6.1 scripts/Makefile.build).
 _MAKEFILES = ("Kbuild", "Makefile")
 _DEPTH = 4
+#: files that every failure's bundle has (report/bundle.py)
+_BUNDLE = ("verdict.json", "machine.json", "reproduce.sh")
 _SKIPPED = ("node_modules", "__pycache__", "build", "dist", "venv")
 #: Functions that have devtmpfs make a node when they are called (6.1 drivers/base/core.c, device_add).
 _NODE_MAKERS = re.compile(
@@ -143,7 +145,13 @@ def _children(top: Path, below: Path) -> list[Path]:
         and not entry.name.startswith(".")
         and entry.name not in _SKIPPED
         and not os.path.exists(os.path.join(entry.path, "pyvenv.cfg"))
+        and not _is_bundle(entry.path)
     ]
+
+
+def _is_bundle(directory: str) -> bool:
+    """True for a failure's bundle, whose modules are copies (`run --bundle DIRECTORY`, --kh-bundles)."""
+    return all(os.path.exists(os.path.join(directory, name)) for name in _BUNDLE)
 
 
 def _ko_files(top: Path) -> Iterator[Path]:

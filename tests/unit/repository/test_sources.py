@@ -110,3 +110,17 @@ def test_a_makefile_of_programs_is_not_told_as_unclear(tmp_path: Path) -> None:
 
 def test_an_empty_directory_has_nothing(tmp_path: Path) -> None:
     assert look_through(tmp_path) == Found((), (), (), ())
+
+
+def test_the_copies_of_modules_in_a_failures_bundle_are_not_the_repositorys(tmp_path: Path) -> None:
+    found = looked(
+        tmp_path,
+        {
+            "Makefile": "obj-m := my.o\n",
+            **{f"evidence/a/{name}": "" for name in ("verdict.json", "machine.json", "reproduce.sh")},
+            "evidence/a/my.ko": "",
+            "evidence/a/modules/Makefile": "obj-m := copy.o\n",
+        },
+    )
+    assert names(found) == ["my.ko"]
+    assert found.unclear == ()
