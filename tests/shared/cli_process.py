@@ -39,9 +39,9 @@ def command_line(*arguments: str | Path) -> list[str]:
     """
     words = list(map(str, arguments))
     ours = words[: words.index("--")] if "--" in words else words
-    if words[0] in _BOOTING and not {"--kernel", "--rootfs", "--from"} & set(ours):
+    if words[0] in _BOOTING and not {"--kernel", "--from"} & set(ours):
         kernel = () if any(word.endswith(".ko") for word in ours) else machine.kernel
-        words[1:1] = [*kernel, *machine.rootfs]
+        words[1:1] = [*kernel, *(() if "--rootfs" in ours else machine.rootfs)]
     return [*COMMAND, *words]
 
 
