@@ -16,7 +16,7 @@ from kmod_harness.machine.memory.guest_memory import GuestMemory
 if TYPE_CHECKING:
     from kmod_harness.machine.machine import Machine
 
-#: Seconds the kernel may take for all it is asked (times 4 under emulation); it takes 0.1.
+#: Seconds the kernel may take for each thing it is asked (times 4 under emulation); it takes 0.1 for all.
 _ANSWER_SECONDS = 0.6
 #: The same where every CPU was seen with interrupts off: it is likely to stay so.
 _UNLIKELY_ANSWER_SECONDS = 0.15
@@ -24,6 +24,8 @@ _INTERRUPTS = 1 << 9  # RFLAGS.IF
 #: Key and how its answer begins (drivers/tty/sysrq.c, 6.1): backtraces of all CPUs, tasks in D state,
 #: and the help line, which comes behind all that the others said.
 _KEYS = ((b"l", b"sysrq: Show backtrace"), (b"w", b"sysrq: Show Blocked"), (b"h", b"sysrq: HELP"))
+#: Seconds until an answer begins (times 4 under emulation), else the break was lost.
+_FIRST_BYTE_SECONDS = 0.2
 #: Seconds without a byte that end an answer; a line takes a millisecond.
 _QUIET_SECONDS = 0.15
 #: Bytes kept of the answer: a stack of each blocked task.
@@ -80,24 +82,37 @@ def interrogate(machine: Machine) -> Interrogation:
 
 def _ask_kernel(machine: Machine, seconds: float) -> str:
     """Returns the kernel's lines on ttyS0 for the keys, "" when it writes none."""
-    deadline = machine.deadline("the answer to sysrq", seconds)
     said = bytearray()
-    with socket.socket(socket.AF_UNIX) as console, contextlib.suppress(GuestHang):
+    with socket.socket(socket.AF_UNIX) as console:
         console.connect(str(machine.ends.console_socket))
         console.setblocking(False)
         for key, heading in _KEYS:
-            # one at a time: QEMU's 16550A has one break for its whole FIFO, not one a character
-            machine.qmp("chardev-send-break", {"id": "console"})
-            console.send(key)
+            deadline = machine.deadline("the answer to sysrq", seconds)
             while heading not in said:
-                said += _received(machine, console, deadline)
-            # an answer has no end of its own, and a break that comes while the kernel prints is lost
-            with contextlib.suppress(GuestHang):
-                while len(said) < _MOST_BYTES:
-                    quiet = machine.deadline("a pause", _QUIET_SECONDS, exact=True)
-                    said += _received(machine, console, quiet)
+                # one at a time: QEMU's 16550A has one break for its whole FIFO, not one a character
+                machine.qmp("chardev-send-break", {"id": "console"})
+                console.send(key)
+                # a break that comes while the kernel prints is lost: then it is asked again
+                said += _until_quiet(machine, console)
+                if heading not in said and deadline.passed:
+                    return _as_text(bytes(said))
+    return _as_text(bytes(said))
+
+
+def _as_text(said: bytes) -> str:
     text = said.decode(errors="replace").replace("\r\n", "\n")
     return "\n".join(for_reading(line for line in text.splitlines() if "sysrq: HELP" not in line))
+
+
+def _until_quiet(machine: Machine, console: socket.socket) -> bytes:
+    """Returns what the port gives until it is silent, since an answer has no end of its own."""
+    said = bytearray()
+    pause = machine.deadline("the first byte", _FIRST_BYTE_SECONDS)
+    with contextlib.suppress(GuestHang):
+        while len(said) < _MOST_BYTES:
+            said += _received(machine, console, pause)
+            pause = machine.deadline("a pause", _QUIET_SECONDS, exact=True)
+    return bytes(said)
 
 
 def _received(machine: Machine, console: socket.socket, deadline: Deadline) -> bytes:
