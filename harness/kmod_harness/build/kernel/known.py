@@ -17,6 +17,7 @@ from kmod_harness.build.kernel.unpacked_kernel import (
     kernel_around,
     kernel_in_package,
     kernel_in_root,
+    unpacked_kernels,
 )
 from kmod_harness.errors import KmodHarnessError, Misuse
 from kmod_harness.kmod.elf.module import KernelModule
@@ -73,7 +74,8 @@ def known_kernels(*, cache: Cache | None = None) -> tuple[Kernel, ...]:
 
     cache = cache or default_cache()
     found: dict[Path, Kernel] = {}
-    for kernel in (*_current(cache), *_built(cache), *all_downloaded_debian_kernels(cache)):
+    downloaded = (*all_downloaded_debian_kernels(cache), *unpacked_kernels(cache))
+    for kernel in (*_current(cache), *_built(cache), *downloaded):
         found.setdefault(kernel.bzimage, kernel)
     try:
         host = host_kernel()

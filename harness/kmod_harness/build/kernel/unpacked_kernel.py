@@ -111,6 +111,12 @@ def relocate_headers(tree: Path, kernel: Kernel) -> None:
             link.symlink_to(target)
 
 
+def unpacked_kernels(cache: Cache) -> tuple[Kernel, ...]:
+    """Returns the kernels of packages that were given before, the newest use first, named by their images."""
+    roots = (entry.path / "tree" for entry in reversed(cache.entries(_KIND)))
+    return tuple(kernel_in_root(root, name=str(images_in(root)[0])) for root in roots if images_in(root))
+
+
 def _system_map(path: Path) -> Path | None:
     """Returns a System.map that has symbols: Debian's only names the package with the real one."""
     return path if path.is_file() and path.stat().st_size > _STUB_BYTES else None

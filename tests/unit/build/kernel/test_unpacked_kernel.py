@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.build.cache import Cache
-from kmod_harness.build.kernel.known import kernel_at
+from kmod_harness.build.kernel.known import kernel_at, known_kernels
 from kmod_harness.errors import BuildFailed, Misuse
 from unit.build.kernel.test_known import bzimage
 
@@ -85,6 +85,9 @@ def test_a_package_is_unpacked_once_with_those_of_its_version_beside_it(tmp_path
     assert kernel_at(image, cache) == kernel
     (entry,) = cache.entries("unpacked-kernel")
     assert not (entry.path / "tree/lib/modules/6.14.0-8-generic").exists()
+    # its modules find it without being told where the package lies
+    listed = {one.name: one.release for one in known_kernels(cache=cache)}
+    assert listed[str(kernel.bzimage)] == RELEASE
 
 
 def test_what_holds_no_kernel_or_several_is_told(tmp_path: Path) -> None:
