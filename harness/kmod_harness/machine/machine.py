@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -20,7 +21,7 @@ from kmod_harness.machine.deadline import BootLimit, Clock, Deadline
 from kmod_harness.machine.disks import DiskFile, make_overlays
 from kmod_harness.machine.fork import ForkedQemu
 from kmod_harness.machine.migration import Migration, commands_that_load
-from kmod_harness.machine.qemu_process import QemuProcess
+from kmod_harness.machine.qemu_process import QemuProcess, Version
 from kmod_harness.machine.watch import Watch
 from kmod_harness.spec.spec import Spec
 
@@ -144,8 +145,7 @@ class Machine:
         own.callback(self._qemu.close)
         # under way before QEMU is: nobody has to be awake for a guest to be restored
         if state is not None:
-            for command, arguments in commands_that_load(channels.state_fd):
-                self._qemu.begin(command, arguments)
+            self._qemu.begin_at_greeting(partial(commands_that_load, channels.state_fd))
         self.started = forked.started if forked else time.monotonic()
         self._qemu.start()
         channels.close_theirs()
@@ -206,6 +206,10 @@ class Machine:
         """Lets the guest run on for so long. Raises what ends the machine meanwhile."""
         with contextlib.suppress(GuestHang):
             self.watch.wait([], self.deadline("settling", seconds, exact=True))
+
+    @property
+    def qemu_version(self) -> Version:
+        return self._qemu.version
 
     def qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """Returns the result of a QMP command. Raises QemuDied, or CommandRefused (machine/qmp.py)."""

@@ -10,9 +10,13 @@ from typing import Any, Protocol
 
 from kmod_harness.errors import GuestHang, StateNotSaved
 from kmod_harness.machine.deadline import Deadline
+from kmod_harness.machine.qemu_process import Version
 from kmod_harness.machine.qmp import CommandRefused
 from kmod_harness.machine.watch import Watch
 
+#: The first QEMU that opens a stream's file itself; from 11 on it takes no descriptor of a file any more
+#: (migration/file.c, migration/fd.c; docs/about/deprecated.rst of 9.1).
+_FILE_SINCE: Version = (8, 2)
 #: Seconds a stream may take (times 4 under emulation): a device state 0.02 s, 256 MiB of RAM 0.4 s.
 _SECONDS = 60.0
 
@@ -21,11 +25,16 @@ class StateRefused(StateNotSaved):
     """QEMU cannot save a machine with these devices, today or tomorrow."""
 
 
-def commands_that_load(fd: int) -> list[tuple[str, dict[str, Any]]]:
-    """Returns the QMP commands that start a machine made with `incoming` from a state in a descriptor."""
+def commands_that_load(fd: int, version: Version) -> list[tuple[str, dict[str, Any]]]:
+    """Returns the QMP commands that start a machine made with `incoming` from a state in a descriptor.
+
+    fd: QEMU's descriptor of the state's file
+    version: QEMU's
+    """
     # nobody has to hear of a guest that has moved to where it was: 700 blocks of code to translate
     silently = ("migrate-set-parameters", {"announce-rounds": 0})
-    return [_capabilities(share_ram=True), silently, ("migrate-incoming", {"uri": f"fd:{fd}"})]
+    uri = f"file:/proc/self/fd/{fd}" if version >= _FILE_SINCE else f"fd:{fd}"
+    return [_capabilities(share_ram=True), silently, ("migrate-incoming", {"uri": uri})]
 
 
 def _capabilities(share_ram: bool) -> tuple[str, dict[str, Any]]:
@@ -59,6 +68,9 @@ class StreamOwner(Protocol):
     """The machine that is saved or loaded, as far as its streams need it."""
 
     watch: Watch
+
+    @property
+    def qemu_version(self) -> Version: ...
 
     def qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any: ...
 
@@ -105,8 +117,7 @@ class Migration:
     def load_all(self, fd: int) -> None:
         """Returns when a machine made with `incoming` holds what `save_all` wrote."""
         self._prepare(share_ram=False)
-        self._machine.pass_fd("state", fd)
-        self._machine.qmp("migrate-incoming", {"uri": "fd:state"})
+        self._machine.qmp("migrate-incoming", {"uri": self._uri(fd)})
         self._await()
 
     def _prepare(self, *, share_ram: bool) -> None:
@@ -118,12 +129,19 @@ class Migration:
     def _write(self, fd: int) -> None:
         # to a file on this machine: QEMU's default of 128 MiB/s is for a network
         self._machine.qmp("migrate-set-parameters", {"max-bandwidth": 1 << 33})
-        self._machine.pass_fd("state", fd)
+        uri = self._uri(fd)
         try:
-            self._machine.qmp("migrate", {"uri": "fd:state"})
+            self._machine.qmp("migrate", {"uri": uri})
         except CommandRefused as error:
             raise StateRefused(f"QEMU does not save this machine: {error}") from error
         self._await()
+
+    def _uri(self, fd: int) -> str:
+        """Returns the name by which QEMU reaches a descriptor of this process."""
+        if self._machine.qemu_version >= _FILE_SINCE:
+            return f"file:/proc/{os.getpid()}/fd/{fd}"
+        self._machine.pass_fd("state", fd)
+        return "fd:state"
 
     def _await(self) -> None:
         """Returns when the stream is complete. Raises StateNotSaved, QemuDied."""

@@ -17,6 +17,10 @@ from kmod_harness.errors import Misuse, QemuDied
 from kmod_harness.machine.fork import fork_qemu
 from kmod_harness.machine.qmp import CommandRefused, PendingReply, Qmp
 
+#: A QEMU's version, such as (7, 2).
+Version = tuple[int, int]
+Command = tuple[str, dict[str, Any]]
+
 
 class QemuProcess:
     """Starts QEMU, speaks QMP with it, kills it in `close`.
@@ -40,7 +44,8 @@ class QemuProcess:
         self.output = output
         self._ours, self._theirs = qmp_sockets
         self._pass_fds = tuple(pass_fds)
-        self._qmp = Qmp(self._ours, on_event)
+        self._qmp = Qmp(self._ours, on_event, self._greeted)
+        self._at_greeting: Callable[[Version], Sequence[Command]] = lambda version: ()
         # sent before QEMU is there: it finds them when it comes to read
         self._first = [self._qmp.begin("qmp_capabilities")]
         self._process = process
@@ -60,9 +65,23 @@ class QemuProcess:
         if error is not None:
             raise error
 
-    def begin(self, command: str, arguments: dict[str, Any] | None = None) -> None:
-        """Sends a command that `connect` asks the answer of; may be called before `start`."""
-        self._first.append(self._qmp.begin(command, arguments))
+    def begin_at_greeting(self, commands: Callable[[Version], Sequence[Command]]) -> None:
+        """Has commands sent as soon as QEMU greets, by its version; `connect` asks their answers.
+
+        To be called before `start`.
+        """
+        self._at_greeting = commands
+
+    @property
+    def version(self) -> Version:
+        """QEMU's version, once it has greeted (`connect`)."""
+        return _version_in(self._qmp.greeting.wait(0))
+
+    def _greeted(self, greeting: dict[str, Any]) -> None:
+        self._first += [
+            self._qmp.begin(command, arguments)
+            for command, arguments in self._at_greeting(_version_in(greeting))
+        ]
 
     def connect(self, seconds: float = 30.0) -> None:
         """Returns when QEMU has greeted over QMP and done what `begin` sent: its sockets exist from here on.
@@ -156,6 +175,12 @@ class QemuProcess:
         self._forked.put(None)
         self._qmp.read()
         self._closing.wait()
+
+
+def _version_in(greeting: dict[str, Any]) -> Version:
+    """Returns the version in QMP's greeting (qmp-spec, "Server Greeting"); (0, 0) where it is none."""
+    numbers = greeting.get("QMP", {}).get("version", {}).get("qemu", {})
+    return int(numbers.get("major", 0)), int(numbers.get("minor", 0))
 
 
 def _tail(path: Path, size: int = 8192) -> list[str]:

@@ -51,11 +51,20 @@ class PendingReply:
 
 
 class Qmp:
-    """The host's end of a monitor in control mode. `on_event(name, data)` is called by the reading thread."""
+    """The host's end of a monitor in control mode.
 
-    def __init__(self, end: socket.socket, on_event: OnEvent) -> None:
+    The reading thread calls `on_event(name, data)`, and `on_greeting(message)` before `greeting` is there.
+    """
+
+    def __init__(
+        self,
+        end: socket.socket,
+        on_event: OnEvent,
+        on_greeting: Callable[[dict[str, Any]], object] = lambda message: None,
+    ) -> None:
         self._end = end
         self._on_event = on_event
+        self._on_greeting = on_greeting
         self._sending = threading.Lock()
         self._awaited: dict[int, PendingReply] = {}
         self._last_id = 0
@@ -102,6 +111,7 @@ class Qmp:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "QMP" in message:
+            self._on_greeting(message)
             self.greeting.give(message)
         elif "event" in message:
             self._on_event(str(message["event"]), dict(message.get("data", {})))

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from kmod_harness.machine.migration import _note_as_paused
+from kmod_harness.machine.migration import _note_as_paused, commands_that_load
 
 
 def section(state: bytes) -> bytes:
@@ -33,3 +33,12 @@ def test_the_state_in_a_stream_becomes_paused_and_nothing_else_changes(ram: byte
 
 def test_a_stream_without_it_stays_as_it_is() -> None:
     assert noted(b"no such section") == b"no such section"
+
+
+@pytest.mark.parametrize(
+    ("version", "uri"),
+    [((7, 2), "fd:9"), ((8, 2), "file:/proc/self/fd/9"), ((11, 1), "file:/proc/self/fd/9")],
+)
+def test_a_state_is_loaded_as_that_qemu_can(version: tuple[int, int], uri: str) -> None:
+    *_, (command, arguments) = commands_that_load(9, version)
+    assert (command, arguments) == ("migrate-incoming", {"uri": uri})

@@ -41,7 +41,7 @@ def hear():
                 sys.exit(0)
             heard += data.decode()
 def greet():
-    version = {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}
+    version = {"qemu": {"major": 11, "minor": 1, "micro": 3}, "package": ""}
     say(QMP={"version": version, "capabilities": ["oob"]})
     say(**{"return": {}}, id=hear()["id"])
 def event(name, **data):
@@ -192,22 +192,23 @@ def test_commands_are_answered_and_errors_are_qemus_own(tmp_path: Path) -> None:
             fake.process.execute("nonsense")
 
 
-def test_commands_that_were_sent_before_it_greeted_are_answered(tmp_path: Path) -> None:
+def test_commands_for_the_version_that_greets_are_sent_and_answered(tmp_path: Path) -> None:
     script = """
     time.sleep(0.2)
     greet()
     asked = hear()
     say(**{"return": {}, "id": asked["id"]})
-    event("RESUME", heard=asked["execute"])
+    event("RESUME", heard=asked["arguments"]["uri"])
     hear()
     """
     with fake_qemu(tmp_path, script) as fake:
-        fake.process.begin("migrate-incoming", {"uri": "fd:9"})
+        fake.process.begin_at_greeting(lambda version: [("migrate-incoming", {"uri": f"of {version}"})])
         fake.process.start()
         fake.process.connect()
         assert fake.arrived.wait(5)
 
-    assert fake.events == [("RESUME", {"heard": "migrate-incoming"})]
+        assert fake.process.version == (11, 1)
+    assert fake.events == [("RESUME", {"heard": "of (11, 1)"})]
 
 
 def test_one_that_refuses_what_was_sent_first_could_not_be_set_up(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_one_that_refuses_what_was_sent_first_could_not_be_set_up(tmp_path: Path
     hear()
     """
     with fake_qemu(tmp_path, script) as fake:
-        fake.process.begin("migrate-set-capabilities")
+        fake.process.begin_at_greeting(lambda version: [("migrate-set-capabilities", {})])
         fake.process.start()
         with pytest.raises(QemuDied, match="could not be set up: no such capability"):
             fake.process.connect()
