@@ -68,6 +68,10 @@ class Fault:
     def id(self) -> str:
         return f"{self.name}-{self.when}" + (f"-{self.cpus}cpus" if self.cpus > 1 else "")
 
+    def command_line(self, release: tuple[int, int]) -> tuple[str, ...]:
+        """The words that a kernel of a release, such as (6, 12), needs on its command line to tell it."""
+        return (self.append,) if self.append and release >= self.append_since else ()
+
     def report(self, config: Mapping[str, str]) -> Report | None:
         """The report due on a kernel with this configuration, None when it does not see the fault."""
         return next(

@@ -1,7 +1,7 @@
 """Each fault of `faulty` on each kernel that can see it: recognised for what it is, and never passed.
 
 `make test-debug` runs this over minimal and kernel-config/debug.config; any other kernel by
-`pytest tests/debug --kh-kconfig FILE --kh-memory SIZE`.
+`pytest tests/debug --kh-kernel minimal@7.2 --kh-kconfig FILE --kh-memory SIZE`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AFTER_DEADLINE = 5.0
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 @pytest.mark.parametrize(
-    "kernel", ["minimal", pytest.param("other", marks=pytest.mark.needs("another kernel"))]
+    "kernel", ["plain", pytest.param("other", marks=pytest.mark.needs("another kernel"))]
 )
 def test_a_fault_is_recognised(
     kernel: str, fault: Fault, kernels: dict[str, KernelUnderProof], rows: list[Row]
@@ -74,7 +74,7 @@ def _words(fault: Fault, proof: KernelUnderProof) -> list[str | Path]:
     return [
         *("--cpus", str(fault.cpus), "--timeout", str(fault.timeout), module),
         *(("--settle", str(fault.settle)) if fault.settle else ()),
-        *(("--append", fault.append) if fault.append and proof.release >= fault.append_since else ()),
+        *(f"--append={word}" for word in fault.command_line(proof.release)),
         *("--param", f"fault={fault.name}", "--param", f"when={fault.when}"),
         *("--", PROVOKE, str(fault.late), *(["impatient"] if fault.impatient else [])),
     ]
