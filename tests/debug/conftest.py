@@ -12,7 +12,7 @@ from debug.fault_table import KernelUnderProof, Row, markdown
 from kmod_harness.build.kernel import kconfig
 from kmod_harness.build.kernel.known import resolve_kernel
 from kmod_harness.cli.commands.modules import sample_directory
-from kmod_harness.kmod.layout.predict import release_pair
+from kmod_harness.releases.release import release_pair
 from kmod_harness.spec.spec import Spec
 
 _OUT = Path("build/test")

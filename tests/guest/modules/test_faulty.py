@@ -15,8 +15,8 @@ from kmod_harness import Guest
 from kmod_harness.checks.unloading import check_unloaded, device_nodes
 from kmod_harness.cli.main import main
 from kmod_harness.errors import CheckFailed, ModuleLoadError, ProcessKilled
-from kmod_harness.kmod.layout.predict import release_pair
 from kmod_harness.pytest_plugin.testbed import Testbed, prepare_testbed
+from kmod_harness.releases.release import release_pair
 
 
 @pytest.mark.parametrize(
