@@ -14,6 +14,7 @@ import pytest
 from debug.fault_table import KernelUnderProof, Row, run
 from debug.faults import FAULTS, Fault, Report
 from kmod_harness.klog.outcome import Outcome
+from kmod_harness.releases.release import in_words
 
 PROVOKE = Path(__file__).parent / "provoke.sh"
 #: Seconds in which the verdict of a hang must come after the deadline that was missed.
@@ -28,9 +29,10 @@ def test_a_fault_is_recognised(
     kernel: str, fault: Fault, kernels: dict[str, KernelUnderProof], rows: list[Row]
 ) -> None:
     proof = kernels[kernel]
-    due = fault.report(proof.config)
+    due = fault.report(proof.config, proof.release)
     if due is None:
         needs = " or ".join("+".join(report.needs) for report in fault.reports)
+        needs += f", Linux {in_words(fault.since)} or later" if proof.release < fault.since else ""
         rows.append(Row(fault.name, fault.when, proof.name, needs))
         pytest.skip(f"{proof.name} has no detector for it: {needs}")
 

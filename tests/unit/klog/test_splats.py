@@ -118,6 +118,8 @@ def test_a_log_with_levels_and_callers_gives_the_same_splats() -> None:
          "possible circular locking dependency detected"),
         ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", "KMEMLEAK",
          "memory leak"),
+        ("unreferenced object (phys) 0x01000000 (size 4096):", "KMEMLEAK", "memory leak"),
+        ("kmemleak: unreferenced object (percpu) 0x607fd6c2c0 (size 4):", "KMEMLEAK", "per-CPU memory leak"),
         ("Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b", "PANIC",
          "kernel panic: Attempted to kill init! exitcode=ADDR"),
         ("BUG: Bad page state in process cat  pfn:12345", "BAD_PAGE", "bad page"),
@@ -344,3 +346,29 @@ def test_leaked_objects_are_reports_of_their_own_and_their_number_is_none() -> N
     assert (
         len(from_lines("BUG: memory leak", *(line.removeprefix("kmemleak: ") for line in leaked("x_y")))) == 1
     )
+
+
+def test_a_leaked_per_cpu_object_is_named_as_such_with_or_without_a_call_trace() -> None:
+    """As mm/kmemleak.c prints them in 7.2; it has no trace of what was allocated before kmemleak kept any."""
+    object_ = [
+        "kmemleak: unreferenced object (percpu) 0x607f40c0d5a8 (size 4):",
+        'kmemleak:   comm "provoke.sh", pid 40, jiffies 4294893296',
+        "kmemleak:   hex dump (first 4 bytes on cpu 0):",
+        "kmemleak:     01 00 00 00                                      ....",
+    ]
+    bare = [*object_, "kmemleak:   backtrace (crc 0):"]
+    traced = [
+        *object_,
+        "kmemleak:   backtrace (crc b34f4e2d):",
+        "kmemleak:     pcpu_alloc_noprof+0x5c4/0x9a0",
+        "kmemleak:     faulty_percpu_leak+0x1f/0x50 [faulty]",
+        "kmemleak:     vfs_write+0x1bd/0x4d0",
+    ]
+    summary = "kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)"
+
+    one, two = from_lines(*bare, *traced, summary, "faulty: unloaded")
+
+    assert (one.kind, one.title, one.function) == (SplatKind.KMEMLEAK, "per-CPU memory leak", "")
+    assert (one.frames, one.task, one.pid) == ((), "provoke.sh", 40)
+    assert (two.kind, two.title) == (SplatKind.KMEMLEAK, "per-CPU memory leak in faulty_percpu_leak")
+    assert two.text.endswith(summary)

@@ -7,6 +7,7 @@ import pytest
 from debug.faults import FAULTS, NO_SPLAT, Fault, Report, parse_faults
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.outcome import Outcome
+from kmod_harness.releases.release import in_words
 from shared.checkout import ROOT
 
 MODULE = ROOT / "modules/faulty"
@@ -58,13 +59,20 @@ def test_a_word_of_the_command_line_is_needed_from_its_release_on() -> None:
     ]
 
 
+def test_a_release_before_the_first_that_sees_a_fault_owes_no_report() -> None:
+    (fault,) = parse_faults("percpu_leak  write  KMEMLEAK  -  -  since=6.12\n")
+
+    assert fault.report({}, (6, 1)) is None
+    assert fault.report({}, (6, 12)) == fault.report({}, (7, 2)) == Report(SplatKind.KMEMLEAK)
+
+
 def test_the_first_row_whose_needs_the_kernel_has_is_due() -> None:
     (fault,) = parse_faults(
         "divide  write  UBSAN  -             UBSAN_DIV_ZERO\n"
         "divide  write  OOPS   faulty_divide -               outcome=panic\n"
     )
 
-    checked, unchecked = fault.report({"UBSAN_DIV_ZERO": "y"}), fault.report({})
+    checked, unchecked = fault.report({"UBSAN_DIV_ZERO": "y"}, (6, 1)), fault.report({}, (6, 1))
 
     assert checked == Report(SplatKind.UBSAN, ("UBSAN_DIV_ZERO",))
     assert unchecked == Report(SplatKind.OOPS, outcome=Outcome.PANIC, function="faulty_divide")
@@ -94,5 +102,6 @@ def markdown(faults: tuple[Fault, ...]) -> str:
 
 
 def _condition(fault: Fault) -> str:
-    since = ".".join(str(number) for number in fault.append_since)
-    return f"; from {since} on `--append {fault.append}` too" if fault.append else ""
+    seen = f"; from {in_words(fault.since)} on" if fault.since > (0, 0) else ""
+    needed = f"; from {in_words(fault.append_since)} on `--append {fault.append}` too" if fault.append else ""
+    return seen + needed
