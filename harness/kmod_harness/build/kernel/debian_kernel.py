@@ -109,8 +109,9 @@ def _relocate(tree: Path, kernel: Kernel) -> None:
     """Changes /usr/src in the headers' Makefile and in two links to where they were unpacked."""
     assert kernel.build_dir is not None
     makefile = kernel.build_dir / "Makefile"
-    text, count = re.subn(r"(?m)^include (/usr/)", rf"include {tree}\1", makefile.read_text())
-    if count == 0:
+    # KBUILD_OUTPUT is in 7.2's alone
+    text = re.sub(r"(?m)^(include |KBUILD_OUTPUT=)/usr/", rf"\g<1>{tree}/usr/", makefile.read_text())
+    if f"include {tree}/usr/" not in text:
         raise BuildFailed("Debian's kernel headers have an unknown form", evidence=str(makefile))
     makefile.write_text(text)
     for name in ("build", "source"):

@@ -88,12 +88,18 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         directory,
         HEADERS,
         {
-            f"{headers}/Makefile": f"include /usr/src/{COMMON}/Makefile\n",
+            # the first line is in 7.2's alone
+            f"{headers}/Makefile": f"KBUILD_OUTPUT=/{headers}\ninclude /usr/src/{COMMON}/Makefile\n",
             f"{headers}/Module.symvers": symvers,
         },
         {},
     )
-    package(directory, COMMON, {f"usr/src/{COMMON}/Makefile": "all:\n\t@echo common headers reached\n"}, {})
+    package(
+        directory,
+        COMMON,
+        {f"usr/src/{COMMON}/Makefile": "all:\n\t@cd $(KBUILD_OUTPUT) && echo common headers reached\n"},
+        {},
+    )
     package(directory, KBUILD, {"usr/lib/linux-kbuild-6.1/scripts/x": ""}, {})
     for name, script in (("apt-cache", APT_CACHE), ("apt-get", APT_GET)):
         (directory / name).write_text(script)
