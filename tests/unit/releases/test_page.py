@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from kmod_harness.releases.fact import Fact, NumberFact
-from kmod_harness.releases.facts import READ
+from kmod_harness.releases.facts import PROVEN, READ
 from kmod_harness.releases.proven import table
 from kmod_harness.releases.release import in_words
 from shared.checkout import ROOT
@@ -25,6 +25,17 @@ def test_the_page_shows_the_table(pytestconfig: pytest.Config) -> None:
         PAGE.write_text(f"{before}{BEGIN}{due}{END}{after}")
         shown = due
     assert shown == due, "the table is right? pytest tests/unit/releases --update"
+
+
+@pytest.mark.parametrize("kernel", ["minimal", "debian"])
+def test_each_proven_release_has_its_row_and_a_cell_for_each_feature(kernel: str) -> None:
+    header, *rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row.startswith(f"| `{kernel}")]
+
+    assert len(rows) == len(PROVEN)
+    for release, row in zip(PROVEN, rows, strict=True):
+        assert in_words(release) in row.split("|")[1]
+        assert row.count("|") == header.count("|")
 
 
 def _lines() -> Iterator[str]:
