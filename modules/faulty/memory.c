@@ -8,6 +8,7 @@
 #include <linux/kernel.h>
 #include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/timer.h>
@@ -74,6 +75,16 @@ static noinline int faulty_leak(void)
 	if (!object)
 		return -ENOMEM;
 	WRITE_ONCE(*object, 1);
+	return 0;
+}
+
+static noinline int faulty_percpu_leak(void)
+{
+	int __percpu *object = alloc_percpu(int);
+
+	if (!object)
+		return -ENOMEM;
+	this_cpu_write(*object, 1);
 	return 0;
 }
 
@@ -168,6 +179,7 @@ const struct fault faulty_memory[] = {
 	{ "global_out_of_bounds", faulty_global_out_of_bounds },
 	{ "double_free", faulty_double_free },
 	{ "leak", faulty_leak },
+	{ "percpu_leak", faulty_percpu_leak },
 	{ "slab_corruption", faulty_slab_corruption },
 	{ "bad_page", faulty_bad_page },
 	{ "list_corruption", faulty_list_corruption },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from debug.fault_table import KernelUnderProof, Row, markdown
 from kmod_harness.build.kernel import kconfig
 from kmod_harness.build.kernel.known import resolve_kernel
 from kmod_harness.cli.commands.modules import sample_directory
-from kmod_harness.kmod.layout.predict import release_pair
+from kmod_harness.releases.release import release_pair
 from kmod_harness.spec.spec import Spec
 
 _OUT = Path("build/test")
@@ -28,22 +28,23 @@ def rows(pytestconfig: pytest.Config) -> list[Row]:
 
 @pytest.fixture(scope="session")
 def kernels(machine_spec: Spec) -> dict[str, KernelUnderProof]:
-    """`minimal`, and the one of the --kh options where that is another: `other`."""
-    found = {"minimal": _kernel("minimal", Spec(kernel="minimal"))}
+    """`plain`: the kernel of --kh-kernel, else minimal; with fragments `other` too, the same with those."""
+    name = machine_spec.kernel or "minimal"
+    found = {"plain": _kernel(name, Spec(kernel=name))}
     if machine_spec.kconfig:
-        name = "+".join(Path(path).stem for path in machine_spec.kconfig)
-        found["other"] = _kernel(name, machine_spec)
+        fragments = "+".join(Path(path).stem for path in machine_spec.kconfig)
+        found["other"] = _kernel(f"{name}+{fragments}", replace(machine_spec, kernel=name))
     return found
 
 
 def _kernel(name: str, spec: Spec) -> KernelUnderProof:
-    kernel = resolve_kernel(Spec(kernel=spec.kernel or "minimal", kconfig=spec.kconfig))
+    kernel = resolve_kernel(Spec(kernel=spec.kernel, kconfig=spec.kconfig))
     assert kernel.config is not None
     fragments = (word for path in spec.kconfig for word in ("--kconfig", path))
     return KernelUnderProof(
         name,
         release_pair(kernel.release),
-        ("--kernel", "minimal", *fragments, "--memory", f"{spec.memory_mib}M"),
+        ("--kernel", spec.kernel, *fragments, "--memory", f"{spec.memory_mib}M"),
         kconfig.parse_config(kernel.config.read_text()),
         sample_directory(kernel),
     )

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 from kmod_harness.klog.outcome import Outcome
+from kmod_harness.releases.release import release_pair
 from shared.checkout import ROOT
 
 TABLE = ROOT / "modules/faulty/faults.txt"
 _COLUMNS = 5
-_OPTIONS = frozenset(("outcome", "cpus", "timeout", "late", "settle", "impatient", "append"))
+_OPTIONS = frozenset(("outcome", "cpus", "timeout", "late", "settle", "impatient", "append", "since"))
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Fault:
     timeout: seconds the command may take.
     late, settle: seconds a report may come after the command, after the unload.
     append: what its command line needs from the release `append_since` on.
+    since: the first release that can see it.
     """
 
     name: str
@@ -63,13 +65,20 @@ class Fault:
     cpus: int = 1
     append: str = ""
     append_since: tuple[int, int] = (0, 0)
+    since: tuple[int, int] = (0, 0)
 
     @property
     def id(self) -> str:
         return f"{self.name}-{self.when}" + (f"-{self.cpus}cpus" if self.cpus > 1 else "")
 
-    def report(self, config: Mapping[str, str]) -> Report | None:
-        """The report due on a kernel with this configuration, None when it does not see the fault."""
+    def command_line(self, release: tuple[int, int]) -> tuple[str, ...]:
+        """The words that a kernel of a release, such as (6, 12), needs on its command line to tell it."""
+        return (self.append,) if self.append and release >= self.append_since else ()
+
+    def report(self, config: Mapping[str, str], release: tuple[int, int]) -> Report | None:
+        """The report due on a kernel of this configuration and release, None if it does not see the fault."""
+        if release < self.since:
+            return None
         return next(
             (r for r in self.reports if all(config.get(symbol) == "y" for symbol in r.needs)),
             None,
@@ -95,8 +104,7 @@ def _fault(rows: list[list[str]]) -> Fault:
     options = dict(word.partition("=")[::2] for row in rows for word in row[_COLUMNS:])
     if unknown := options.keys() - _OPTIONS:
         raise ValueError(f"{TABLE}: {name} has no option {', '.join(sorted(unknown))}")
-    append, _, since = options.get("append", "").partition("@")
-    major, _, minor = (since or "0.0").partition(".")
+    append, _, append_since = options.get("append", "").partition("@")
     return Fault(
         name,
         tuple(_report(row) for row in rows),
@@ -107,7 +115,8 @@ def _fault(rows: list[list[str]]) -> Fault:
         impatient="impatient" in options,
         cpus=int(options.get("cpus", Fault.cpus)),
         append=append,
-        append_since=(int(major), int(minor)),
+        append_since=release_pair(append_since or "0.0"),
+        since=release_pair(options.get("since", "0.0")),
     )
 
 

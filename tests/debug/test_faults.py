@@ -1,7 +1,7 @@
 """Each fault of `faulty` on each kernel that can see it: recognised for what it is, and never passed.
 
 `make test-debug` runs this over minimal and kernel-config/debug.config; any other kernel by
-`pytest tests/debug --kh-kconfig FILE --kh-memory SIZE`.
+`pytest tests/debug --kh-kernel minimal@7.2 --kh-kconfig FILE --kh-memory SIZE`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytest
 from debug.fault_table import KernelUnderProof, Row, run
 from debug.faults import FAULTS, Fault, Report
 from kmod_harness.klog.outcome import Outcome
+from kmod_harness.releases.release import in_words
 
 PROVOKE = Path(__file__).parent / "provoke.sh"
 #: Seconds in which the verdict of a hang must come after the deadline that was missed.
@@ -22,15 +23,16 @@ AFTER_DEADLINE = 5.0
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 @pytest.mark.parametrize(
-    "kernel", ["minimal", pytest.param("other", marks=pytest.mark.needs("another kernel"))]
+    "kernel", ["plain", pytest.param("other", marks=pytest.mark.needs("another kernel"))]
 )
 def test_a_fault_is_recognised(
     kernel: str, fault: Fault, kernels: dict[str, KernelUnderProof], rows: list[Row]
 ) -> None:
     proof = kernels[kernel]
-    due = fault.report(proof.config)
+    due = fault.report(proof.config, proof.release)
     if due is None:
         needs = " or ".join("+".join(report.needs) for report in fault.reports)
+        needs += f", Linux {in_words(fault.since)} or later" if proof.release < fault.since else ""
         rows.append(Row(fault.name, fault.when, proof.name, needs))
         pytest.skip(f"{proof.name} has no detector for it: {needs}")
 
@@ -74,7 +76,7 @@ def _words(fault: Fault, proof: KernelUnderProof) -> list[str | Path]:
     return [
         *("--cpus", str(fault.cpus), "--timeout", str(fault.timeout), module),
         *(("--settle", str(fault.settle)) if fault.settle else ()),
-        *(("--append", fault.append) if fault.append and proof.release >= fault.append_since else ()),
+        *(f"--append={word}" for word in fault.command_line(proof.release)),
         *("--param", f"fault={fault.name}", "--param", f"when={fault.when}"),
         *("--", PROVOKE, str(fault.late), *(["impatient"] if fault.impatient else [])),
     ]

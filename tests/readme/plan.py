@@ -115,6 +115,9 @@ NOT_TYPED = (
     NotTyped("make -C KERNEL M=DIRECTORY modules", "a build: unit/build/test_repository_modules.py"),
     NotTyped("pytest tests/unit/klog --update", "it writes: unit/klog/test_cases.py"),
     NotTyped("pytest tests/unit/modules --update", "it writes: unit/modules/test_faulty_table.py"),
+    NotTyped("pytest tests/unit/releases --update", "it writes: unit/releases/test_page.py"),
+    NotTyped("pytest tests/unit/releases", "make test"),
+    NotTyped("pytest tests/debug --kh-kernel NAME", "make test-debug, for one kernel"),
     NotTyped("kmod-harness cache prune --max-size 1G", "this user's cache is no test's: build/test_cache.py"),
     NotTyped("kmod-harness cache prune --max-size 5G", "this user's cache is no test's: build/test_cache.py"),
 )  # fmt: skip

@@ -10,9 +10,10 @@ from kmod_harness.explain.observe.observe import observe
 from kmod_harness.explain.observe.running_kernel import randomize_base
 from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.explain.probes.execution_log import execution_log_arguments
-from kmod_harness.kmod.layout.predict import MEMORY_TYPES_SINCE, release_pair
 from kmod_harness.lifecycle.boot import boot
 from kmod_harness.lifecycle.prepare import Prepared, prepare
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import release_pair
 
 #: What each claim is worth on Linux 6.1 with RANDOMIZE_BASE; `nokaslr` and a later release change one each.
 VERDICTS = {
@@ -49,7 +50,7 @@ def expected_verdict(key: str, seen: Observations) -> str:
 
 def usual_verdict(key: str, seen: Observations) -> str:
     """What the claim is worth with KASLR on this release."""
-    if key == "one-block" and release_pair(seen.machine.release) >= MEMORY_TYPES_SINCE:
+    if key == "one-block" and facts.MEMORY_TYPES.holds(release_pair(seen.machine.release)):
         return "outdated"
     # with symbol versions the release is not compared
     if key == "built-for-this-kernel" and "modversions" in seen.module.vermagic.split():

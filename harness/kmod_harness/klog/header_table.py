@@ -122,7 +122,11 @@ ROWS = (
     Row(K.KMEMLEAK, "memory leak", "mm/kmemleak.c",
         ("suspected memory leaks", "BUG: memory leak", "unreferenced object"),
         r"kmemleak: \d{1,9} new suspected memory leaks|BUG: memory leak|"
-        r"^(?:kmemleak: )?unreferenced object 0x[0-9a-f]+ \(size \d"),
+        r"^(?:kmemleak: )?unreferenced object(?: \(phys\))? 0x[0-9a-f]+ \(size \d"),
+    # of one that was allocated before kmemleak kept call traces there is no trace (set_track_prepare)
+    Row(K.KMEMLEAK, "per-CPU memory leak", "mm/kmemleak.c", ("unreferenced object (percpu)",),
+        r"^(?:kmemleak: )?unreferenced object \(percpu\) 0x[0-9a-f]+ \(size \d",
+        "7.2: the kind of memory is named; 6.12 tells none, and 6.1 does not look at per-CPU memory"),
     # --- assertions
     # `Kernel BUG` without CONFIG_DEBUG_BUGVERBOSE
     Row(K.BUG, "kernel BUG", "lib/bug.c", ("ernel BUG at",),

@@ -11,10 +11,10 @@ from kmod_harness.errors import KmodHarnessError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.elf.module import KernelModule
-from kmod_harness.kmod.layout.predict import release_pair
 from kmod_harness.kmod.symbols.symbol_files import Kallsyms, SystemMap
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.machine.memory.kernel_place import LINKED_TEXT, KernelNotFound
+from kmod_harness.releases.release import release_pair
 from kmod_harness.verify.one_module import verify_module
 from kmod_harness.verify.outside.kernel_state import KernelState
 from kmod_harness.verify.outside.running_symbols import (

@@ -13,9 +13,9 @@ from kmod_harness.explain.observe.experiment import read_subject
 from kmod_harness.explain.observed.code_history import Moment
 from kmod_harness.explain.observed.observations import SYMBOL_TABLE, Observations
 from kmod_harness.explain.page.followed_function import followed_function
-from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
-from kmod_harness.kmod.layout.predict import release_pair
 from kmod_harness.pytest_plugin.testbed import Testbed
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import release_pair
 from shared.claim_observations import VERDICTS, expected_verdict, observed
 
 pytestmark = pytest.mark.needs("gdb")
@@ -53,7 +53,7 @@ def test_init_is_stopped_at_its_predicted_address(seen: Observations) -> None:
     assert functions.index("do_one_initcall") < functions.index("do_syscall_64")
     assert seen.loading.init_mapped_during > 0
     # a cache of large pages stays mapped, with the place of init's code in it
-    if release_pair(seen.machine.release) < TEXT_CACHE_SINCE:
+    if not facts.TEXT_CACHE.holds(release_pair(seen.machine.release)):
         assert seen.loading.init_mapped_after == 0
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from debug.faults import FAULTS
 from kmod_harness import Guest
 from kmod_harness.checks.unloading import check_unloaded, device_nodes
 from kmod_harness.cli.main import main
 from kmod_harness.errors import CheckFailed, ModuleLoadError, ProcessKilled
-from kmod_harness.kmod.layout.predict import release_pair
 from kmod_harness.pytest_plugin.testbed import Testbed, prepare_testbed
+from kmod_harness.releases.release import release_pair
 
 
 @pytest.mark.parametrize(
@@ -47,12 +48,14 @@ def test_a_fault_in_write_is_recognised(guest: Guest, faulty_ko: Path, fault: st
 
 @pytest.fixture
 def page_checking_guest(machine: Testbed, request: pytest.FixtureRequest) -> Iterator[Guest]:
-    """A guest that looks at freed pages; from 6.3 on not all do (check_pages_enabled, mm/mm_init.c)."""
-    if release_pair(machine.prepared.kernel.release) < (6, 3):
+    """A guest that looks at freed pages: with the word that faults.txt says its release needs for that."""
+    fault = next(fault for fault in FAULTS if fault.name == "bad_page")
+    words = fault.command_line(release_pair(machine.prepared.kernel.release))
+    if not words:
         yield request.getfixturevalue("guest")
         return
     spec = machine.prepared.spec
-    checking = replace(spec, append=(*spec.append, "init_on_free=1"))
+    checking = replace(spec, append=(*spec.append, *words))
     with prepare_testbed(checking, machine.settings, machine.state) as own, own.guest(cold=True) as guest:
         yield guest
 

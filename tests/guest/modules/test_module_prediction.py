@@ -11,15 +11,16 @@ from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.addresses import MODULES_BASE_RANDOMIZED
 from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.kmod.layout.module_area import (
-    TEXT_CACHE_SINCE,
     BusyRange,
     parse_vmallocinfo,
     predict_anchors,
 )
-from kmod_harness.kmod.layout.predict import UnsupportedRelease, predict_layout
+from kmod_harness.kmod.layout.predict import predict_layout
 from kmod_harness.kmod.link.exports import kernel_exports, module_exports, resolver
 from kmod_harness.kmod.link.relocation import link
 from kmod_harness.kmod.symbols.symbol_files import parse_kallsyms
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import UnsupportedRelease
 
 
 def busy_ranges(guest: Guest, freed: Iterable[int] = ()) -> tuple[BusyRange, ...]:
@@ -44,7 +45,7 @@ def test_two_modules_lie_at_every_address_that_was_foretold(
     first, second = read_module(chardev_ko), read_module(chardev_stats_ko)
     layout = predict_layout(first)
     taken_before = busy_ranges(guest)
-    if layout.release >= TEXT_CACHE_SINCE:
+    if facts.TEXT_CACHE.holds(layout.release):
         with pytest.raises(UnsupportedRelease, match="cache of large pages"):
             predict_anchors(layout, taken_before, MODULES_BASE_RANDOMIZED)
         return

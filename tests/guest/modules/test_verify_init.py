@@ -11,9 +11,11 @@ from guest.modules.test_module_prediction import busy_ranges, of_init
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.addresses import MODULES_BASE_RANDOMIZED
 from kmod_harness.kmod.elf.module import read_module
-from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE, predict_anchors
-from kmod_harness.kmod.layout.predict import UnsupportedRelease, predict_layout
+from kmod_harness.kmod.layout.module_area import predict_anchors
+from kmod_harness.kmod.layout.predict import predict_layout
 from kmod_harness.machine.gdb.gdb_process import Gdb
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import UnsupportedRelease
 
 
 @pytest.mark.cold_boot
@@ -25,7 +27,7 @@ def test_a_breakpoint_at_the_predicted_init_function_is_hit(
     before = busy_ranges(guest)
     first = guest.load(chardev_ko)
     layout = predict_layout(first.file)
-    if layout.release >= TEXT_CACHE_SINCE:
+    if facts.TEXT_CACHE.holds(layout.release):
         # code comes from a cache there
         with pytest.raises(UnsupportedRelease):
             predict_anchors(layout, before, MODULES_BASE_RANDOMIZED)

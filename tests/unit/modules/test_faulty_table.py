@@ -7,6 +7,7 @@ import pytest
 from debug.faults import FAULTS, NO_SPLAT, Fault, Report, parse_faults
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.outcome import Outcome
+from kmod_harness.releases.release import in_words
 from shared.checkout import ROOT
 
 MODULE = ROOT / "modules/faulty"
@@ -47,13 +48,31 @@ def test_a_row_gives_a_fault_with_the_report_due_for_it() -> None:
     )
 
 
+def test_a_word_of_the_command_line_is_needed_from_its_release_on() -> None:
+    (fault,) = parse_faults("bad_page  write  BAD_PAGE  -  -  append=init_on_free=1@6.3\n")
+
+    assert [fault.command_line(release) for release in ((6, 1), (6, 2), (6, 3), (6, 12))] == [
+        (),
+        (),
+        ("init_on_free=1",),
+        ("init_on_free=1",),
+    ]
+
+
+def test_a_release_before_the_first_that_sees_a_fault_owes_no_report() -> None:
+    (fault,) = parse_faults("percpu_leak  write  KMEMLEAK  -  -  since=6.12\n")
+
+    assert fault.report({}, (6, 1)) is None
+    assert fault.report({}, (6, 12)) == fault.report({}, (7, 2)) == Report(SplatKind.KMEMLEAK)
+
+
 def test_the_first_row_whose_needs_the_kernel_has_is_due() -> None:
     (fault,) = parse_faults(
         "divide  write  UBSAN  -             UBSAN_DIV_ZERO\n"
         "divide  write  OOPS   faulty_divide -               outcome=panic\n"
     )
 
-    checked, unchecked = fault.report({"UBSAN_DIV_ZERO": "y"}), fault.report({})
+    checked, unchecked = fault.report({"UBSAN_DIV_ZERO": "y"}, (6, 1)), fault.report({}, (6, 1))
 
     assert checked == Report(SplatKind.UBSAN, ("UBSAN_DIV_ZERO",))
     assert unchecked == Report(SplatKind.OOPS, outcome=Outcome.PANIC, function="faulty_divide")
@@ -69,15 +88,20 @@ def test_a_row_that_says_what_there_is_not_is_refused(row: str) -> None:
 
 def markdown(faults: tuple[Fault, ...]) -> str:
     """The faults and their reports; places where the same is due share a row."""
-    places: dict[tuple[str, Report], list[str]] = {}
+    places: dict[tuple[str, Report, str], list[str]] = {}
     for fault in faults:
         for report in fault.reports:
-            places.setdefault((fault.name, report), []).append(f"`{fault.when}`")
+            places.setdefault((fault.name, report, _condition(fault)), []).append(f"`{fault.when}`")
     lines = ["| `fault=` | `when=` | report | guilty function | kernels with |", "|---|---|---|---|---|"]
-    for (name, report), whens in places.items():
+    for (name, report, condition), whens in places.items():
         kinds = " or ".join(report.kinds) or "(none: it hangs)"
         function = f"`{report.function}`" if report.function else ""
-        lines.append(
-            f"| `{name}` | {', '.join(whens)} | {kinds} | {function} | {', '.join(report.needs) or 'any'} |"
-        )
+        needs = ", ".join(report.needs) or "any"
+        lines.append(f"| `{name}` | {', '.join(whens)} | {kinds} | {function} | {needs}{condition} |")
     return "\n{}\n\n".format("\n".join(lines))
+
+
+def _condition(fault: Fault) -> str:
+    seen = f"; from {in_words(fault.since)} on" if fault.since > (0, 0) else ""
+    needed = f"; from {in_words(fault.append_since)} on `--append {fault.append}` too" if fault.append else ""
+    return seen + needed

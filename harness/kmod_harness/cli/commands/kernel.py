@@ -48,7 +48,9 @@ def execute_build(args: argparse.Namespace) -> int:
 def execute_list(args: argparse.Namespace) -> int:
     """Prints one kernel a line: name, release, image, build directory, what else is known of it."""
     from kmod_harness.build.kernel.known import known_kernels  # lazy
+    from kmod_harness.cli.run.report import say_note  # lazy
     from kmod_harness.errors import Misuse  # lazy
+    from kmod_harness.releases.proven import note_of_newer  # lazy
 
     kernels = known_kernels()
     if not kernels:
@@ -60,6 +62,8 @@ def execute_list(args: argparse.Namespace) -> int:
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     for (name, release, image, build_dir), kernel in zip(rows, kernels, strict=True):
         print(f"{name:{widths[0]}}  {release:{widths[1]}}  {image}  {build_dir}  {_known_of(kernel)}")
+    for note in note_of_newer(*(kernel.release for kernel in kernels)):
+        say_note(note)
     return 0
 
 

@@ -70,12 +70,15 @@ def does_without_pahole() -> bool:
 
 def _kernels() -> Iterator[CheckResult]:
     from kmod_harness.build.kernel.known import known_kernels  # lazy
+    from kmod_harness.releases.proven import note_of_newer  # lazy
 
     kernels = known_kernels()
     for kernel in kernels:
         name = kernel.name if "/" not in kernel.name else "another"
         headers = "" if kernel.build_dir else " (no headers: builds no modules)"
         yield CheckResult("kernel", f"{name}: {kernel.release}{headers}")
+    for note in note_of_newer(*(kernel.release for kernel in kernels)):
+        yield CheckResult("kernel", note)
     if not kernels:
         advice = "kmod-harness kernel build minimal (minutes), or kernel build debian (seconds)"
         yield CheckResult("kernel", f"none yet: {advice}", there=False)

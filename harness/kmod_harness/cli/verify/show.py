@@ -46,6 +46,7 @@ def show(report: Report, record: VerifyRecord, *, differences: bool) -> None:
 
 def troubles(record: VerifyRecord) -> Iterator[str]:
     """The errors, and the limits of the verification, each in full."""
+    from kmod_harness.releases.proven import note_of_newer  # lazy
     from kmod_harness.report.readable import readable  # lazy
 
     for splat in record.splats:
@@ -58,6 +59,9 @@ def troubles(record: VerifyRecord) -> Iterator[str]:
     if record.report is not None:
         for limit in record.report.all_limits:
             yield from error_lines(limit, begin="not verified: ")
+    if record.prepared is not None:
+        for note in note_of_newer(record.prepared.kernel.release):
+            yield from wrapped(f"note: {note}", further="      ")
 
 
 def last_line(record: VerifyRecord, outcome: Outcome) -> str:

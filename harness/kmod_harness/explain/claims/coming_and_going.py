@@ -7,8 +7,8 @@ import errno
 from kmod_harness.explain.claims.claim import Claim, Evidence, Verdict
 from kmod_harness.explain.claims.phrases import attempt_text, count, executed_text, inside, outside
 from kmod_harness.explain.observed.observations import Observations
-from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
-from kmod_harness.kmod.layout.predict import release_pair
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import release_pair
 
 # --- as root
 
@@ -76,7 +76,7 @@ def _left(seen: Observations) -> list[int]:
 
     Such a page belongs to the cache, which keeps it for the code of other modules.
     """
-    caches = release_pair(seen.machine.release) >= TEXT_CACHE_SINCE
+    caches = facts.TEXT_CACHE.holds(release_pair(seen.machine.release))
     code = {page.virtual for page in seen.pages if caches and page.permissions == "r-x"}
     return [virtual for virtual, _ in seen.unloading.mapped_after if virtual not in code]
 

@@ -7,8 +7,8 @@ from kmod_harness.explain.claims.phrases import count, inside, lines, outside
 from kmod_harness.explain.observed.observations import ModulePage, Observations, Region
 from kmod_harness.explain.observed.physical_places import physical_order, physical_pieces
 from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
-from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
-from kmod_harness.kmod.layout.predict import release_pair
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import release_pair
 
 _TOP_2_GIB = (1 << 64) - (1 << 31)
 
@@ -152,7 +152,7 @@ def _explain_anywhere(seen: Observations) -> str:
         here = f"here they happen to fill one piece of physical memory, in {physical_order(seen.pages).value}"
     else:
         here = f"the {len(seen.pages)} here lie in {pieces} pieces of physical memory"
-    if release_pair(seen.machine.release) >= TEXT_CACHE_SINCE:
+    if facts.TEXT_CACHE.holds(release_pair(seen.machine.release)):
         taken = (
             "Its code comes from a cache of large pages, the rest from wherever 4 KiB pages are free, and "
             "the page tables put them in order"

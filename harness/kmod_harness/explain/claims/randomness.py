@@ -6,8 +6,8 @@ from kmod_harness.explain.claims.claim import Claim, Evidence, Verdict
 from kmod_harness.explain.claims.phrases import inside, outside
 from kmod_harness.explain.observed.observations import Observations
 from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_BASE_RANDOMIZED
-from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
-from kmod_harness.kmod.layout.predict import release_pair
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import release_pair
 
 _PAGE = 4096
 
@@ -88,7 +88,7 @@ def _explain_moves(seen: Observations) -> str:
         f"many of the first 1024 pages of the module range stay empty ({pages} here). "
         + (
             "After that data goes to the lowest gap that fits, and code to a cache of large pages."
-            if release_pair(seen.machine.release) >= TEXT_CACHE_SINCE
+            if facts.TEXT_CACHE.holds(release_pair(seen.machine.release))
             else "After that the lowest gap that fits is taken: within one boot the place can be foretold."
         )
     )

@@ -16,10 +16,11 @@ from kmod_harness.kmod.addresses import (
     MODULES_BASE_RANDOMIZED,
     MODULES_END,
 )
-from kmod_harness.kmod.layout.predict import MEMORY_TYPES_SINCE, release_pair
 from kmod_harness.kmod.symbols.symbol_files import KallsymsEntry
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.machine.memory.kernel_place import LINKED_TEXT, kernel_slide
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import release_pair
 from kmod_harness.verify.outside.running_symbols import KernelSymbols, kernel_symbols, read_system_map
 from kmod_harness.verify.outside.stopped_guest import KernelOptions
 from kmod_harness.verify.verify_modules import kernel_options
@@ -190,7 +191,7 @@ def loaded_modules(guest: Guest, release: str) -> tuple[Region, ...]:
         if len(fields) >= 6 and int(fields[5], 16):
             start = int(fields[5], 16)
             found.append(Region(fields[0], start, start + int(fields[1])))
-    if release_pair(release) >= MEMORY_TYPES_SINCE:
+    if facts.MEMORY_TYPES.holds(release_pair(release)):
         with GuestMemory(guest.machine) as memory:
             found = [replace(module, end=_end_of_text(memory, module)) for module in found]
     return tuple(sorted(found, key=lambda region: region.start))

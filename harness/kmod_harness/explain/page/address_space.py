@@ -14,8 +14,8 @@ from kmod_harness.explain.observed.observations import (
 )
 from kmod_harness.explain.page.scale import Band, Level, Span, largest, visible_focus, with_names_placed
 from kmod_harness.explain.page.wording import count_text, plural, size_text
-from kmod_harness.kmod.layout.module_area import TEXT_CACHE_SINCE
-from kmod_harness.kmod.layout.predict import MEMORY_TYPES_SINCE, release_pair
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import release_pair
 
 _TOP_2_GIB = (1 << 64) - (1 << 31)
 _PAGE = 4096
@@ -184,9 +184,9 @@ def _neighbourhood(seen: Observations, blocks: Sequence[Region]) -> Level:
 
 def _how_places_are_found(release: str) -> str:
     """Returns the sentence about how a release finds places for modules."""
-    if release_pair(release) < MEMORY_TYPES_SINCE:
+    if not facts.MEMORY_TYPES.holds(release_pair(release)):
         return "Each module takes the lowest gap that it fits in, with an unmapped guard page behind it. "
-    if release_pair(release) < TEXT_CACHE_SINCE:
+    if not facts.TEXT_CACHE.holds(release_pair(release)):
         return (
             "Each kind of a module's memory is a block of its own and takes the lowest gap that it fits in, "
             "with an unmapped guard page behind it. "

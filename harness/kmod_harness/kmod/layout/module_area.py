@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from kmod_harness.errors import Misuse
 from kmod_harness.kmod.addresses import MODULES_BASE_FIXED, MODULES_END
 from kmod_harness.kmod.layout.placed import PAGE
-from kmod_harness.kmod.layout.predict import Layout, UnsupportedRelease
+from kmod_harness.kmod.layout.predict import Layout
 from kmod_harness.kmod.symbols.symbol_files import AddressesHidden, SymbolTableError
-
-#: From this release on module text comes out of a cache of large pages (execmem ROX, mm/execmem.c).
-TEXT_CACHE_SINCE = (6, 13)
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import UnsupportedRelease, in_words
 
 _LINE = re.compile(r"0x([0-9a-f]+)-0x([0-9a-f]+)\s+(\d+)(?: (\S+))?")
 
@@ -97,9 +96,9 @@ def predict_anchors(
 
     Raises ModuleAreaFull; UnsupportedRelease from 6.13 on.
     """
-    if layout.release >= TEXT_CACHE_SINCE:
+    if facts.TEXT_CACHE.holds(layout.release):
         raise UnsupportedRelease(
-            f"Linux {layout.release[0]}.{layout.release[1]} takes module text from a cache of large pages: "
+            f"Linux {in_words(layout.release)} takes module text from a cache of large pages: "
             "its place does not follow from what is taken",
         )
     taken = list(busy)

@@ -8,7 +8,6 @@ and 6.12.117. x86-64 always has STRICT_MODULE_RWX, so pages are never shared bet
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,31 +17,17 @@ from kmod_harness.kmod.elf.symbol_table import ELF64_SYM
 from kmod_harness.kmod.layout.placed import PAGE, PASSES, SHF_RO_AFTER_INIT, LayoutBuilder, aligned
 from kmod_harness.kmod.layout.placed import PlacedSection as PlacedSection
 from kmod_harness.kmod.layout.placed import Region as Region
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import Release, UnsupportedRelease, in_words, release_pair
 
 #: `struct mod_kallsyms` (include/linux/module.h, 6.1): two pointers, a count, a pointer.
 MOD_KALLSYMS_SIZE, MOD_KALLSYMS_ALIGNMENT = 32, 8
-#: The oldest release whose kallsyms keep the symbols' types in an array of their own (1c7651f43777).
-OLDEST_RELEASE = (5, 2)
-#: The first release with `mod_mem[]` (ac3b43283923, "module: replace module_layout with module_memory").
-MEMORY_TYPES_SINCE = (6, 4)
-
-#: Sections that go to memory of their own since 6.13, when memory allocation profiling is on
-#: (codetag_needs_module_section, lib/codetag.c).
-_TAGS, _TAGS_SINCE = "alloc_tags", (6, 13)
-
+_TAGS = "alloc_tags"
 PERCPU = ".data..percpu"
 _DROPPED = ("__versions", ".modinfo")
-#: Section -> the first release that makes it read-only after init (`ro_after_init`, 7.2.13,
-#: kernel/module/strict_rwx.c, and its like in older ones). 6.12.118 leaves static call sites writable.
-_READ_ONLY_AFTER_INIT = {
-    ".data..ro_after_init": OLDEST_RELEASE,
-    "__jump_table": OLDEST_RELEASE,
-    ".static_call_sites": (6, 15),
-}
-
-
-class UnsupportedRelease(Misuse):
-    """The module layout of that kernel release is not known to the harness."""
+#: `ro_after_init`, kernel/module/strict_rwx.c, and its like in older releases.
+_READ_ONLY_AFTER_INIT = (".data..ro_after_init", "__jump_table")
+_STATIC_CALLS = ".static_call_sites"
 
 
 class UnplaceableSection(Misuse):
@@ -122,7 +107,7 @@ class Layout:
         return next((placed for placed in self.placed if placed.section.name == name), None)
 
 
-def release_of(module: KernelModule) -> tuple[int, int]:
+def release_of(module: KernelModule) -> Release:
     """Returns the release a module was built for, as (6, 1). Raises UnsupportedRelease when it names none."""
     try:
         return release_pair(module.release)
@@ -131,14 +116,6 @@ def release_of(module: KernelModule) -> tuple[int, int]:
             f"{module.name} does not say which kernel it was built for",
             evidence=f"vermagic: {module.vermagic!r}",
         ) from None
-
-
-def release_pair(release: str) -> tuple[int, int]:
-    """Returns (6, 12) for `6.12.118-cloud`. Raises UnsupportedRelease for a text that starts otherwise."""
-    match = re.match(r"(\d+)\.(\d+)", release)
-    if match is None:
-        raise UnsupportedRelease(f"{release!r} is no release of a kernel")
-    return int(match[1]), int(match[2])
 
 
 def predict_layout(
@@ -161,10 +138,10 @@ def predict_layout(
     executable, which the kernel refuses (module_enforce_rwx_sections), and for allocation tags from 6.13 on.
     """
     release = release or release_of(module)
-    if release < OLDEST_RELEASE:
+    if not facts.TYPES_OF_SYMBOLS.holds(release):
         raise UnsupportedRelease(
-            f"the module layout of Linux {release[0]}.{release[1]} is not known to the harness",
-            advice=f"supported: {OLDEST_RELEASE[0]}.{OLDEST_RELEASE[1]} and later",
+            f"the module layout of Linux {in_words(release)} is not known to the harness",
+            advice=f"supported: {in_words(facts.TYPES_OF_SYMBOLS.since)} and later",
         )
     flags = _loader_flags(module, release)
     for section in module.sections:
@@ -172,12 +149,12 @@ def predict_layout(
             raise UnplaceableSection(
                 f"{module.name}: section {section.name} is writable and executable; the kernel refuses that"
             )
-        if section.name == _TAGS and section.size and section.allocated and release >= _TAGS_SINCE:
+        if section.name == _TAGS and section.size and section.allocated and facts.TAGS_APART.holds(release):
             raise UnplaceableSection(
                 f"{module.name}: where the kernel keeps {_TAGS} does not follow from the file",
                 advice="verify on a kernel without CONFIG_MEM_ALLOC_PROFILING",
             )
-    builder = LayoutBuilder(memory_types=release >= MEMORY_TYPES_SINCE)
+    builder = LayoutBuilder(memory_types=facts.MEMORY_TYPES.holds(release))
     for init in (False, True):
         for name, wanted, refused in PASSES:
             for section in module.sections:
@@ -199,7 +176,7 @@ def predict_layout(
     )
 
 
-def _loader_flags(module: KernelModule, release: tuple[int, int]) -> dict[int, int]:
+def _loader_flags(module: KernelModule, release: Release) -> dict[int, int]:
     """Returns section index -> flags as the loader changes them before it places anything."""
     flags = {section.index: section.flags for section in module.sections}
     # find_sec: the first allocated section of that name
@@ -210,8 +187,9 @@ def _loader_flags(module: KernelModule, release: tuple[int, int]) -> dict[int, i
     for name in (*_DROPPED, PERCPU):
         if name in first:
             flags[first[name]] &= ~SHF_ALLOC
-    for name, since in _READ_ONLY_AFTER_INIT.items():
-        if name in first and release >= since:
+    static_calls = (_STATIC_CALLS,) if facts.STATIC_CALLS_READ_ONLY.holds(release) else ()
+    for name in (*_READ_ONLY_AFTER_INIT, *static_calls):
+        if name in first:
             flags[first[name]] |= SHF_RO_AFTER_INIT
     return flags
 

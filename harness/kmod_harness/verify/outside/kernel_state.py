@@ -10,24 +10,19 @@ from functools import cached_property
 from kmod_harness.errors import Misuse
 from kmod_harness.machine.memory.page_tables import UnmappedAddress
 from kmod_harness.machine.memory.physical import NotInRam
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import Release, in_words
 
-#: The releases whose self-patching code verify/patch replays.
-REPLAYED_RELEASES = ((6, 1), (6, 12), (7, 2))
 #: Bits of `boot_cpu_data.x86_capability` (arch/x86/include/asm/cpufeatures.h, 6.1.192, 6.12.118, 7.2.13):
 #: word * 32 + bit. CALL_DEPTH is none of 6.1's.
 FPU, LONG_MODE, ALWAYS = 0, 1 * 32 + 29, 3 * 32 + 21
 RETPOLINE, RETPOLINE_LFENCE, RETHUNK = 11 * 32 + 12, 11 * 32 + 13, 11 * 32 + 14
 CALL_DEPTH = 11 * 32 + 19
-#: arch/x86/kernel/callthunks.c came with 6.2.
-CALLS_COUNTED_SINCE = (6, 2)
-#: X86_FEATURE_INDIRECT_THUNK_ITS by release (the same files).
-INDIRECT_THUNK_ITS = {(6, 1): 21 * 32 + 5, (6, 12): 21 * 32 + 6, (7, 2): 21 * 32 + 10}
 #: NCAPINTS + NBUGINTS, the words of x86_capability (the same files).
 CAPABILITY_WORDS = 22 + 2
-#: Bytes before `x86_capability` in `struct cpuinfo_x86` (arch/x86/include/asm/processor.h, 6.1.192,
-#: 6.12.118 and 7.2.13): family, vendor, model, stepping and TLB size; the VMX words where configured; 12 more
-#: bytes.
-_BEFORE_VMX, _VMX_BYTES, _AFTER_VMX = {(6, 1): 8, (6, 12): 12, (7, 2): 12}, 5 * 4, 12
+#: The VMX words in `struct cpuinfo_x86`, where configured, and the bytes between them and `x86_capability`
+#: (arch/x86/include/asm/processor.h, 6.1.192, 6.12.118 and 7.2.13).
+_VMX_BYTES, _AFTER_VMX = 5 * 4, 12
 
 
 class SymbolHidden(Misuse):
@@ -59,7 +54,7 @@ class KernelState:
 
     read: Callable[[int, int], bytes] = field(repr=False)
     symbols: Mapping[str, int] = field(repr=False)
-    release: tuple[int, int]
+    release: Release
     vmx_names: bool = True
 
     def symbol(self, name: str) -> int:
@@ -86,7 +81,8 @@ class KernelState:
 
         Raises SymbolHidden, FeaturesUnreadable.
         """
-        offset = _BEFORE_VMX[self.release] + _AFTER_VMX + (_VMX_BYTES if self.vmx_names else 0)
+        before = facts.CPUINFO_BEFORE_VMX.of(self.release) + (_VMX_BYTES if self.vmx_names else 0)
+        offset = before + _AFTER_VMX
         offset = (offset + 7) // 8 * 8  # aligned as unsigned long
         data = self.read(self.symbol("boot_cpu_data") + offset, 4 * CAPABILITY_WORDS)
         words = struct.unpack(f"<{CAPABILITY_WORDS}I", data)
@@ -94,7 +90,7 @@ class KernelState:
         if lacking:
             raise FeaturesUnreadable(
                 "boot_cpu_data does not hold the features of a 64-bit CPU where "
-                f"Linux {self.release[0]}.{self.release[1]} has them",
+                f"Linux {in_words(self.release)} has them",
                 evidence=f"x86_capability at +{offset}: " + " ".join(f"{word:08x}" for word in words),
                 advice="alternatives cannot be replayed for this kernel",
             )
@@ -107,9 +103,9 @@ class KernelState:
     @property
     def needs_its_thunks(self) -> bool:
         """The value of `cpu_feature_enabled(X86_FEATURE_INDIRECT_THUNK_ITS)`."""
-        return self.has(INDIRECT_THUNK_ITS[self.release])
+        return self.has(facts.ITS_FEATURE.of(self.release))
 
     def refuse_call_depth(self) -> None:
         """Raises NotReplayed on a CPU for which the kernel counts calls (retbleed=stuff)."""
-        if self.release >= CALLS_COUNTED_SINCE and self.has(CALL_DEPTH):
+        if facts.CALLS_COUNTED.holds(self.release) and self.has(CALL_DEPTH):
             raise NotReplayed("the kernel counts calls here (call depth tracking), which is not replayed")

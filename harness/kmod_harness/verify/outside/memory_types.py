@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from kmod_harness.kmod.layout.placed import MEMORY_TYPES, PAGE
 from kmod_harness.kmod.layout.predict import Layout
+from kmod_harness.releases import facts
 
 #: `struct module_memory` (include/linux/module.h): base, size (6.12.118), and a tree node in some
 #: configurations. Its size, and the offset of `mem` in struct module, depend on the configuration.
 _MEMORY = (struct.Struct("<QI"),)
-#: From this release on with `is_rox` before the size (7.2.13), in some also the text's writable copy.
-_MEMORY_CHANGED_SINCE = (6, 13)
-_CHANGED_MEMORY = (struct.Struct("<Q4xI"), struct.Struct("<Q12xI"))
+#: With `is_rox` before the size, in some also the text's writable copy (7.2.13).
+_MEMORY_WITH_ROX = (struct.Struct("<Q4xI"), struct.Struct("<Q12xI"))
 _STRIDES = range(16, 136, 8)
 _DATA = MEMORY_TYPES.index("data")
 
@@ -28,7 +28,7 @@ def block_bases(content: bytes, layout: Layout, data: int) -> dict[str, int]:
     `mem` is where that address stands and each other entry has the predicted size of a block. Exactly one
     place must be like that.
     """
-    forms = _CHANGED_MEMORY if layout.release >= _MEMORY_CHANGED_SINCE else _MEMORY
+    forms = _MEMORY_WITH_ROX if facts.MEMORY_KNOWS_ROX.holds(layout.release) else _MEMORY
     found = {
         tuple(bases.items())
         for at in range(0, len(content) - 8 + 1, 8)

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 
 from kmod_harness.kmod.elf.module import KernelModule
-from kmod_harness.kmod.layout.predict import MEMORY_TYPES_SINCE, Layout
+from kmod_harness.kmod.layout.predict import Layout
+from kmod_harness.releases import facts
 from kmod_harness.verify.outside.memory_types import block_bases
 
 Read = Callable[[int, int], bytes]
@@ -70,7 +71,7 @@ def anchors_of(module: KernelModule, layout: Layout, place: int, read: Read) -> 
     if this is None:
         return {}
     found = {this.block: place - this.offset}
-    if layout.release >= MEMORY_TYPES_SINCE:
+    if facts.MEMORY_TYPES.holds(layout.release):
         found |= block_bases(read(place, this.section.size), layout, found[this.block])
     init = _pointer_to(module, "init_module")
     if init is not None:

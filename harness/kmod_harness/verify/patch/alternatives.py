@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from kmod_harness.releases import facts
 from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import KernelState
@@ -25,12 +26,10 @@ _INVERTED = 1 << 15
 #: `struct alt_instr` (arch/x86/include/asm/alternative.h, 6.1.192): two offsets relative to themselves,
 #: feature, length of the original, length of the replacement.
 _ENTRY = struct.Struct("<iiHBB")
-#: The same with flags in the feature's upper half: 5d1dd961e743, "x86/alternatives: Add alt_instr.flags".
-_ENTRY_WITH_FLAGS, _FLAGS_SINCE = struct.Struct("<iiIBB"), (6, 3)
+#: The same with flags in the feature's upper half.
+_ENTRY_WITH_FLAGS = struct.Struct("<iiIBB")
 #: ALT_FLAG_NOT and ALT_FLAG_DIRECT_CALL (the same file, 6.12.118).
 _NOT, _DIRECT_CALL = 1 << 16, 1 << 17
-#: analyze_patch_site of 7.2, which writes a place once and no length back; what lies between is not replayed.
-_ONCE_A_PLACE_SINCE = (7, 2)
 _CALL_THROUGH_MEMORY = b"\xff\x15"
 
 
@@ -61,7 +60,7 @@ class Alternative:
 
 def alternatives(image: ModuleImage, release: tuple[int, int]) -> Iterator[Alternative]:
     """Yields the module's entries in the order of the table."""
-    layout = _ENTRY_WITH_FLAGS if release >= _FLAGS_SINCE else _ENTRY
+    layout = _ENTRY_WITH_FLAGS if facts.ALTERNATIVE_FLAGS.holds(release) else _ENTRY
     inverted = _NOT if layout is _ENTRY_WITH_FLAGS else _INVERTED
     for address, data in image.words(".altinstructions", layout.size):
         instruction, replacement, feature, length, replacement_length = layout.unpack(data)
@@ -79,7 +78,7 @@ def alternatives(image: ModuleImage, release: tuple[int, int]) -> Iterator[Alter
 
 def apply_alternatives(image: ModuleImage, kernel: KernelState) -> None:
     """Replays the table; a later entry may overwrite an earlier one."""
-    if kernel.release >= _FLAGS_SINCE:
+    if facts.ALTERNATIVE_FLAGS.holds(kernel.release):
         _apply_with_flags(image, kernel)
         return
     for entry in alternatives(image, kernel.release):
@@ -97,7 +96,7 @@ def apply_alternatives(image: ModuleImage, kernel: KernelState) -> None:
 
 def _apply_with_flags(image: ModuleImage, kernel: KernelState) -> None:
     entries = list(alternatives(image, kernel.release))
-    once = kernel.release >= _ONCE_A_PLACE_SINCE
+    once = facts.ALTERNATIVES_ONCE.holds(kernel.release)
     for entry in _chosen(entries, kernel) if once else _padded(image, entries):
         original = image.read(entry.instruction, entry.length)
         if len(original) < entry.length:
@@ -224,8 +223,9 @@ def _signed32(value: int) -> bytes:
 def sites(image: ModuleImage, release: tuple[int, int]) -> list[tuple[int, int]]:
     """Returns address and size of each place that may be written to, the table's lengths among them."""
     places = []
+    flags, once = facts.ALTERNATIVE_FLAGS.holds(release), facts.ALTERNATIVES_ONCE.holds(release)
     for entry in alternatives(image, release):
         places.append((entry.instruction, max(entry.length, entry.replacement_length)))
-        if _FLAGS_SINCE <= release < _ONCE_A_PLACE_SINCE:
+        if flags and not once:
             places.append((entry.entry + _ENTRY_WITH_FLAGS.size - 2, 1))
     return places

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from kmod_harness.releases import facts
 from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import (
@@ -35,10 +36,8 @@ _TRACER_ENTRIES, _TRACER_BYTES = ("ftrace_caller", "ftrace_regs_caller"), 32
 _ENDBR64, _ENDBR32 = b"\xf3\x0f\x1e\xfa", b"\xf3\x0f\x1e\xfb"
 #: gen_endbr_poison (arch/x86/include/asm/ibt.h, 6.1).
 _ENDBR_POISON = b"\x66\x0f\x1f\x00"
-#: What 7.2.13 writes otherwise than 6.12.118; releases in between are not replayed.
-_NEWER = (7, 2)
 _CS = b"\x2e"
-_ENDBR_POISON_7_2 = b"\x0f\x1f\x40\xd6"
+_ENDBR_POISON_NOP = b"\x0f\x1f\x40\xd6"
 
 
 def branch(opcode: int, address: int, target: int) -> bytes:
@@ -96,7 +95,8 @@ def apply_retpolines(image: ModuleImage, kernel: KernelState) -> None:
 
 
 def _with_long_nops(code: bytes, kernel: KernelState) -> bytes:
-    return with_joined_nops(code) if kernel.release >= (6, 12) else optimise_nops(code, len(code))
+    joined = facts.LONG_NOPS_JOINED.holds(kernel.release)
+    return with_joined_nops(code) if joined else optimise_nops(code, len(code))
 
 
 def _branch_at(image: ModuleImage, site: int) -> bytes:
@@ -140,9 +140,10 @@ def _indirect(opcode: int, register: int, size: int, release: tuple[int, int]) -
     prefix = b"\x41" if register >= 8 else b""
     code = prefix + bytes((0xFF, 0xC0 | (0x10 if opcode == CALL else 0x20) | register & 7))
     room = max(size - len(code), 0)
+    filled = facts.BRANCHES_FILLED.holds(release)
     if opcode == JMP:
-        return code + bytes((INT3,)) * (room if release >= _NEWER else min(room, 1))
-    return _CS * (room if release >= _NEWER and room <= 3 else 0) + code
+        return code + bytes((INT3,)) * (room if filled else min(room, 1))
+    return _CS * (room if filled and room <= 3 else 0) + code
 
 
 def apply_returns(image: ModuleImage, kernel: KernelState) -> None:
@@ -177,7 +178,7 @@ def apply_endbr_seal(image: ModuleImage, kernel: KernelState) -> None:
     """Replaces ENDBR in functions whose address is never taken by a NOP of its own (apply_ibt_endbr)."""
     for site in relative_sites(image, ".ibt_endbr_seal"):
         if image.read(site, 4) in (_ENDBR64, _ENDBR32):
-            poison = _ENDBR_POISON_7_2 if kernel.release >= _NEWER else _ENDBR_POISON
+            poison = _ENDBR_POISON_NOP if facts.ENDBR_POISON_NOP.holds(kernel.release) else _ENDBR_POISON
             image.write(site, poison, Mechanism.ENDBR)
 
 
@@ -190,9 +191,10 @@ def apply_smp_locks(image: ModuleImage, kernel: KernelState) -> None:
     text = image.section(".text")
     if not sites or text is None or kernel.read(kernel.symbol("uniproc_patched"), 1) == b"\0":
         return
+    whole_block = facts.MEMORY_TYPES.holds(kernel.release)
     for site in sites:
         part = image.at(site)
-        within = part is text or (part is not None and kernel.release >= (6, 4) and part.block == text.block)
+        within = part is text or (part is not None and whole_block and part.block == text.block)
         if within and image.read(site, 1) == b"\xf0":
             image.write(site, b"\x3e", Mechanism.SMP_LOCK)
 

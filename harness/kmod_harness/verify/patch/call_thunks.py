@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kmod_harness.releases import facts
 from kmod_harness.verify.image import ModuleImage
-from kmod_harness.verify.outside.kernel_state import CALLS_COUNTED_SINCE, KernelState
+from kmod_harness.verify.outside.kernel_state import KernelState
 from kmod_harness.verify.patch.alternatives import sites as alternative_sites
 from kmod_harness.verify.patch.branches import relative_sites
 
-#: patch_alt_call_sites is gone in 7.2; what lies between 6.12 and it is not replayed.
-_ALTERNATIVES_UNTIL = (7, 2)
 _NOP = b"\x90"
 #: Bytes of the shortest and of the longest counting code: INCREMENT_CALL_DEPTH with a relative address, and
 #: with absolute ones under CALL_THUNKS_DEBUG (arch/x86/include/asm/nospec-branch.h, 6.12.118).
@@ -33,10 +32,11 @@ def counted_call_places(image: ModuleImage, release: tuple[int, int]) -> list[tu
     A call may stand in each alternative; 7.2 looks at none of those. The padding is also written to for
     calls from other modules.
     """
-    if release < CALLS_COUNTED_SINCE:
+    if not facts.CALLS_COUNTED.holds(release):
         return []
     calls = [(site, 5) for site in relative_sites(image, ".call_sites")]
-    in_alternatives = alternative_sites(image, release) if release < _ALTERNATIVES_UNTIL else []
+    within = facts.CALLS_COUNTED_IN_ALTERNATIVES.holds(release)
+    in_alternatives = alternative_sites(image, release) if within else []
     return [*calls, *in_alternatives, *_paddings(image)]
 
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kmod_harness.releases import facts
 from kmod_harness.verify.image import AllowedChange, ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import RETHUNK, KernelState
@@ -202,7 +203,7 @@ def _return(kernel: KernelState) -> int:
     """Returns the target of a conditional tail call of nothing; on 6.12 the thunk that this CPU needs."""
     if not kernel.has(RETHUNK):
         return kernel.symbol("__static_call_return")
-    if kernel.release >= (6, 12):
+    if facts.STATIC_RETURN_BY_THUNK.holds(kernel.release):
         return kernel.word(kernel.symbol("x86_return_thunk"))
     return kernel.symbol("__x86_return_thunk")
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kmod_harness.kmod.link.relocation import LinkedModule
+from kmod_harness.releases.facts import PROVEN
+from kmod_harness.releases.release import Release, in_words
 from kmod_harness.verify.image import AllowedChange, ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.outside.kernel_state import (
-    REPLAYED_RELEASES,
     FeaturesUnreadable,
     KernelState,
     NotReplayed,
@@ -32,14 +33,14 @@ class _Code:
 
     what: str
     apply: Step
-    sites: Callable[[ModuleImage, tuple[int, int]], Places]
+    sites: Callable[[ModuleImage, Release], Places]
 
 
-def _at_offsets(table: str, size: int) -> Callable[[ModuleImage, tuple[int, int]], Places]:
+def _at_offsets(table: str, size: int) -> Callable[[ModuleImage, Release], Places]:
     return lambda image, _: [(site, size) for site in branches.relative_sites(image, table)]
 
 
-def _on_any(sites: Callable[[ModuleImage], Places]) -> Callable[[ModuleImage, tuple[int, int]], Places]:
+def _on_any(sites: Callable[[ModuleImage], Places]) -> Callable[[ModuleImage, Release], Places]:
     return lambda image, _: sites(image)
 
 
@@ -68,10 +69,8 @@ def replay(linked: LinkedModule, kernel: KernelState) -> tuple[ModuleImage, tupl
     are allowed to differ.
     """
     image = ModuleImage(linked)
-    if kernel.release in REPLAYED_RELEASES:
-        unknown = _replay_known(image, kernel)
-    else:
-        unknown = _allow_all(image, kernel.release)
+    known = kernel.release in PROVEN
+    unknown = _replay_known(image, kernel) if known else _allow_all(image, kernel.release)
     tables.allow_bug_flags(image, linked)
     tables.allow_written_data(image, linked)
     return image, unknown
@@ -93,15 +92,13 @@ def _replay_known(image: ModuleImage, kernel: KernelState) -> tuple[str, ...]:
     return tuple(unknown)
 
 
-def _allow_all(image: ModuleImage, release: tuple[int, int]) -> tuple[str, ...]:
+def _allow_all(image: ModuleImage, release: Release) -> tuple[str, ...]:
     """Allows changes wherever the patching code of a release that is not replayed may write.
 
     These are the tables, the places they name, and the places of counted calls.
     """
-    *others, newest = (f"{major}.{minor}" for major, minor in REPLAYED_RELEASES)
-    replayed = f"{', '.join(others)} and {newest}"
     unknown = [
-        f"the patching code of Linux {release[0]}.{release[1]} is not replayed here, that of {replayed} is"
+        f"the patching code of Linux {in_words(release)} is not replayed here, that of {in_words(*PROVEN)} is"
     ]
     for step in _CODE:
         places = step.sites(image, release)

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from kmod_harness.releases import facts
+from kmod_harness.releases.release import Release
+
 T = TypeVar("T")
 
 
-#: A release whose sort takes two at once. Releases between 6.1 and this one are not replayed.
-_BY_TWO = (6, 12)
-
-
-def kernel_sort(items: list[T], compare: Callable[[T, T], int], release: tuple[int, int]) -> list[T]:
+def kernel_sort(items: list[T], compare: Callable[[T, T], int], release: Release) -> list[T]:
     """Returns the items in the order in which sort() of 6.1 or 6.12 leaves them; `compare` as in C."""
-    return _sorted_by_two(items, compare) if release >= _BY_TWO else _sorted_by_one(items, compare)
+    by_two = facts.SORT_BY_TWO.holds(release)
+    return _sorted_by_two(items, compare) if by_two else _sorted_by_one(items, compare)
 
 
 def _sorted_by_two(items: list[T], compare: Callable[[T, T], int]) -> list[T]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from kmod_harness.kmod.elf.module import SHF_WRITE
 from kmod_harness.kmod.link.relocation import LinkedModule
+from kmod_harness.releases import facts
 from kmod_harness.verify.image import AllowedChange, ModuleImage, SectionImage
 from kmod_harness.verify.mechanism import Mechanism
 from kmod_harness.verify.patch.sorting import kernel_sort
@@ -59,16 +60,12 @@ class _Orc(NamedTuple):
     is_weak: bool
 
 
-#: The first release whose `struct orc_entry` names its type (arch/x86/include/asm/orc_types.h, 6.12.118).
-_ORC_TYPES_SINCE = (6, 4)
-
-
 def _is_weak(entry: bytes, release: tuple[int, int]) -> bool:
     """Returns whether an entry terminates a section; a real entry at the same address takes precedence.
 
     Its type is undefined; up to 6.3 it has no stack.
     """
-    if release >= _ORC_TYPES_SINCE:
+    if facts.ORC_TYPES.holds(release):
         return not entry[5] & 7
     return not entry[4] & 0xF and not entry[5] >> 2 & 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,41 +15,13 @@ from kmod_harness.build.kernel.facts import vermagic
 from kmod_harness.build.kernel.known import kernel_at, known_kernels, resolve_kernel
 from kmod_harness.errors import KmodHarnessError, Misuse
 from kmod_harness.spec.spec import Spec
+from unit.build.kernel.kernel_files import build_dir, bzimage, put_kernel
 from unit.build.kernel.sample_module import module_of
-
-
-def bzimage(release: str = "6.1.0-test", *, version: int = 0x020F, pointer: int = 0x300) -> bytes:
-    """A setup sector as the boot protocol describes it, and nothing behind it."""
-    image = bytearray(4096)
-    image[0x202:0x206] = b"HdrS"
-    struct.pack_into("<H6xH", image, 0x206, version, pointer)
-    text = release.encode() + b" (kmod-harness@kmod-harness) #1 SMP\0"
-    image[pointer + 0x200 : pointer + 0x200 + len(text)] = text
-    return bytes(image)
-
-
-def build_dir(path: Path, release: str, *, modules: str = "") -> Path:
-    (path / "arch/x86/boot").mkdir(parents=True)
-    (path / "arch/x86/boot/bzImage").write_bytes(bzimage(release))
-    (path / "include/config").mkdir(parents=True)
-    (path / "include/config/kernel.release").write_text(release + "\n")
-    for name in ("Makefile", "System.map", ".config", "vmlinux", "Module.symvers"):
-        (path / name).write_text("")
-    (path / "modules.order").write_text(modules)
-    return path
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
-
-
-def put_kernel(cache: Cache, key: str, release: str) -> None:
-    def build(entry: Path) -> dict[str, object]:
-        build_dir(entry / "build", release)
-        return {"release": release}
-
-    cache.entry("kernel", key, build)
 
 
 def test_an_unpacked_distribution_kernel_comes_with_its_modules(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from kmod_harness.build.cache import Cache
 from kmod_harness.build.kernel.known import kernel_at, known_kernels
 from kmod_harness.errors import BuildFailed, Misuse
-from unit.build.kernel.test_known import bzimage
+from unit.build.kernel.kernel_files import bzimage
 
 RELEASE = "6.14.0-9-generic"
 HEADERS = f"usr/src/linux-headers-{RELEASE}"

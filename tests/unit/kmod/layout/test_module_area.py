@@ -15,8 +15,9 @@ from kmod_harness.kmod.layout.module_area import (
     parse_vmallocinfo,
     predict_anchors,
 )
-from kmod_harness.kmod.layout.predict import Layout, UnsupportedRelease
+from kmod_harness.kmod.layout.predict import Layout
 from kmod_harness.kmod.symbols.symbol_files import AddressesHidden, SymbolTableError
+from kmod_harness.releases.release import UnsupportedRelease
 
 START, END, PAGE = 0xFFFFFFFFC0000000, 0xFFFFFFFFC0100000, 4096
 VMALLOCINFO = """\

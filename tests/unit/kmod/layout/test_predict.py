@@ -15,12 +15,12 @@ from kmod_harness.kmod.elf.symbol_table import TableSymbol
 from kmod_harness.kmod.layout.predict import (
     Layout,
     UnplaceableSection,
-    UnsupportedRelease,
     predict_layout,
     release_of,
 )
 from kmod_harness.kmod.link.exports import percpu_address
 from kmod_harness.kmod.symbols.symbol_files import KallsymsEntry
+from kmod_harness.releases.release import UnsupportedRelease
 
 WRITE, ALLOC, EXEC = 1, 2, 4
 GENERATIONS = [(6, 1), (6, 12)]

@@ -6,9 +6,10 @@ import struct
 
 import pytest
 
+from kmod_harness.releases import facts
 from kmod_harness.verify.image import ModuleImage
 from kmod_harness.verify.mechanism import Mechanism
-from kmod_harness.verify.outside.kernel_state import INDIRECT_THUNK_ITS, RETHUNK, RETPOLINE, RETPOLINE_LFENCE
+from kmod_harness.verify.outside.kernel_state import RETHUNK, RETPOLINE, RETPOLINE_LFENCE
 from kmod_harness.verify.patch import branches
 from unit.verify.images import KERNEL, TABLES, TEXT, image, kernel, relative
 
@@ -66,7 +67,7 @@ def its_module(site: int, thunk: int) -> tuple[ModuleImage, bytes]:
 
 def its_kernel(now: bytes, page: bytes, site: int = TEXT) -> object:
     return kernel(
-        INDIRECT_THUNK_ITS[6, 1],
+        facts.ITS_FEATURE.of((6, 1)),
         memory={site: now, ITS_PAGE: page},
         symbols={"__x86_indirect_thunk_array": THUNKS},
     )
