@@ -30,11 +30,12 @@ def rows(pytestconfig: pytest.Config) -> list[Row]:
 def kernels(machine_spec: Spec) -> dict[str, KernelUnderProof]:
     """`plain`: the kernel of --kh-kernel, else minimal; with fragments `other` too, the same with those."""
     name = machine_spec.kernel or "minimal"
-    found = {"plain": _kernel(name, Spec(kernel=name))}
-    if machine_spec.kconfig:
-        fragments = "+".join(Path(path).stem for path in machine_spec.kconfig)
-        found["other"] = _kernel(f"{name}+{fragments}", replace(machine_spec, kernel=name))
-    return found
+    named = replace(machine_spec, kernel=name)
+    if not machine_spec.kconfig:
+        return {"plain": _kernel(name, named)}
+    fragments = "+".join(Path(path).stem for path in machine_spec.kconfig)
+    # --kh-memory is for the kernel with the fragments
+    return {"plain": _kernel(name, Spec(kernel=name)), "other": _kernel(f"{name}+{fragments}", named)}
 
 
 def _kernel(name: str, spec: Spec) -> KernelUnderProof:
