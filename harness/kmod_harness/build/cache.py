@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmod_harness.build.disk_usage import disk_usage
+from kmod_harness.build.entry_directory import MANIFEST as MANIFEST
+from kmod_harness.build.entry_directory import can_be_resumed, entry_directory, remove_directory
 from kmod_harness.errors import Misuse
 from kmod_harness.host.directories import cache_root
 
@@ -30,7 +31,6 @@ DEFAULT_MAX_BYTES = 20 * 1000**3
 #: Seconds since its last use in which an entry counts as in use, and is never removed.
 IN_USE_SECONDS = 3600.0
 
-MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,150}")
 
 Manifest = Mapping[str, object]
@@ -119,12 +119,21 @@ class Cache:
                 raise self._unusable("cannot be read", error) from error
         return path
 
-    def entry(self, kind: str, key: str, build: Builder, *, say: Callable[[str], None] | None = None) -> Path:
+    def entry(
+        self,
+        kind: str,
+        key: str,
+        build: Builder,
+        *,
+        say: Callable[[str], None] | None = None,
+        resumable: bool = False,
+    ) -> Path:
         """Returns the directory of an entry, built by `build` unless it exists.
 
         A build of the same entry by another process is awaited, which `say` reports (default: a line on
-        standard error). When `build` raises, the directory is removed. After a build the store is pruned to
-        its bound. Raises CacheUnusable.
+        standard error). When `build` raises, the directory is removed; of one that is `resumable` and was
+        interrupted or killed it stays for a day, and `build` is given it as it was left. After a build the
+        store is pruned to its bound. Raises CacheUnusable.
         """
         known = self.find(kind, key)
         if known is not None:
@@ -134,16 +143,12 @@ class Cache:
             known = self.find(kind, key)
             if known is not None:
                 return known
-            with self._written(lacks=f"{kind}/{key}"):
-                _remove(path)
-                path.mkdir(parents=True, mode=0o700)
-            try:
+            with contextlib.ExitStack() as made:
+                with self._written(lacks=f"{kind}/{key}"):
+                    made.enter_context(entry_directory(path, resumable=resumable))
                 manifest = {**build(path), "kind": kind, "key": key, "bytes": disk_usage(path)}
                 text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
                 write_atomically(path / MANIFEST, text.encode())
-            except BaseException:
-                _remove(path)
-                raise
         self.prune(self.max_bytes)
         return path
 
@@ -176,7 +181,7 @@ class Cache:
             with self._written(), FileLock(self._lock_file(kind, key), blocking=False):
                 if _used(path) > unused_since:
                     return False
-                _remove(path)
+                remove_directory(path)
         except Timeout:
             return False
         return True
@@ -296,7 +301,10 @@ class Cache:
             (path.parent.name, path.name)
             for path in self.root.glob("*/*")
             # a name of another form is not the store's
-            if path.is_dir() and _is_name(path.name) and not (path / MANIFEST).exists()
+            if path.is_dir()
+            and _is_name(path.name)
+            and not (path / MANIFEST).exists()
+            and not can_be_resumed(path)
         )
 
 
@@ -332,9 +340,3 @@ def _used(path: Path) -> float:
         return (path / MANIFEST).stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _remove(path: Path) -> None:
-    """Removes a directory, its manifest first, so that no reader sees half of it."""
-    (path / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)

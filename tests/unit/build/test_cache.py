@@ -136,6 +136,50 @@ def test_an_entry_that_is_being_built_is_never_pruned(tmp_path: Path) -> None:
     assert Cache(tmp_path).find("kind", "key") is not None
 
 
+class TestResuming:
+    """A build that takes minutes goes on where it was interrupted."""
+
+    def test_what_was_made_before_an_interrupt_is_there(self, tmp_path: Path) -> None:
+        cache = Cache(tmp_path)
+
+        def interrupted(path: Path) -> dict[str, object]:
+            (path / "half").write_text("half")
+            raise KeyboardInterrupt
+
+        def whole(path: Path) -> dict[str, object]:
+            return {"found": (path / "half").read_text()}
+
+        with pytest.raises(KeyboardInterrupt):
+            cache.entry("kernel", "key", interrupted, resumable=True)
+        assert cache.find("kernel", "key") is None
+        cache.prune()
+        path = cache.entry("kernel", "key", whole, resumable=True)
+        assert sorted(file.name for file in path.iterdir()) == ["half", MANIFEST]
+
+    def test_a_failed_build_begins_anew(self, tmp_path: Path) -> None:
+        cache = Cache(tmp_path)
+
+        def failing(path: Path) -> dict[str, object]:
+            (path / "half").write_text("half")
+            raise ValueError
+
+        with pytest.raises(ValueError):
+            cache.entry("kernel", "key", failing, resumable=True)
+        assert not (tmp_path / "kernel/key").exists()
+
+    def test_nobody_takes_it_up_for_a_day_and_it_is_removed(self, tmp_path: Path) -> None:
+        cache = Cache(tmp_path)
+
+        def interrupted(path: Path) -> dict[str, object]:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            cache.entry("kernel", "key", interrupted, resumable=True)
+        then = time.time() - 25 * 3600
+        os.utime(tmp_path / "kernel/key/unfinished", (then, then))
+        assert cache.prune() == ("kernel/key",)
+
+
 def test_prune_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
     with builder(tmp_path) as process:
         assert said(process) == "building"

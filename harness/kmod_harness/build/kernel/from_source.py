@@ -95,10 +95,11 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", of: str 
 
     def build(entry: Path) -> dict[str, object]:
         started = time.monotonic()
-        print(f"building a kernel from {tree.identity} (log: {log})", file=sys.stderr)
-        log.write_bytes(b"")
         build_dir = entry / "build"
-        build_dir.mkdir()
+        begins = "going on with an interrupted build of" if build_dir.is_dir() else "building"
+        print(f"{begins} a kernel from {tree.identity} (log: {log})", file=sys.stderr)
+        log.write_bytes(b"")
+        build_dir.mkdir(exist_ok=True)
         configure(tree, requests, build_dir, log, renamings)
         compiled = _compile(tree, build_dir, log)
         _discard_products(build_dir)
@@ -115,7 +116,8 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", of: str 
             "seconds": round(time.monotonic() - started, 1),
         }
 
-    entry = cache.entry(_KIND, key, build)
+    # make takes up where it was: what it had not finished lacks its .cmd file
+    entry = cache.entry(_KIND, key, build, resumable=True)
     cache.point(_pointer(read, of), key)
     return entry / "build"
 
