@@ -132,7 +132,10 @@ def tried(built: Sequence[Path], kernel: Kernel) -> tuple[str, str, list[str]]:
 
     Returns the outcomes with how often, what verify compared in all, and the reason of each other outcome.
     """
-    files = {module.name: (module, path) for path in built for module in [read_module(path)]}
+    modules = [(read_module(path), path) for path in built]
+    # what others may ask for by an alias comes first: request_module finds what was loaded
+    modules.sort(key=lambda one: not one[0].aliases)
+    files = {module.name: (module, path) for module, path in modules}
     depends = {name: module.depends for name, (module, _) in files.items()}
     refused: list[str] = []
 
@@ -141,18 +144,19 @@ def tried(built: Sequence[Path], kernel: Kernel) -> tuple[str, str, list[str]]:
         return [str(files[name][1]) for name in ordered]
 
     groups = [tuple(files)]
-    ran = run(kernel, given(groups[0])) if files else {}
-    if files and len(files) > 1 and ran["outcome"] != "passed":
+    ran, options = run(kernel, given(groups[0])) if files else ({}, ())
+    if len(files) > 1 and ran["outcome"] != "passed":
         groups = [(name,) for name in files]
     outcomes: Counter[str] = Counter()
     compared: Counter[str] = Counter()
     for names in groups if files else ():
-        ran = ran if len(groups) == 1 else run(kernel, given(names))
+        if len(groups) > 1:
+            ran, options = run(kernel, given(names))
         outcomes[ran["outcome"]] += len(names)
         if ran["outcome"] != "passed":
             refused.append(f"{' '.join(names)}: {ran['reason']}")
             continue
-        compared.update(compare(names, answer("verify", kernel, given(names)), refused))
+        compared.update(compare(names, answer("verify", kernel, given(names), *options), refused))
     runs = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
     return runs, ", ".join(f"{count} {what}" for what, count in compared.items()), refused
 
@@ -166,13 +170,16 @@ def closure(name: str, depends: Mapping[str, Sequence[str]]) -> list[str]:
     return [*found, name]
 
 
-def run(kernel: Kernel, modules: Sequence[str]) -> dict[str, Any]:
-    """Returns the JSON of `kmod-harness run`, where it fails with all of the kernel's own modules there."""
+def run(kernel: Kernel, modules: Sequence[str]) -> tuple[dict[str, Any], Sequence[str]]:
+    """Returns the JSON of `kmod-harness run`, and the options it was given.
+
+    Where it fails, all of the kernel's own modules are there for request_module, as where it is installed.
+    """
     ran = answer("run", kernel, modules)
-    if ran["outcome"] != "passed" and kernel.modules_dir is not None:
-        # request_module finds what a machine with this kernel installed has
-        ran = answer("run", kernel, modules, "--modules", "all")
-    return ran
+    if ran["outcome"] == "passed" or kernel.modules_dir is None:
+        return ran, ()
+    options = ("--modules", "all")
+    return answer("run", kernel, modules, *options), options
 
 
 def answer(command: str, kernel: Kernel, modules: Sequence[str], *options: str) -> dict[str, Any]:
