@@ -200,6 +200,7 @@ def answer(command: str, kernel: Kernel, modules: Sequence[str], *options: str) 
 def compare(names: Sequence[str], verified: Mapping[str, Any], refused: list[str]) -> Counter[str]:
     """Returns what verify compared of these modules; adds to `refused` where it failed."""
     if verified["outcome"] != "passed":
+        told = "; ".join(error["message"] for error in verified["errors"])
         refused.append(f"{' '.join(names)}: verify: {verified['outcome']}: {verified.get('reason', '')}")
     sections = [
         part for one in verified.get("modules", ()) if one["name"] in names for part in one["sections"]
