@@ -201,7 +201,7 @@ def compare(names: Sequence[str], verified: Mapping[str, Any], refused: list[str
     """Returns what verify compared of these modules; adds to `refused` where it failed."""
     if verified["outcome"] != "passed":
         told = "; ".join(error["message"] for error in verified["errors"])
-        refused.append(f"{' '.join(names)}: verify: {verified['outcome']}: {verified.get('reason', '')}")
+        refused.append(f"{' '.join(names)}: verify: {verified['outcome']}: {told}")
     sections = [
         part for one in verified.get("modules", ()) if one["name"] in names for part in one["sections"]
     ]
