@@ -32,6 +32,8 @@ from kmod_harness.spec.spec import Spec
 
 #: modules with debug information and their dependencies lie in the guest's memory twice
 _MEMORY = "1G"
+#: Modules that load with these parameters alone.
+_PARAMETERS = {"lime": ("path=/dev/null", "format=raw")}
 
 
 @dataclass(frozen=True)
@@ -126,24 +128,35 @@ def row(name: str, kernel: Kernel, scratch: Path, options: Sequence[str]) -> Row
 
 
 def tried(built: Sequence[Path], kernel: Kernel) -> tuple[str, str, list[str]]:
-    """Loads, unloads and verifies each module with those of its package that it depends on.
+    """Loads, unloads and verifies the modules of a package: all in one guest, each alone where that fails.
 
     Returns the outcomes with how often, what verify compared in all, and the reason of each other outcome.
     """
-    files = {module.name: (module, path) for path in built for module in [read_module(path)]}
+    modules = [(read_module(path), path) for path in built]
+    # what others may ask for by an alias comes first: request_module finds what was loaded
+    modules.sort(key=lambda one: not one[0].aliases)
+    files = {module.name: (module, path) for module, path in modules}
+    depends = {name: module.depends for name, (module, _) in files.items()}
+    refused: list[str] = []
+
+    def given(names: Sequence[str]) -> list[str]:
+        ordered = dict.fromkeys(one for name in names for one in closure(name, depends))
+        return [str(files[name][1]) for name in ordered]
+
+    groups = [tuple(files)]
+    ran, options = run(kernel, given(groups[0])) if files else ({}, ())
+    if len(files) > 1 and ran["outcome"] != "passed":
+        groups = [(name,) for name in files]
     outcomes: Counter[str] = Counter()
     compared: Counter[str] = Counter()
-    refused = []
-    for name in files:
-        given = [
-            str(files[one][1]) for one in closure(name, {key: one[0].depends for key, one in files.items()})
-        ]
-        ran = answer("run", kernel, given)
-        outcomes[ran["outcome"]] += 1
+    for names in groups if files else ():
+        if len(groups) > 1:
+            ran, options = run(kernel, given(names))
+        outcomes[ran["outcome"]] += len(names)
         if ran["outcome"] != "passed":
-            refused.append(f"{name}: {ran['reason']}")
+            refused.append(f"{' '.join(names)}: {ran['reason']}")
             continue
-        compared.update(compare(name, answer("verify", kernel, given), refused))
+        compared.update(compare(names, answer("verify", kernel, given(names), *options), refused))
     runs = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
     return runs, ", ".join(f"{count} {what}" for what, count in compared.items()), refused
 
@@ -157,11 +170,25 @@ def closure(name: str, depends: Mapping[str, Sequence[str]]) -> list[str]:
     return [*found, name]
 
 
-def answer(command: str, kernel: Kernel, modules: Sequence[str]) -> dict[str, Any]:
+def run(kernel: Kernel, modules: Sequence[str]) -> tuple[dict[str, Any], Sequence[str]]:
+    """Returns the JSON of `kmod-harness run`, and the options it was given.
+
+    Where it fails, all of the kernel's own modules are there for request_module, as where it is installed.
+    """
+    ran = answer("run", kernel, modules)
+    if ran["outcome"] == "passed" or kernel.modules_dir is None:
+        return ran, ()
+    options = ("--modules", "all")
+    return answer("run", kernel, modules, *options), options
+
+
+def answer(command: str, kernel: Kernel, modules: Sequence[str], *options: str) -> dict[str, Any]:
     """Returns the JSON of `kmod-harness run` or `verify`."""
-    words = ("--kernel", kernel.name, "--memory", _MEMORY, "--json")
+    words = ["--kernel", kernel.name, "--memory", _MEMORY, "--json", *options]
+    for path in modules:
+        words += [path, *(f"--param={one}" for one in _PARAMETERS.get(Path(path).stem, ()))]
     done = subprocess.run(
-        [sys.executable, "-m", "kmod_harness.cli.main", command, *words, *modules],
+        [sys.executable, "-m", "kmod_harness.cli.main", command, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=False,
@@ -170,12 +197,13 @@ def answer(command: str, kernel: Kernel, modules: Sequence[str]) -> dict[str, An
     return found
 
 
-def compare(name: str, verified: Mapping[str, Any], refused: list[str]) -> Counter[str]:
-    """Returns what verify compared of one module; adds to `refused` where it failed."""
+def compare(names: Sequence[str], verified: Mapping[str, Any], refused: list[str]) -> Counter[str]:
+    """Returns what verify compared of these modules; adds to `refused` where it failed."""
     if verified["outcome"] != "passed":
-        refused.append(f"{name}: verify: {verified['outcome']}: {verified.get('reason', '')}")
+        told = "; ".join(error["message"] for error in verified["errors"])
+        refused.append(f"{' '.join(names)}: verify: {verified['outcome']}: {told}")
     sections = [
-        part for one in verified.get("modules", ()) if one["name"] == name for part in one["sections"]
+        part for one in verified.get("modules", ()) if one["name"] in names for part in one["sections"]
     ]
     counts = {
         "bytes": sum(part["size"] for part in sections),

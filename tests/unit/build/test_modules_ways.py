@@ -25,6 +25,17 @@ clean:
 \t@rm -f $(M)/*.ko
 """
 
+#: Compiles as kbuild does: all of a module's parts, which NAME.mod lists; links what it is asked for.
+PARTS_MAKEFILE = """\
+modules:
+\t@: >$(M)/modules.order; for c in $(M)/*.c; do o=$${c%.c}.o; echo $$o $(PARTS) >$${c%.c}.mod; \\
+\t  if grep -q broken $$c; then echo "$$c:3:1: error: broken"; \\
+\t    echo "make[1]: *** [scripts/Makefile.build:250: $$o] Error 1"; \\
+\t    $(if $(findstring k,$(firstword -$(MAKEFLAGS))),continue,exit 2); fi; : >$$o; done; exit 2
+%.ko:
+\t@cp $(M)/$*.c $(M)/$@; echo $(M)/$@ >>$(M)/modules.order
+"""
+
 DKMS = "PACKAGE_NAME=p\nPACKAGE_VERSION=1\n"
 
 pytestmark = pytest.mark.needs("make")
@@ -169,6 +180,38 @@ def test_a_module_that_misses_a_symbol_hides_none_beside_it(build: Builder) -> N
         build({"Makefile": "obj-m := a.o b.o c.o\n", "a.c": "", "b.c": "misses", "c.c": ""})
     assert failure.value.built == (build.directory / "a.ko", build.directory / "c.ko")
     assert not (build.directory / "b.ko").exists()
+
+
+def test_a_module_that_does_not_compile_hides_none_beside_it(build: Builder, kernel: Kernel) -> None:
+    assert kernel.build_dir is not None
+    (kernel.build_dir / "Makefile").write_text(PARTS_MAKEFILE)
+    with pytest.raises(BuildFailed, match=r"b\.c:3:1: error: broken") as failure:
+        build({"Makefile": "obj-m := a.o b.o c.o\n", "a.c": "", "b.c": "broken", "c.c": ""})
+    assert failure.value.built == (build.directory / "a.ko", build.directory / "c.ko")
+
+
+def test_a_module_with_a_part_that_does_not_compile_is_not_built(build: Builder, kernel: Kernel) -> None:
+    assert kernel.build_dir is not None
+    (kernel.build_dir / "Makefile").write_text(PARTS_MAKEFILE)
+    with pytest.raises(BuildFailed) as failure:
+        build({"Makefile": "obj-m := a.o b.o\n", "a.c": "", "b.c": "broken"}, "PARTS=b.o")
+    assert failure.value.built == ()
+
+
+def test_the_option_that_a_configure_script_missed_is_named(
+    build: Builder, kernel: Kernel, cache: Cache
+) -> None:
+    """OpenAFS 1.8: what it then compiles for kernels without CONFIG_KEYS does not compile."""
+    assert kernel.build_dir is not None
+    source = kernel.build_dir / "source"
+    (source / "drivers").mkdir(parents=True)
+    (source / "drivers/Makefile").touch()
+    (source / "Kconfig").write_text('config KEYS\n\tbool "K"\nconfig NET\n\tbool "N"\n')
+    trial = 'printf "conftest.c:7:2: error: #error rebuild your kernel with CONFIG_KEYS\\n" >config.log'
+    conf = DKMS + 'MAKE="(./configure && false)"\nBUILT_MODULE_NAME[0]=a\n'
+    with pytest.raises(BuildFailed) as failure:
+        build({"dkms.conf": conf, "Makefile": "obj-m := a.o\n", "configure": f"#!/bin/sh\n{trial}\n"})
+    assert "CONFIG_KEYS=y" in failure.value.advice
 
 
 def test_what_one_directory_exports_the_next_may_use(build: Builder) -> None:

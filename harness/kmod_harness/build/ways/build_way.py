@@ -19,6 +19,10 @@ from kmod_harness.kmod.elf.module import read_module
 #: Given by the linker and by the module itself (6.1 scripts/mod/modpost.c, ignore_undef_symbol).
 _GIVEN = ("_GLOBAL_OFFSET_TABLE_", "__this_module")
 _UNDEFINED = re.compile(r'ERROR: modpost: "\w+" \[(\S+)\] undefined!')
+#: make's, of an object that did not compile; its path is absolute, from 6.13 on relative to the directory.
+_NOT_COMPILED = re.compile(r"\*\*\* \[[^\]\s]+: (\S+\.o)\] Error")
+#: What the compiler said of a configure script's trial, as the script keeps it in config.log.
+_TRIAL = re.compile(r"error: (#error .*)")
 
 
 def build_way(
@@ -30,35 +34,70 @@ def build_way(
     kbuild cannot build in, MissingTool.
     """
     refuse_odd_path(place, advice="move it, or build a copy: kmod-harness modules DIR --out DIR")
-    start = log.stat().st_size if log.exists() else 0
+    start, started = log.stat().st_size if log.exists() else 0, time.time()
     try:
         return _built(way, place, kernel, log, settings)
     except BuildFailed as failure:
         output = log.read_bytes()[start:].decode(errors="replace")
-        named = {place / match[1] for match in _UNDEFINED.finditer(output)}
-        if isinstance(way, Kbuild) and named:
-            failure.built = _built_beside(named, way, place, kernel, settings)
+        if isinstance(way, Kbuild):
+            failure.built = _built_beside(output, way, place, kernel, settings)
+        with log.open("a") as file:
+            file.writelines(f"config.log: {line}\n" for line in _failed_trials(place, started))
         raise
 
 
 def _built_beside(
-    named: set[Path], way: Kbuild, place: Path, kernel: ForKernel, settings: Sequence[str]
+    output: str, way: Kbuild, place: Path, kernel: ForKernel, settings: Sequence[str]
 ) -> tuple[Path, ...]:
-    """Returns the modules that can be loaded, and removes those that miss a symbol.
+    """Returns the modules that can be loaded, where others failed; removes what misses a symbol.
 
-    named: those that modpost has named, ten symbols at most (6.1 scripts/mod/modpost.c). It links none where
-    one misses a symbol; asked to go on, it links all.
+    modpost links none where one misses a symbol, and names ten symbols at most (6.1 scripts/mod/modpost.c);
+    asked to go on, it links all. Where one is not compiled, kbuild does not come to modpost.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            linked = _built(way, place, kernel, Path(scratch) / "log", [*settings, "KBUILD_MODPOST_WARN=1"])
-        except BuildFailed:
-            return ()
+    named = {place / match[1] for match in _UNDEFINED.finditer(output)}
+
+    def build(*words: str) -> str:
+        with tempfile.TemporaryDirectory() as scratch:
+            log = Path(scratch) / "log"
+            command = _kbuild(way, place, kernel, [*settings, *words])
+            with contextlib.suppress(BuildFailed):
+                run_build(command, log=log, what="", environment={"PWD": str(place)}, directory=place)
+            return log.read_text(errors="replace")
+
+    targets = ["modules"] if named else _compiled(place, build("--keep-going", "modules"))
+    if not targets:
+        return ()
+    started = time.time()
+    build("KBUILD_MODPOST_WARN=1", *targets)
+    linked = [path for path in built_by(way, place) if path.is_file() and path.stat().st_mtime >= started]
     exported = {name for file in (kernel.build_dir, place) for name in _exports(file / "Module.symvers")}
     unloadable = {path for path in linked if path in named or _misses(path, exported)}
     for path in unloadable:
         path.unlink(missing_ok=True)
     return tuple(path for path in linked if path not in unloadable)
+
+
+def _compiled(place: Path, output: str) -> list[str]:
+    """Returns the modules of which every part compiled, as targets of make: NAME.ko, relative to `place`.
+
+    output: of a make that went on after errors
+    """
+    failed = {place / match[1] for match in _NOT_COMPILED.finditer(output)}
+    found = []
+    # kbuild writes the objects of each module into NAME.mod, before it compiles them
+    for listing in sorted(path for path in _files(place) if path.suffix == ".mod"):
+        whole = listing.with_suffix(".o")
+        parts = {place / word for word in listing.read_text().split() if word.endswith(".o")}
+        if whole.is_file() and not failed & {whole, *parts}:
+            found.append(str(listing.relative_to(place).with_suffix(".ko")))
+    return found
+
+
+def _failed_trials(place: Path, started: float) -> list[str]:
+    """Returns the #error lines of a configure script's trials: options that the kernel lacks are such."""
+    logs = [path for path in _files(place) if path.name == "config.log" and path.stat().st_mtime >= started]
+    lines = (line for log in logs for line in log.read_text(errors="replace").splitlines())
+    return list(dict.fromkeys(match[1] for line in lines if (match := _TRIAL.search(line))))
 
 
 def _exports(symvers: Path) -> Iterator[str]:
@@ -139,8 +178,7 @@ def _commands(
 ) -> Iterator[tuple[list[str], bool]]:
     """Yields the commands to run in `place`, with whether each may fail."""
     if isinstance(way, Kbuild):
-        given = [*way.settings, *settings]
-        yield ["make", "-C", str(kernel.build_dir), f"M={place}", jobs(), *given, "modules"], False
+        yield _kbuild(way, place, kernel, [*settings, "modules"]), False
     elif isinstance(way, OwnMakefile):
         given = [*way.variables.settings(kernel.build_dir, kernel.release), *settings]
         yield ["make", jobs(), *given, *([way.target] if way.target else [])], False
@@ -148,6 +186,10 @@ def _commands(
         yield from _dkms_commands(
             way.conf.in_place(place, kernel.build_dir, kernel.release), place != way.directory, kernel.release
         )
+
+
+def _kbuild(way: Kbuild, place: Path, kernel: ForKernel, words: Sequence[str]) -> list[str]:
+    return ["make", "-C", str(kernel.build_dir), f"M={place}", jobs(), *way.settings, *words]
 
 
 def _dkms_commands(conf: DkmsConf, is_copy: bool, release: str) -> Iterator[tuple[list[str], bool]]:

@@ -20,11 +20,19 @@ _DKMS_TREE, _SOURCE_TREE = "/var/lib/dkms", "/usr/src"
 _SECONDS = 30
 
 #: Reads the file as dkms does, then tells NAME, index and value of each variable on descriptor 3, a NUL after
-#: each. What is matched against the kernel's release is a regular expression of bash, so bash matches it.
+#: each. dkms knows the package's name and version before, as `module` and `module_version`; here the file is
+#: asked for them first. What is matched against the kernel's release is a regular expression of bash, so bash
+#: matches it.
 _READ = r"""
 exec 3>&1 >/dev/null
 bash -n ./dkms.conf || exit
 tell() { printf '%s\0%s\0%s\0' "$1" "$2" "$3" >&3; }
+value_of() (
+    exec 2>/dev/null 4>&1 >&2
+    . ./dkms.conf
+    printf %s "${!1}" >&4
+)
+module=$(value_of PACKAGE_NAME) module_version=$(value_of PACKAGE_VERSION)
 . ./dkms.conf
 for name in PACKAGE_NAME PACKAGE_VERSION CLEAN PRE_BUILD MAKE BUILT_MODULE_NAME BUILT_MODULE_LOCATION PATCH \
     DEST_MODULE_LOCATION BUILD_EXCLUSIVE_KERNEL BUILD_EXCLUSIVE_KERNEL_MIN BUILD_EXCLUSIVE_KERNEL_MAX \

@@ -42,6 +42,13 @@ def test_variables_of_dkms_are_there_and_its_directories_become_ours(tmp_path: P
     assert placed.make == f"make -C {tmp_path}/kernel M=/my/dir KV={RELEASE} A=x86_64 S=/my/dir K=/k"
 
 
+def test_the_packages_name_and_version_are_known_before_the_file_says_them(tmp_path: Path) -> None:
+    text = 'PSRC="$dkms_tree/$module/$module_version/build"\necho read >&2\nMAKE="make M=$PSRC"\n'
+    conf = read(tmp_path, text + HEAD)
+    assert conf.in_place(Path("/my/dir"), Path("/k"), RELEASE).make == "make M=/my/dir"
+    assert conf.said == "read"
+
+
 def test_a_directory_below_usr_src_is_not_replaced_twice(tmp_path: Path) -> None:
     place = Path("/x/usr/src/mine-1.2")
     assert read(tmp_path, HEAD).in_place(place, Path("/k"), RELEASE).make.endswith(f"M={place}")
