@@ -24,6 +24,7 @@ class ExitStatus(IntEnum):
     BOOT_FAILED = 6
     QEMU_DIED = 7
     NOTHING_TESTED = 8
+    LOG_INCOMPLETE = 9
 
 
 #: The status by which `git bisect run` skips a commit that cannot be tested (git-bisect(1)).
@@ -156,6 +157,12 @@ class KernelOops(KernelSplat):
 
 class KernelWarning(KernelSplat):
     """A WARN, or a report of a detector; the kernel continued."""
+
+
+class LogIncomplete(MachineFailure):
+    """The kernel counted a warning, an oops or records that its log, as it was read, does not hold."""
+
+    exit_status = ExitStatus.LOG_INCOMPLETE
 
 
 class ProcessKilled(MachineFailure):

@@ -18,6 +18,7 @@ from kmod_harness.errors import (
     GuestHang,
     KernelPanic,
     KernelWarning,
+    LogIncomplete,
     MachineFailure,
     ProcessKilled,
 )
@@ -78,6 +79,8 @@ class WatchedGuest:
         self.is_damaged = False
         self.hangs = False
         self._judged = guest.kernel_log.restore_mark
+        #: what was told of the log's completeness
+        self._told_incomplete = ""
         self._test_began = 0
         self._uses: list[GuestUse] = []
         self._is_in_test = False
@@ -192,12 +195,21 @@ class WatchedGuest:
             incidents.append(Incident("", end))
             if self._uses and not self._is_in_test:
                 _say_between(end, self._uses[-1])
+        incidents += self._incomplete_log()
         self.hangs = self.hangs or isinstance(end, GuestHang)
         self.broken = self.broken or bool(incidents)
         self.is_damaged = self.is_damaged or any(
-            not isinstance(incident.error, KernelWarning) for incident in incidents
+            not isinstance(incident.error, (KernelWarning, LogIncomplete)) for incident in incidents
         )
         return [*incidents, *_failed_cases(records)]
+
+    def _incomplete_log(self) -> list[Incident]:
+        """Returns that the log lacks what the kernel counted, once."""
+        error = self.guest.kernel_log.incompleteness()
+        if error is None or error.message == self._told_incomplete:
+            return []
+        self._told_incomplete = error.message
+        return [Incident("", error)]
 
     def _attributed(self, splat: Splat, error: MachineFailure, at: int) -> Incident:
         """Returns the incident of a report at a place in the log, with the test that it is of."""
@@ -254,10 +266,10 @@ class WatchedGuest:
         log = self.guest.kernel_log
         try:
             try:
-                log.sync(self.guest.syscaller)
+                log.complete(self.guest.syscaller)
             except ProcessKilled:
                 # killed by a call that nobody has waited for; its successor has no such past
-                log.sync(self.guest.syscaller)
+                log.complete(self.guest.syscaller)
         except MachineFailure as end:
             return end
         return None

@@ -68,6 +68,8 @@ class RunRecord:
     splats: Sequence[Splat] = ()
     #: KUnit's, from the kernel log
     cases: Sequence[KtapResult] = ()
+    #: how many records the kernel logged that are in no log
+    lost: int = 0
     errors: list[BaseException] = field(default_factory=list)
     qemu_argv: Sequence[str] = ()
     raw_log: bytes = b""
@@ -109,7 +111,8 @@ def as_json(
             {"level": entry.level, "timestamp": entry.timestamp, "text": entry.text}
             for entry in record.records[-MAX_RECORDS:]
         ],
-        "kernel_log_dropped": max(0, len(record.records) - MAX_RECORDS),
+        "kernel_log_dropped": record.lost + max(0, len(record.records) - MAX_RECORDS),
+        "kernel_log_lost": record.lost,
         "splats": [_splat(splat, expected) for splat in record.splats],
         "ktap": [
             {"name": case.name, "status": case.status.value, "reason": case.reason} for case in record.cases

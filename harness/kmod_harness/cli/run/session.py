@@ -216,7 +216,7 @@ def _drive(
         unloaded = _attempt(record, lambda: guest.machine.settle(request.settle), "judge")
     if unloaded or _answers(guest, record):
         # its own process: one that hangs in an unload must not hold up the log
-        _attempt(record, lambda: guest.kernel_log.sync(guest.process()), "judge")
+        _attempt(record, lambda: guest.kernel_log.complete(guest.process()), "judge")
 
 
 def _has_misbehaved(guest: Guest, request: RunRequest) -> bool:
@@ -287,6 +287,10 @@ def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
     else:
         guest.kernel_log.take_in()
         record.raw_log = guest.kernel_log.raw
+        record.lost = guest.kernel_log.lost
+        incomplete = guest.kernel_log.incompleteness()
+        if incomplete is not None:
+            record.errors.append(incomplete)
         _note_log(record, guest.kernel_log.records, guest.kernel_log.addresses.name_of)
 
 
