@@ -73,10 +73,12 @@ class KernelLog:
 
     def _note(self, records: Iterable[KernelRecord]) -> None:
         for record in records:
-            self._lines += record.timestamp is not None or record.level is not None
-            if record.text.startswith(NONCE):
-                self._nonces.add(record.text.removeprefix(NONCE).strip())
-            else:
+            self._lines += record.has_prefix
+            # not at its start where the console tells no time (printk.time=0) and a program wrote before it
+            text, nonce, number = record.text.partition(NONCE)
+            if nonce:
+                self._nonces.add(number.strip())
+            if text or not nonce:
                 self.records.append(record)
 
     def mark(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from kmod_harness.klog.reading import NONCE
 from kmod_harness.klog.records import KernelRecord
@@ -18,7 +19,7 @@ def dropped(records: Iterable[KernelRecord]) -> int:
     return sum(
         int(match[1])
         for record in records
-        if record.timestamp is None and (match := _DROPPED.search(record.text[:200]))
+        if not record.has_prefix and (match := _DROPPED.search(record.text[:200]))
     )
 
 
@@ -41,8 +42,8 @@ def _microseconds(record: KernelRecord) -> int | None:
 def _lines(record: KernelRecord) -> list[KernelRecord]:
     """Return a record for each line of a record, as consoles print it; the prefix is a console's."""
     stamp = "" if record.timestamp is None else f"[{record.timestamp:12.6f}] "
-    level = "" if record.level is None else f"<{record.level}>"
+    level = "" if record.level is None else f"<{(record.facility or 0) << 3 | record.level}>"
     return [
-        KernelRecord(record.level, record.timestamp, text, f"{level}{stamp}{text}", record.caller)
+        replace(record, text=text, raw=f"{level}{stamp}{text}")
         for text in record.text.split("\n")
     ]
