@@ -55,6 +55,8 @@ class KernelLog:
         #: where modules lay: the kernel tells of one that is gone by bare addresses
         self.addresses = ModuleAddresses()
         self.records: list[KernelRecord] = []
+        #: so many records had come when the guest last gave a sign of life
+        self.survived = 0
         # a restored guest's log goes on where its template's ended
         self._note(parse_console(boot_log))
         #: where this guest's own records begin: those before it were judged before the guest was saved
@@ -78,6 +80,7 @@ class KernelLog:
             text, nonce, number = record.text.partition(NONCE)
             if nonce:
                 self._nonces.add(number.strip())
+                self.survived = len(self.records)
             if text or not nonce:
                 self.records.append(record)
 
@@ -97,7 +100,13 @@ class KernelLog:
     def splats_since(self, mark: int) -> tuple[Splat, ...]:
         from kmod_harness.klog.splats import find_splats  # lazy
 
-        return find_splats(self.since(mark), self.addresses.name_of)
+        records = self.since(mark)
+        return find_splats(
+            records,
+            self.addresses.name_of,
+            survived=max(0, self.survived - mark),
+            has_prefixes=self._lines > 0 or None,
+        )
 
     def ktap(self, since: int = 0) -> tuple[KtapResult, ...]:
         """Returns the cases that KUnit suites reported behind a mark; () when none ran."""

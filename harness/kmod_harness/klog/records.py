@@ -23,7 +23,9 @@ _PREFIX = re.compile(
 )
 #: Where a record begins behind what a program wrote on the same console without a newline: a progress bar, a
 #: prompt (`login: [   59.806466] BUG: ...`). One blank ends the prefix, or the line does.
-_BEGINS = re.compile(r"(?P<syslog><\d{1,4}>)?\[ {0,11}(?P<time>\d{1,11}\.\d{6})\](?:\[ {0,10}[TC]\d{1,10}\])?(?: |$)")
+_BEGINS = re.compile(
+    r"(?P<syslog><\d{1,4}>)?\[ {0,11}(?P<time>\d{1,11}\.\d{6})\](?:\[ {0,10}[TC]\d{1,10}\])?(?: |$)"
+)
 _KMSG = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]*);(.*)", re.DOTALL)
 _KMSG_ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
@@ -37,8 +39,7 @@ class KernelRecord:
     text: the line without its prefix.
     raw: the line as it came, without its line end.
     caller: `T123` (task) or `C0` (CPU) where PRINTK_CALLER is set, else "".
-    facility: 0 for the kernel's own, others for what a program wrote to /dev/kmsg, None where the console does
-        not tell.
+    facility: 0 for the kernel's own, others for what a program wrote to /dev/kmsg, None where nothing tells.
     """
 
     level: int | None
@@ -130,8 +131,8 @@ def _records_of_piece(piece: bytes) -> list[KernelRecord]:
 def _cut(raw: str) -> list[str]:
     """Return the text cut where a record begins.
 
-    A record of the kernel's ends with its line, so that a prefix within one is text that it quotes; that is of
-    an earlier time, and one of a later time was written over it.
+    A record of the kernel's ends with its line, so that a prefix within one is text that it quotes; that is
+    of an earlier time, and one of a later time was written over it.
     """
     own = _PREFIX.match(raw)
     assert own is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -67,19 +68,31 @@ class Splat:
 
 
 def find_splats(
-    records: Iterable[KernelRecord], name_of: Callable[[int], str] | None = None
+    records: Iterable[KernelRecord],
+    name_of: Callable[[int], str] | None = None,
+    *,
+    survived: int = 0,
+    has_prefixes: bool | None = None,
 ) -> tuple[Splat, ...]:
     """Return the reports in the log in the order of their first lines, in time linear in the log's size.
 
     name_of: gives names for code of modules that are gone (kmod/module_addresses.py).
+    survived: the machine gave a sign of life behind so many records: no panic is among them.
+    has_prefixes: whether the console gives the kernel's lines a prefix; None: as these records have one.
+
+    The kernel's own lines count: none that a program wrote to /dev/kmsg, and in a log with prefixes none without.
 
     A lockdep report that the printing of another report provoked comes behind that one. The backtraces that
     the harness asks for (sysrq, NMI) have no report's header, so they are none.
     """
-    streams: dict[tuple[str, bool], list[tuple[int, KernelRecord]]] = {}
-    for index, record in enumerate(with_names(records, name_of) if name_of else records):
-        streams.setdefault((record.caller, record.timestamp is None), []).append((index, record))
-    found = [splat for stream in streams.values() for splat in _splats_of_one(stream)]
+    named = list(with_names(records, name_of) if name_of else records)
+    if has_prefixes is None:
+        has_prefixes = any(record.has_prefix for record in named)
+    streams: dict[str, list[tuple[int, KernelRecord]]] = {}
+    for index, record in enumerate(named):
+        if not record.is_a_programs and record.has_prefix is has_prefixes:
+            streams.setdefault(record.caller, []).append((index, record))
+    found = [splat for stream in streams.values() for splat in _splats_of_one(stream, survived)]
     return _causes_first(sorted(found, key=lambda splat: splat.first_line))
 
 
@@ -94,16 +107,13 @@ def _causes_first(splats: Sequence[Splat]) -> tuple[Splat, ...]:
     return tuple(ordered)
 
 
-def _splats_of_one(stream: Sequence[tuple[int, KernelRecord]]) -> Iterator[Splat]:
-    """Yield the reports of one caller (PRINTK_CALLER), of all callers where the log tells none.
-
-    Lines without a time among lines with one are a stream of their own: a program printed them there.
-    """
+def _splats_of_one(stream: Sequence[tuple[int, KernelRecord]], survived: int) -> Iterator[Splat]:
+    """Yield the reports of one caller (PRINTK_CALLER), of all callers where the log tells none."""
     lines = [index for index, _ in stream]
     records = [record for _, record in stream]
     # mm/kmemleak.c (kmemleak.verbose=1) has its name before each line of a report
     texts = [_KMEMLEAK.sub("", record.text, count=1) for record in records]
-    extents = report_extents(texts)
+    extents = report_extents(texts, bisect_left(lines, survived))
     for extent, after in zip_longest(extents, extents[1:]):
         splat = _splat(extent, _panic_in_between(extent, after, texts), records, texts)
         yield replace(splat, first_line=lines[splat.first_line], last_line=lines[splat.last_line])

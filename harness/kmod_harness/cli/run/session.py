@@ -67,7 +67,7 @@ def run(
     except KmodHarnessError as error:
         record.errors.append(error)
         if isinstance(error, MachineFailure) and not record.records:
-            _note_log(record, records_of(error.console))
+            _read_log(record, records_of(error.console))
 
 
 def _plan(request: RunRequest, prepared: Prepared) -> tuple[list[str], tuple[Push, ...]]:
@@ -283,7 +283,7 @@ def _answers(guest: Guest, record: RunRecord) -> bool:
 def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
     if guest is None:
         record.raw_log = machine.ends.console_log.read_bytes()
-        _note_log(record, records_of(record.raw_log))
+        _read_log(record, records_of(record.raw_log))
     else:
         guest.kernel_log.take_in()
         record.raw_log = guest.kernel_log.raw
@@ -291,15 +291,20 @@ def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
         incomplete = guest.kernel_log.incompleteness()
         if incomplete is not None:
             record.errors.append(incomplete)
-        _note_log(record, guest.kernel_log.records, guest.kernel_log.addresses.name_of)
+        record.splats = guest.kernel_log.splats_since(0)
+        _note_log(record, guest.kernel_log.records)
 
 
-def _note_log(
-    record: RunRecord, records: Sequence[KernelRecord], name_of: Callable[[int], str] | None = None
-) -> None:
-    from kmod_harness.klog.ktap import ktap_results  # lazy
+def _read_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
+    """Notes the log of a guest that there never was."""
     from kmod_harness.klog.splats import find_splats  # lazy
 
+    record.splats = find_splats(records)
+    _note_log(record, records)
+
+
+def _note_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
+    from kmod_harness.klog.ktap import ktap_results  # lazy
+
     record.records = list(records)
-    record.splats = find_splats(records, name_of)
     record.cases = ktap_results(records)

@@ -43,7 +43,4 @@ def _lines(record: KernelRecord) -> list[KernelRecord]:
     """Return a record for each line of a record, as consoles print it; the prefix is a console's."""
     stamp = "" if record.timestamp is None else f"[{record.timestamp:12.6f}] "
     level = "" if record.level is None else f"<{(record.facility or 0) << 3 | record.level}>"
-    return [
-        replace(record, text=text, raw=f"{level}{stamp}{text}")
-        for text in record.text.split("\n")
-    ]
+    return [replace(record, text=text, raw=f"{level}{stamp}{text}") for text in record.text.split("\n")]

@@ -18,7 +18,8 @@ SLEEPS = "BUG: sleeping function called from invalid context at x.c:3"
 
 
 def splats(*lines: str) -> tuple[Splat, ...]:
-    return find_splats(parse_console("".join(f"[    1.000000] {line}\n[    1.1] ok\n" * 1 for line in lines)))
+    body = "[    1.000000] CPU: 0 PID: 45 Comm: sh Not tainted 6.1.0 #1"
+    return find_splats(parse_console("".join(f"[    1.000000] {line}\n{body}\n" for line in lines)))
 
 
 @pytest.mark.parametrize(
