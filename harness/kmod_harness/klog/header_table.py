@@ -33,6 +33,7 @@ class Row:
     files: the files of the kernel that print it, in Linux 6.1; with a blank between them.
     words: each line that the pattern matches holds one of them.
     pattern: searched in the line; its groups `function`, `task`, `pid` and `cpu` are what the line tells.
+    is_alone: whether the report is this line, and may stand within another one.
     needs_trace: whether others print such a line too: a report has a stack below it.
     releases: how the spelling differs between releases; "" where no difference is known.
     """
@@ -44,6 +45,7 @@ class Row:
     pattern: str
     releases: str = ""
     needs_trace: bool = False
+    is_alone: bool = False
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
@@ -183,6 +185,38 @@ ROWS = (
     # a driver's prose may begin so too: the kernel's has a trace (report_extents.py)
     Row(K.OTHER, "", "fs/dcache.c", ("BUG: ",),
         r"\bBUG: (?P<label>[A-Za-z_].{0,80})", needs_trace=True),
+    # --- what has neither such a word nor a stack
+    Row(K.OTHER, "softirq returned with another preempt_count", "kernel/softirq.c", ("huh, entered softirq",),
+        r"(?:softirq: )?huh, entered softirq \d", is_alone=True),
+    Row(K.OTHER, "tasklet killed in an interrupt", "kernel/softirq.c", ("Attempt to kill tasklet",),
+        r"(?:softirq: )?Attempt to kill tasklet from interrupt", is_alone=True),
+    Row(K.OTHER, "nonexistent resource freed", "kernel/resource.c", ("free nonexistent resource",),
+        r"(?:resource: )?Trying to free nonexistent resource <", is_alone=True),
+    Row(K.OTHER, "DMA pool destroyed while in use", "mm/dmapool.c", ("dma_pool_destroy ",),
+        r"(?:[^\s:]{1,64} [^\s:]{1,64}(?:: |:\S{1,40}: ))?dma_pool_destroy .{1,80} busy$", is_alone=True),
+    Row(K.OTHER, "debugfs name already there", "fs/debugfs/inode.c", ("debugfs: ",),
+        r"debugfs: (?:(?:Directory|File) '.{1,255}' (?:with parent|in directory) '.{1,255}' already present!|"
+        r"'.{1,255}' already exists in '.{1,255}')",
+        "6.1; 7.2 `already exists in`", is_alone=True),
+    Row(K.OTHER, "", "kernel/module/main.c", ("suspiciously returned",),
+        r"(?:do_init_module: ')?(?P<function>[\w-]{1,64})(?:'->|: )"
+        r"(?P<label>init suspiciously returned -?\d{1,10})",
+        "6.1; 7.2 without a stack"),
+    Row(K.OTHER, "", "net/core/dev.c", ("unregister_netdevice: waiting",),
+        r"(?P<label>unregister_netdevice: waiting for \S{1,16} to become free)", is_alone=True),
+    Row(K.OTHER, "VFS: close with a file count of zero", "fs/open.c", ("VFS: Close: file count",),
+        r"VFS: Close: file count is (?:zero|0)",
+        "a line of its own before 6.6, then the message of a WARN"),
+    Row(K.OTHER, "socket released while in use", "net/ipv4/af_inet.c", ("Attempt to release ",),
+        r"(?:IPv4: |TCP: )?Attempt to release (?:alive inet|TCP) socket", is_alone=True),
+    Row(K.OTHER, "interrupt line disabled", "kernel/irq/spurious.c", ("Disabling IRQ #",),
+        r"(?:genirq: )?Disabling IRQ #\d", is_alone=True),
+    Row(K.OTHER, "unexpected interrupt vector", "arch/x86/kernel/irq.c", ("unexpected IRQ trap",),
+        r"unexpected IRQ trap at vector", is_alone=True),
+    Row(K.OTHER, "recursive fault", "kernel/exit.c", ("Fixing recursive fault",),
+        r"Fixing recursive fault but reboot is needed", is_alone=True),
+    Row(K.OTHER, "machine check", "arch/x86/kernel/cpu/mce/core.c", ("[Hardware Error]: ",),
+        r"(?:mce: )?\[Hardware Error\]: (?:CPU \d|Machine check)", is_alone=True),
     Row(K.OTHER, "VFS: busy inodes after unmount", "fs/super.c", ("VFS: Busy inodes",),
         r"VFS: Busy inodes after unmount"),
     # the message of a WARN, which tells more than its header

@@ -37,6 +37,8 @@ class Header:
     label: the title without the function.
     function, task, pid, cpu: what the line itself tells, "" or None where it does not.
     needs_trace: whether it is a report only with a stack or registers below it.
+    is_alone: whether the report is this line.
+    is_unnamed: whether no row of the table knows it, and only its stack tells that it is one.
     """
 
     kind: SplatKind
@@ -46,6 +48,8 @@ class Header:
     pid: int | None = None
     cpu: int | None = None
     needs_trace: bool = False
+    is_unnamed: bool = False
+    is_alone: bool = False
 
 
 def header_of(text: str) -> Header | None:
@@ -87,4 +91,5 @@ def _header(row: Row, match: re.Match[str]) -> Header:
         pid=int(groups["pid"]) if groups.get("pid") else None,
         cpu=int(groups["cpu"]) if groups.get("cpu") else None,
         needs_trace=row.needs_trace,
+        is_alone=row.is_alone,
     )

@@ -88,11 +88,13 @@ class ReportExtent:
 
 
 def report_extents(texts: Sequence[str], survived: int = 0) -> list[ReportExtent]:
-    """Return the extents of all reports in a log's texts, in order; no two overlap.
+    """Return the extents of all reports in a log's texts, in order; only one of a single line lies in
+    another.
 
     survived: the machine gave a sign of life behind so many texts: none is a panic's, no report was cut.
     """
-    return [extent for extent in _candidates(texts) if _is_report(extent, texts, survived)]
+    found = [extent for extent in _candidates(texts) if _is_report(extent, texts, survived)]
+    return sorted(found, key=lambda extent: extent.first)
 
 
 def _is_report(extent: ReportExtent, texts: Sequence[str], survived: int) -> bool:
@@ -109,10 +111,14 @@ def _is_report(extent: ReportExtent, texts: Sequence[str], survived: int) -> boo
 
 def _candidates(texts: Sequence[str]) -> list[ReportExtent]:
     extents: list[ReportExtent] = []
+    alone: list[ReportExtent] = []
     extent: ReportExtent | None = None
     floor = 0  # lines below it belong to an earlier report
     for index, text in enumerate(texts):
         header = header_of(text)
+        if header and header.is_alone:
+            alone.append(ReportExtent(header, index, index, index))
+            continue
         if header and not (extent and _continues(extent.header, texts[extent.at], header, text)):
             if extent and _is_its_message(texts, extent, index, header):
                 if extent.header.kind is not SplatKind.INIT_IMBALANCE:
@@ -132,7 +138,7 @@ def _candidates(texts: Sequence[str]) -> list[ReportExtent]:
                 continue
             floor = extent.last + 1
             extent = None
-    return extents
+    return [*extents, *alone]
 
 
 def _extend(extent: ReportExtent, index: int, text: str) -> bool:
