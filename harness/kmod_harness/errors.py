@@ -170,12 +170,14 @@ class ProcessKilled(MachineFailure):
 
     signal: number of the signal, 0 when the process ended by itself
     call: name of the system call
+    pid: the process's in the guest, None where it is not known
     """
 
-    def __init__(self, message: str, number: int, call: str) -> None:
+    def __init__(self, message: str, number: int, call: str, pid: int | None = None) -> None:
         super().__init__(message, advice="the kernel log says why; `guest.process()` gives a new one")
         self.signal = number
         self.call = call
+        self.pid = pid
 
 
 class GuestHang(MachineFailure):

@@ -23,6 +23,7 @@ from kmod_harness.errors import (
     ProcessKilled,
 )
 from kmod_harness.guest.guest import Guest
+from kmod_harness.klog.expected.expectation import Report, report_of
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.ktap import TestStatus, ktap_results
 from kmod_harness.klog.reading import for_reading
@@ -49,7 +50,7 @@ class Incident:
 
     culprit: an earlier test that did it, None for the one that runs or where nothing tells. where: the
     running test's lines at its last call before it, () where they are not known. log: the lines of the
-    kernel log that the error tells.
+    kernel log that the error tells. report: of a splat, what an expectation looks at.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Incident:
     culprit: pytest.Item | None = None
     where: tuple[Place, ...] = ()
     log: frozenset[str] = frozenset()
+    report: Report | None = None
 
 
 class WatchedGuest:
@@ -190,7 +192,7 @@ class WatchedGuest:
             incidents.append(replace(incident, log=frozenset(log)))
         if isinstance(end, KernelPanic):
             if not any(incident.kind == SplatKind.PANIC for incident in incidents):
-                incidents.append(Incident(SplatKind.PANIC, end))
+                incidents.append(Incident(SplatKind.PANIC, end, report=Report(SplatKind.PANIC, end.message)))
         elif end is not None:
             incidents.append(Incident("", end))
             if self._uses and not self._is_in_test:
@@ -222,7 +224,7 @@ class WatchedGuest:
             _say_between(error, ended[-1])
         culprit = use.item if use is not None and use is not running else None
         where = self._last_calls.before(at) if running is not None and culprit is None else ()
-        return Incident(splat.kind.value, error, culprit, where)
+        return Incident(splat.kind.value, error, culprit, where, report=report_of(splat))
 
     def finish(self) -> list[Incident]:
         """Unloads what was loaded, ends processes, completes the log, judges: the end of a test.

@@ -27,6 +27,7 @@ from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Mis
 from kmod_harness.guest.agent.protocol import Kind, ProtocolError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
+from kmod_harness.klog.expected.expectation import are_expected, kinds_of, report_of
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
 from kmod_harness.machine.machine import Machine
@@ -140,7 +141,7 @@ def _set_trap(machine: Machine, request: RunRequest, record: RunRecord) -> Trap 
     def keep(directory: Path) -> None:
         kept.guest_directory = directory
 
-    if not request.keeps_bundle or record.slide is None or request.expected & KINDS_OF_OOPS:
+    if not request.keeps_bundle or record.slide is None or kinds_of(request.expected) & KINDS_OF_OOPS:
         return None
     return set_oops_trap(machine, record.prepared.kernel, record.slide, keep)
 
@@ -222,7 +223,7 @@ def _drive(
 def _has_misbehaved(guest: Guest, request: RunRequest) -> bool:
     """True when the kernel has reported what nobody expected: what leaks then may be for that reason."""
     splats = guest.kernel_log.splats_since(guest.kernel_log.restore_mark)
-    return any(splat.kind not in request.expected for splat in splats)
+    return not all(are_expected([report_of(splat) for splat in splats], request.expected))
 
 
 def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:

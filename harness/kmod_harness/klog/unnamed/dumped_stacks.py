@@ -67,8 +67,8 @@ def _extent(texts: Sequence[str], trace: int, taken: set[int]) -> ReportExtent |
 
 
 def _kind(stack: Sequence[Frame]) -> SplatKind:
-    """Return OUT_OF_MEMORY for an allocation that failed (warn_alloc, mm/page_alloc.c)."""
-    failed = any(plain(frame.function) == "warn_alloc" for frame in stack)
+    """Return OUT_OF_MEMORY for an allocation that failed (mm/page_alloc.c), or that called the OOM killer."""
+    failed = any(plain(frame.function) in ("warn_alloc", "dump_header") for frame in stack)
     return SplatKind.OUT_OF_MEMORY if failed else SplatKind.OTHER
 
 

@@ -85,8 +85,9 @@ def test_two_stacks_are_two_reports_and_the_known_one_comes_first() -> None:
     assert splats[1].title == "irq N: nobody cared in in"
 
 
-def test_an_allocation_that_failed_is_of_the_kind_out_of_memory() -> None:
-    frames = ("dump_stack_lvl+0x33/0x46", "warn_alloc+0x1/0x2", "t_write+0x1/0x2 [demo]")
+@pytest.mark.parametrize("function", ["warn_alloc", "dump_header.isra.0"])
+def test_an_allocation_that_failed_is_of_the_kind_out_of_memory(function: str) -> None:
+    frames = ("dump_stack_lvl+0x33/0x46", f"{function}+0x1/0x2", "t_write+0x1/0x2 [demo]")
     (splat,) = found("sh: page allocation failure: order:10, mode:0xcc0(GFP_KERNEL)", *stack(*frames))
     assert splat.kind is SplatKind.OUT_OF_MEMORY
 
