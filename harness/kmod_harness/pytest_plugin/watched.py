@@ -30,6 +30,7 @@ from kmod_harness.klog.reading import for_reading
 from kmod_harness.klog.records import KernelRecord
 from kmod_harness.klog.splats import Splat
 from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.lifecycle.counters_from_outside import counters_of_the_silent
 from kmod_harness.lifecycle.oops_trap import set_oops_trap
 from kmod_harness.pytest_plugin.blame import GuestUse, use_at_fault
 from kmod_harness.pytest_plugin.failure.evidence import Evidence
@@ -207,7 +208,9 @@ class WatchedGuest:
 
     def _incomplete_log(self) -> list[Incident]:
         """Returns that the log lacks what the kernel counted, once."""
-        error = self.guest.kernel_log.incompleteness()
+        log = self.guest.kernel_log
+        log.counters = counters_of_the_silent(self.guest, self.kernel, self.guest._known_slide)
+        error = log.incompleteness()
         if error is None or error.message == self._told_incomplete:
             return []
         self._told_incomplete = error.message

@@ -135,6 +135,13 @@ def test_a_kernel_that_says_it_warned_passes_nothing_though_no_report_was_read()
     assert "tainted: 512" in found["error"]["evidence"]
 
 
+def test_a_guest_that_does_not_tell_its_taint_is_read_from_outside() -> None:
+    hidden = "cd /proc/sys/kernel; echo 512 > tainted; mount --bind /dev/null tainted"
+    status, found = run_json("--kernel", "minimal", "--", "sh", "-c", hidden)
+    assert (status, found["outcome"]) == (9, "log-incomplete")
+    assert found["reason"] == "the kernel warned (taint flag W); no report of it was read"
+
+
 def test_records_that_printk_dropped_pass_nothing_and_are_counted() -> None:
     status, found = run_json("--", "sh", "-c", "echo '** 17 printk messages dropped **' > /dev/console")
     assert (status, found["outcome"]) == (9, "log-incomplete")

@@ -28,6 +28,7 @@ from kmod_harness.guest.agent.protocol import Kind, ProtocolError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
 from kmod_harness.klog.expected.expectation import are_expected, kinds_of, report_of
+from kmod_harness.lifecycle.counters_from_outside import counters_of_the_silent
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
 from kmod_harness.machine.machine import Machine
@@ -288,6 +289,8 @@ def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
     else:
         guest.kernel_log.take_in()
         record.raw_log = guest.kernel_log.raw
+        if record.prepared is not None:
+            guest.kernel_log.counters = counters_of_the_silent(guest, record.prepared.kernel, record.slide)
         record.lost = guest.kernel_log.lost
         incomplete = guest.kernel_log.incompleteness()
         if incomplete is not None:
