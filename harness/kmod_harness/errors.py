@@ -24,6 +24,7 @@ class ExitStatus(IntEnum):
     BOOT_FAILED = 6
     QEMU_DIED = 7
     NOTHING_TESTED = 8
+    LOG_INCOMPLETE = 9
 
 
 #: The status by which `git bisect run` skips a commit that cannot be tested (git-bisect(1)).
@@ -158,17 +159,25 @@ class KernelWarning(KernelSplat):
     """A WARN, or a report of a detector; the kernel continued."""
 
 
+class LogIncomplete(MachineFailure):
+    """The kernel counted a warning, an oops or records that its log, as it was read, does not hold."""
+
+    exit_status = ExitStatus.LOG_INCOMPLETE
+
+
 class ProcessKilled(MachineFailure):
     """The guest's process was killed during a call, most often by an oops.
 
     signal: number of the signal, 0 when the process ended by itself
     call: name of the system call
+    pid: the process's in the guest, None where it is not known
     """
 
-    def __init__(self, message: str, number: int, call: str) -> None:
+    def __init__(self, message: str, number: int, call: str, pid: int | None = None) -> None:
         super().__init__(message, advice="the kernel log says why; `guest.process()` gives a new one")
         self.signal = number
         self.call = call
+        self.pid = pid
 
 
 class GuestHang(MachineFailure):

@@ -64,6 +64,14 @@ def test_another_splat_than_expected(write_faulty):
     with pytest.raises(ProcessKilled):
         write_faulty("bug")
 
+@pytest.mark.expect_splat("WARNING:faulty_warn")
+def test_expected_warning_of_a_function_comes(write_faulty):
+    write_faulty("warn")
+
+@pytest.mark.expect_splat("WARNING:faulty_other")
+def test_warning_of_another_function_than_expected(write_faulty):
+    write_faulty("warn")
+
 @pytest.mark.expect_splat("OOPS")
 def test_expected_oops_kills_the_writer(write_faulty):
     write_faulty("oops")
@@ -134,6 +142,9 @@ def test_after_that_it_is_gone(guest):
 @pytest.mark.expect_splat("OOPS")
 def test_expects_without_a_guest():
     pass
+
+def test_warns_and_no_log_tells_of_it(guest):
+    guest.write_file("/proc/sys/kernel/tainted", b"512")
 
 def test_uses_no_guest():
     assert True

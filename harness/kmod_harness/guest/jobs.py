@@ -20,6 +20,7 @@ from kmod_harness.machine.machine import Machine
 RUN_SECONDS = 30.0
 #: The most output kept of one program, in bytes: the guest is not trusted.
 MAX_OUTPUT = 64 << 20
+_PID = struct.Struct("<I")
 
 ENVIRONMENT: Mapping[str, str] = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -33,7 +34,8 @@ ENVIRONMENT: Mapping[str, str] = {
 class Completed:
     """A program that has ended: `status` is its exit status, -N when signal N killed it.
 
-    stdout and stderr are bytes, `text` is stdout decoded; `seconds` is wall time.
+    stdout and stderr are bytes, `text` is stdout decoded; `seconds` is wall time; `pid` is the guest's, None
+    where it is not known.
     """
 
     argv: tuple[str, ...]
@@ -41,6 +43,7 @@ class Completed:
     stdout: bytes
     stderr: bytes
     seconds: float
+    pid: int | None = None
 
     @property
     def text(self) -> str:
@@ -93,6 +96,7 @@ def run(
     tag = channel.send(Kind.RUN, payload, deadline=deadline)
     output: dict[int, list[bytes]] = {Kind.STDOUT: [], Kind.STDERR: []}
     size = 0
+    pid: int | None = None
     try:
         while True:
             frame = channel.receive(tag, deadline)
@@ -105,6 +109,8 @@ def run(
                 raise os_error(struct.unpack("<i", frame.payload)[0], about)
             elif frame.kind == Kind.EXIT:
                 break
+            elif frame.kind == Kind.RUN and len(frame.payload) >= _PID.size:
+                (pid,) = _PID.unpack_from(frame.payload)
             elif frame.kind != Kind.RUN:
                 raise ProtocolError(f"frame of kind {frame.kind} during a program's run")
     except GuestHang as hang:
@@ -124,6 +130,7 @@ def run(
         b"".join(output[Kind.STDOUT]),
         b"".join(output[Kind.STDERR]),
         time.monotonic() - started,
+        pid,
     )
 
 

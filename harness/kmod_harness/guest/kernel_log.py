@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kmod_harness.guest.agent.calls import check
-from kmod_harness.guest.agent.protocol import Call, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.errors import LogIncomplete
+from kmod_harness.guest.agent.log_calls import calls_that_log, counters_read, read_ring
+from kmod_harness.klog.counters.kernel_counters import KernelCounters, unreported
+from kmod_harness.klog.counters.lost_records import dropped, missing
 from kmod_harness.klog.reading import NONCE, for_reading
 from kmod_harness.klog.records import ConsoleParser, KernelRecord, parse_console
 from kmod_harness.kmod.layout.module_addresses import ModuleAddresses
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 #: Seconds the nonce may take from /dev/kmsg to ttyS0 (times 4 under emulation).
 SYNC_SECONDS = 15.0
+
+_MORE_LOG = "less that is printed loses less; a larger log: --append log_buf_len=64M --memory 1G"
+_WHAT_HIDES = (
+    "what hides a report: a console that was switched off and a log that was overwritten; add_taint()"
+)
 
 
 def records_of(log: bytes) -> list[KernelRecord]:
@@ -40,9 +46,17 @@ class KernelLog:
         self._parser = ConsoleParser()
         self._nonces: set[str] = set()
         self._boot_log = boot_log
+        #: lines with a prefix of the kernel's that ttyS0 carried, nonces included
+        self._lines = 0
+        #: records that the kernel had and ttyS0 did not carry
+        self._fetched: list[KernelRecord] = []
+        #: as they were at the last `sync`
+        self.counters = KernelCounters()
         #: where modules lay: the kernel tells of one that is gone by bare addresses
         self.addresses = ModuleAddresses()
         self.records: list[KernelRecord] = []
+        #: so many records had come when the guest last gave a sign of life
+        self.survived = 0
         # a restored guest's log goes on where its template's ended
         self._note(parse_console(boot_log))
         #: where this guest's own records begin: those before it were judged before the guest was saved
@@ -51,7 +65,9 @@ class KernelLog:
     @property
     def raw(self) -> bytes:
         """Everything ttyS0 carried since the boot, as it came."""
-        return self._boot_log + self._machine.console.path.read_bytes()
+        fetched = "".join(f"{record.raw}\n" for record in self._fetched).encode("utf-8", "replace")
+        carried = self._boot_log + self._machine.console.path.read_bytes()
+        return carried + b"\n" + fetched if fetched else carried
 
     def take_in(self) -> None:
         """Takes in what the console has written until now, without waiting."""
@@ -59,9 +75,13 @@ class KernelLog:
 
     def _note(self, records: Iterable[KernelRecord]) -> None:
         for record in records:
-            if record.text.startswith(NONCE):
-                self._nonces.add(record.text.removeprefix(NONCE).strip())
-            else:
+            self._lines += record.has_prefix
+            # not at its start where the console tells no time (printk.time=0) and a program wrote before it
+            text, nonce, number = record.text.partition(NONCE)
+            if nonce:
+                self._nonces.add(number.strip())
+                self.survived = len(self.records)
+            if text or not nonce:
                 self.records.append(record)
 
     def mark(self) -> int:
@@ -80,7 +100,13 @@ class KernelLog:
     def splats_since(self, mark: int) -> tuple[Splat, ...]:
         from kmod_harness.klog.splats import find_splats  # lazy
 
-        return find_splats(self.since(mark), self.addresses.name_of)
+        records = self.since(mark)
+        return find_splats(
+            records,
+            self.addresses.name_of,
+            survived=max(0, self.survived - mark),
+            has_prefixes=self._lines > 0 or None,
+        )
 
     def ktap(self, since: int = 0) -> tuple[KtapResult, ...]:
         """Returns the cases that KUnit suites reported behind a mark; () when none ran."""
@@ -96,17 +122,55 @@ class KernelLog:
         """
         nonce = os.urandom(8).hex()
         line = f"<7>{NONCE}{nonce}\n".encode()
-        calls = [
-            Call(NUMBERS["openat"], (AT_FDCWD, b"/dev/kmsg\0", os.O_WRONLY, 0)),
-            Call(NUMBERS["write"], (ResultOf(0), line, len(line))),
-            Call(NUMBERS["close"], (ResultOf(0),)),
-        ]
-        for result in process.batch(calls)[:2]:
-            check(result, "/dev/kmsg")
+        self.counters = counters_read(process.batch(calls_that_log(line)))
         deadline = self._machine.deadline("the kernel log's way to ttyS0", SYNC_SECONDS)
         while nonce not in self._nonces:
             self._wait(deadline)
         self._nonces.discard(nonce)
+
+    def complete(self, process: Process) -> None:
+        """Does as `sync`, and fetches what the kernel logged and ttyS0 did not carry, as far as it still has
+        it.
+
+        It is looked for where the kernel counted more records than came, or troubles that none of them tells.
+        """
+        self.sync(process)
+        if self._lacking or self._unreported():
+            self._fetch_missing(process)
+
+    def _fetch_missing(self, process: Process) -> None:
+        """Adds the records that the kernel's ring holds and ttyS0 did not carry behind the last record."""
+        found = missing(read_ring(process), self.records)
+        self._fetched += found
+        self._lines += len(found)
+        self.records += found
+
+    @property
+    def lost(self) -> int:
+        """How many records the kernel logged that are nowhere any more: by its numbers, or by its word."""
+        return max(self._lacking, dropped(self.records) - len(self._fetched), 0)
+
+    @property
+    def _lacking(self) -> int:
+        return max(0, (self.counters.logged or 0) - self._lines)
+
+    def _unreported(self) -> tuple[str, ...]:
+        """Returns what the kernel counted and no report of this boot tells."""
+        if not self.counters.has_trouble:
+            return ()
+        return unreported(self.counters, self.splats_since(0))
+
+    def incompleteness(self) -> LogIncomplete | None:
+        """Returns the error for a log that lacks records or what the kernel counted, None for a whole one."""
+        clauses, lost = self._unreported(), self.lost
+        if not clauses and not lost:
+            return None
+        gone = f"{lost} record{'s' if lost != 1 else ''} of the kernel log lost"
+        return LogIncomplete(
+            f"the kernel {' and '.join(clauses)}; no report of it was read" if clauses else gone,
+            evidence="\n".join((*([gone] if clauses and lost else ()), str(self.counters))),
+            advice=_MORE_LOG if lost else _WHAT_HIDES,
+        )
 
     def await_text(self, text: str, *, since: int = 0, timeout: float | None = None) -> KernelRecord:
         """Returns the first record behind `since` that holds `text`, waiting for it.

@@ -258,9 +258,11 @@ class Process:
         name = _name(calls) or "a batch of calls"
         who = f"process {self.pid} of the guest"
         if os.WIFEXITED(status):
-            return ProcessKilled(f"{who} ended with status {os.WEXITSTATUS(status)} in {name}", 0, name)
+            return ProcessKilled(
+                f"{who} ended with status {os.WEXITSTATUS(status)} in {name}", 0, name, self.pid
+            )
         number = os.WTERMSIG(status)
-        return ProcessKilled(f"{who} was killed by {signal_name(number)} in {name}", number, name)
+        return ProcessKilled(f"{who} was killed by {signal_name(number)} in {name}", number, name, self.pid)
 
 
 def _name(calls: Sequence[Call]) -> str:

@@ -101,7 +101,7 @@ _CARRIERS = (
     ),
     (
         "lib/devres.c, drivers/base, fs/sysfs: what every driver's remove goes through",
-        r"device_(?:del|add|unregister|register|move|rename|remove\w*|release|destroy|create\w*|for_each\w*|links\w*)|put_device|get_device\w*|dpm_\w+|tty_(?:un)?register_device\w*|i2c_del_adapter|unregister_client|hwrng_\w+|cdev_\w+|"
+        r"device_(?:del|add|unregister|register|move|rename|remove\w*|release|destroy|create\w*|for_each\w*|links\w*)|put_device|get_device\w*|misc_(?:de)?register|dpm_\w+|tty_(?:un)?register_device\w*|i2c_del_adapter|unregister_client|hwrng_\w+|cdev_\w+|"
         r"driver_(?:register|unregister)|bus_(?:add|remove)_\w+|devres_\w+|sysfs_\w+|klist\w+|"
         r"usb_(?:kill|submit|unlink|poison)_urb|usb_hcd_\w+|usb_(?:start_wait_urb|control_msg|bulk_msg)|input_\w+_uevent",
     ),

@@ -16,6 +16,8 @@ SYMBOL = r"(?P<function>[\w.$<>:&]{1,256})\+0x(?P<offset>[0-9a-f]{1,16})/0x(?P<s
 _CPU = r"(?P<cpu>\d{1,5})"
 _PID = r"(?P<pid>\d{1,8})"
 _TASK = r"(?P<task>.{1,32}?)"
+#: A source file with its line, no address of a web page.
+_SOURCE = r"(?!\S{0,20}://)\S{1,1000}?\.\w{1,4}:\d{1,7}"
 _TRAPS = (
     "divide[ _]error|overflow|bounds|invalid opcode|device not available|double fault|"
     "coprocessor segment overrun|invalid TSS|segment not present|stack segment|alignment check|"
@@ -31,6 +33,8 @@ class Row:
     files: the files of the kernel that print it, in Linux 6.1; with a blank between them.
     words: each line that the pattern matches holds one of them.
     pattern: searched in the line; its groups `function`, `task`, `pid` and `cpu` are what the line tells.
+    is_alone: whether the report is this line, and may stand within another one.
+    needs_trace: whether others print such a line too: a report has a stack below it.
     releases: how the spelling differs between releases; "" where no difference is known.
     """
 
@@ -40,6 +44,8 @@ class Row:
     words: tuple[str, ...]
     pattern: str
     releases: str = ""
+    needs_trace: bool = False
+    is_alone: bool = False
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
@@ -97,8 +103,8 @@ ROWS = (
     Row(K.ATOMIC_SLEEP, "scheduling while atomic", "kernel/sched/core.c", ("BUG: scheduling",),
         r"BUG: scheduling while atomic",
         "a line that was cut"),
-    Row(K.ATOMIC_SLEEP, "assuming atomic context", "kernel/sched/core.c", ("assuming atomic",),
-        r"BUG: assuming atomic context at"),
+    Row(K.ATOMIC_SLEEP, "assuming another context", "kernel/sched/core.c", ("BUG: assuming",),
+        r"BUG: assuming (?:atomic|non migratable) context at"),
     # --- what does not go on
     Row(K.SOFT_LOCKUP, "soft lockup", "kernel/watchdog.c", ("soft lockup",),
         rf"BUG: soft lockup(?: - CPU#{_CPU}(?: stuck for \d{{1,8}}s! \[{_TASK}:{_PID}\])?)?"),
@@ -111,10 +117,9 @@ ROWS = (
         r"BUG: workqueue lockup"),
     Row(K.RCU_STALL, "rcu stall", "kernel/rcu/tree_stall.h kernel/rcu/tree_exp.h kernel/rcu/tasks.h",
         ("detected",),
-        r"INFO: (?:rcu\w* )?(?:self-)?detected (?:expedited )?stalls? on|INFO: rcu_\w+ self-detected stall|"
-        r"INFO: rcu_\w+ detected"),
+        r"INFO: (?:rcu\w* )?(?:self-)?detected (?:expedited )?stalls?\b"),
     Row(K.HUNG_TASK, "task hung", "kernel/hung_task.c", ("blocked",),
-        rf"INFO: task {_TASK}:{_PID} blocked (?:\S{{1,40}} ){{0,12}}?for more than"),
+        rf"INFO: task {_TASK}:{_PID} blocked (?:\S{{1,40}} ){{0,12}}?for more than \d{{1,9}} seconds"),
     Row(K.HUNG_TASK, "task can't die", "kernel/hung_task.c", ("can't die",),
         rf"INFO: task {_TASK}:{_PID} can't die for",
         "linux-next"),
@@ -122,21 +127,23 @@ ROWS = (
     Row(K.KMEMLEAK, "memory leak", "mm/kmemleak.c",
         ("suspected memory leaks", "BUG: memory leak", "unreferenced object"),
         r"kmemleak: \d{1,9} new suspected memory leaks|BUG: memory leak|"
-        r"^(?:kmemleak: )?unreferenced object(?: \(phys\))? 0x[0-9a-f]+ \(size \d"),
+        r"(?:kmemleak: )?unreferenced object(?: \(phys\))? 0x[0-9a-f]{8,16} \(size \d{1,12}\)"),
     # of one that was allocated before kmemleak kept call traces there is no trace (set_track_prepare)
     Row(K.KMEMLEAK, "per-CPU memory leak", "mm/kmemleak.c", ("unreferenced object (percpu)",),
-        r"^(?:kmemleak: )?unreferenced object \(percpu\) 0x[0-9a-f]+ \(size \d",
+        r"(?:kmemleak: )?unreferenced object \(percpu\) 0x[0-9a-f]{8,16} \(size \d{1,12}\)",
         "7.2: the kind of memory is named; 6.12 tells none, and 6.1 does not look at per-CPU memory"),
     # --- assertions
     # `Kernel BUG` without CONFIG_DEBUG_BUGVERBOSE
     Row(K.BUG, "kernel BUG", "lib/bug.c", ("ernel BUG at",),
-        rf"[kK]ernel BUG at (?:{SYMBOL}|\S{{1,200}}:\d{{1,7}})"),
+        rf"[kK]ernel BUG at (?:{SYMBOL}|{_SOURCE}!)"),
     Row(K.WARNING, "WARNING", "kernel/panic.c", ("WARNING: CPU: ",),
-        rf"WARNING: CPU: {_CPU} PID: {_PID} at (?:\S{{1,200}} )?(?:{SYMBOL})?"),
+        rf"WARNING: CPU: {_CPU} PID: {_PID} at (?={_SOURCE}\b|[\w.$<>:&]{{1,256}}\+0x|0x[0-9a-f])"
+        rf"(?:{_SOURCE} )?(?:{SYMBOL})?"),
     Row(K.WARNING, "WARNING", "kernel/panic.c", ("WARNING: ",),
-        rf"WARNING: (?:\S{{1,200}}:\d{{1,7}} )?at (?:(?:{SYMBOL}(?: \[\w+\])?|0x[0-9a-f]+), CPU#{_CPU}"
-        r"|\S{1,200}:\d{1,7})",
-        "from 6.19 on: the function comes before the CPU"),
+        rf"WARNING: (?:\[.{{1,400}}?\] )?(?:{_SOURCE} )?at "
+        rf"(?:(?:{SYMBOL}(?: \[\w+\])?|[\w.$]{{1,256}}|0x[0-9a-f]+), CPU#{_CPU}"
+        rf"|{_SOURCE})",
+        "from 6.19 on: the function comes before the CPU, the condition, if kept, before the file"),
     Row(K.WARNING, "", "arch/x86/kernel/unwind_frame.c arch/x86/kernel/unwind_orc.c",
         ("WARNING: kernel stack", "WARNING: can't dereference"),
         r"WARNING: (?P<label>kernel stack (?:regs|frame pointer) (?=at )|can't dereference)"),
@@ -148,32 +155,72 @@ ROWS = (
         ("nable to handle", "Corrupted page table"),
         r"BUG: unable to handle (?:page fault|kernel (?:paging request|access))|"
         r"Unable to handle kernel (?:paging request|access|write|read|execut)|"
-        r"Corrupted page table at address",
+        r".{1,16}: Corrupted page table at address",
         "6.1; before 5.1 `kernel paging request`"),
     Row(K.OOPS, "general protection fault", "arch/x86/kernel/traps.c", ("general protection",),
-        r"general protection (?:fault|maybe)(?:, (?:probably|maybe) for|: ?[0-9a-f]{4} ?\[#)"),
+        r"general protection (?:fault|maybe)"
+        r"(?:, (?:probably|maybe|kernel)\b| for (?:non-canonical )?address|: ?[0-9a-f]{4} ?\[#)"),
     Row(K.OOPS, "stack guard page was hit", "arch/x86/kernel/traps.c", ("stack guard page",),
         r"BUG: (?:\S{1,40} )?stack guard page was hit"),
     Row(K.OOPS, "double fault", "arch/x86/kernel/traps.c", ("PANIC: double",),
         r"PANIC: double fault"),
     Row(K.OOPS, "", "arch/x86/kernel/dumpstack.c", ("[#",),
-        rf"(?P<label>{_TRAPS}): ?[0-9a-f]{{1,8}} ?\[#\d"),
+        rf"(?P<label>{_TRAPS}): ?[0-9a-f]{{4,8}} ?\[#[1-9]"),
     Row(K.OOPS, "", "arch/arm64/kernel/traps.c", ("Internal error: ", "Unhandled fault: "),
         r"Internal error: (?P<label>[\w ,/-]{1,60}?):? [0-9a-f]{1,16} \[#|Unhandled fault: "),
     Row(K.OOPS, "Oops", "arch/x86/kernel/dumpstack.c", ("Oops",),
-        r"Oops(?: ?-[\w ]{1,40})?: ?(?:[0-9a-f]{1,16} ?)?\[#\d"),
+        r"Oops(?: ?-[\w ]{1,40}: ?|: ?[\w ,-]{0,60}?)(?:[0-9a-f]{1,16}) ?\[#[1-9]|Oops \[#[1-9]",
+        "`Oops [#1]` on riscv"),
     # --- memory
     Row(K.SLAB_CORRUPTION, "", "mm/slub.c", ("BUG ",),
-        r"BUG (?P<label>[\w-]{1,64} ?\([^)]{0,60}\): .{1,60})"),
+        r"BUG (?P<label>.{1,100}? ?\((?:Not tainted|Tainted: ?[^)]{0,60}|[A-Z ]{1,30})\): .{1,60})"),
     Row(K.SLAB_CORRUPTION, "", "mm/slub.c", ("already free",),
         r"BUG: (?P<label>Object already free)"),
     Row(K.BAD_PAGE, "bad page", "mm/page_alloc.c mm/memory.c mm/filemap.c kernel/fork.c", ("BUG: Bad",),
         r"BUG: Bad (?:page|rss-counter)[\w ]{0,20}"),
-    Row(K.OUT_OF_MEMORY, "out of memory", "mm/oom_kill.c", ("ut of memory: Kill",),
-        r"(?:Out of memory|Memory cgroup out of memory): Kill"),
+    Row(K.OUT_OF_MEMORY, "out of memory", "mm/oom_kill.c", ("ut of memory",),
+        r"(?:Out of memory|Memory cgroup out of memory)(?: \(\w{1,40}\))?: Kill(?:ed)? process \d"),
     # --- whatever else calls itself a BUG
-    Row(K.OTHER, "", "kernel/fork.c fs/dcache.c", ("BUG: ",),
-        r"\bBUG: (?P<label>[A-Za-z_].{0,80})"),
+    Row(K.OTHER, "", "kernel/fork.c lib/mempool.c mm/memory.c kernel/trace/trace_events_user.c",
+        ("BUG: ",),
+        r"BUG: (?P<label>(?:non-zero pgtables_bytes|mempool element poison|arch topology borken|Bad page map|"
+        r"key \S{1,20} has not been registered|looking up invalid subclass|Bad current_user_events|"
+        r"Auto-delete engaged|invalid or fatal FRED event|workqueue leaked).{0,60})"),
+    # a driver's prose may begin so too: the kernel's has a trace (report_extents.py)
+    Row(K.OTHER, "", "fs/dcache.c", ("BUG: ",),
+        r"\bBUG: (?P<label>[A-Za-z_].{0,80})", needs_trace=True),
+    # --- what has neither such a word nor a stack
+    Row(K.OTHER, "softirq returned with another preempt_count", "kernel/softirq.c", ("huh, entered softirq",),
+        r"(?:softirq: )?huh, entered softirq \d", is_alone=True),
+    Row(K.OTHER, "tasklet killed in an interrupt", "kernel/softirq.c", ("Attempt to kill tasklet",),
+        r"(?:softirq: )?Attempt to kill tasklet from interrupt", is_alone=True),
+    Row(K.OTHER, "nonexistent resource freed", "kernel/resource.c", ("free nonexistent resource",),
+        r"(?:resource: )?Trying to free nonexistent resource <", is_alone=True),
+    Row(K.OTHER, "DMA pool destroyed while in use", "mm/dmapool.c", ("dma_pool_destroy ",),
+        r"(?:[^\s:]{1,64} [^\s:]{1,64}(?:: |:\S{1,40}: ))?dma_pool_destroy .{1,80} busy$", is_alone=True),
+    Row(K.OTHER, "debugfs name already there", "fs/debugfs/inode.c", ("debugfs: ",),
+        r"debugfs: (?:(?:Directory|File) '.{1,255}' (?:with parent|in directory) '.{1,255}' already present!|"
+        r"'.{1,255}' already exists in '.{1,255}')",
+        "6.1; 7.2 `already exists in`", is_alone=True),
+    Row(K.OTHER, "", "kernel/module/main.c", ("suspiciously returned",),
+        r"(?:do_init_module: ')?(?P<function>[\w-]{1,64})(?:'->|: )"
+        r"(?P<label>init suspiciously returned -?\d{1,10})",
+        "6.1; 7.2 without a stack"),
+    Row(K.OTHER, "", "net/core/dev.c", ("unregister_netdevice: waiting",),
+        r"(?P<label>unregister_netdevice: waiting for \S{1,16} to become free)", is_alone=True),
+    Row(K.OTHER, "VFS: close with a file count of zero", "fs/open.c", ("VFS: Close: file count",),
+        r"VFS: Close: file count is (?:zero|0)",
+        "a line of its own before 6.6, then the message of a WARN"),
+    Row(K.OTHER, "socket released while in use", "net/ipv4/af_inet.c", ("Attempt to release ",),
+        r"(?:IPv4: |TCP: )?Attempt to release (?:alive inet|TCP) socket", is_alone=True),
+    Row(K.OTHER, "interrupt line disabled", "kernel/irq/spurious.c", ("Disabling IRQ #",),
+        r"(?:genirq: )?Disabling IRQ #\d", is_alone=True),
+    Row(K.OTHER, "unexpected interrupt vector", "arch/x86/kernel/irq.c", ("unexpected IRQ trap",),
+        r"unexpected IRQ trap at vector", is_alone=True),
+    Row(K.OTHER, "recursive fault", "kernel/exit.c", ("Fixing recursive fault",),
+        r"Fixing recursive fault but reboot is needed", is_alone=True),
+    Row(K.OTHER, "machine check", "arch/x86/kernel/cpu/mce/core.c", ("[Hardware Error]: ",),
+        r"(?:mce: )?\[Hardware Error\]: (?:CPU \d|Machine check)", is_alone=True),
     Row(K.OTHER, "VFS: busy inodes after unmount", "fs/super.c", ("VFS: Busy inodes",),
         r"VFS: Busy inodes after unmount"),
     # the message of a WARN, which tells more than its header

@@ -31,6 +31,7 @@ class Outcome(StrEnum):
     QEMU_DIED = "qemu-died"
     SETUP_ERROR = "setup-error"
     NOTHING_TESTED = "nothing-tested"
+    LOG_INCOMPLETE = "log-incomplete"
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -48,11 +49,13 @@ _EXIT_STATUS = {
     Outcome.QEMU_DIED: ExitStatus.QEMU_DIED,
     Outcome.SETUP_ERROR: ExitStatus.USAGE,
     Outcome.NOTHING_TESTED: ExitStatus.NOTHING_TESTED,
+    Outcome.LOG_INCOMPLETE: ExitStatus.LOG_INCOMPLETE,
 }
 
 #: Worst first. QEMU's death to passed are one scale (docs/design.md, decision 9). A boot that failed and a
-#: set-up error say that no test ran: below what the kernel did, above a test's own failure. That
-#: nothing was tested wins over passed only: some part of a run was empty.
+#: set-up error say that no test ran: below what the kernel did, above a test's own failure. A log that lacks
+#: what the kernel counted may hide a splat: above that failure. That nothing was tested wins over passed
+#: only: some part of a run was empty.
 PRECEDENCE = (
     Outcome.QEMU_DIED,
     Outcome.PANIC,
@@ -60,6 +63,7 @@ PRECEDENCE = (
     Outcome.HANG,
     Outcome.BOOT_FAILED,
     Outcome.SETUP_ERROR,
+    Outcome.LOG_INCOMPLETE,
     Outcome.FAILED,
     Outcome.NOTHING_TESTED,
     Outcome.PASSED,

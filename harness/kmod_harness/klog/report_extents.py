@@ -18,6 +18,9 @@ LEAD_LINES = 4
 _OOM_LINES = 400
 _OOM_BEGINS = " invoked oom-killer: "
 
+#: A log that ends so soon behind a report's first line was cut there.
+_CUT_LINES = 2
+
 _CUT = "------------[ cut here ]------------"
 _LEAD = re.compile(
     r"={20,}|\s*$|kernel tried to execute NX|unable to execute userspace|kasan: |"
@@ -45,6 +48,27 @@ _REPORT_LINE = re.compile(
     r"Local variable|Bytes |Memory access|Data copied"
 )
 
+#: Kinds some of whose reports are a line or a list, without a stack and without registers.
+_BARE = frozenset(
+    (
+        SplatKind.PANIC,
+        SplatKind.KMEMLEAK,
+        SplatKind.WORKQUEUE_LOCKUP,
+        SplatKind.RCU_STALL,
+        SplatKind.HUNG_TASK,
+        SplatKind.OUT_OF_MEMORY,
+        SplatKind.BAD_PAGE,
+        SplatKind.SLAB_CORRUPTION,
+        SplatKind.OTHER,
+    )
+)
+#: What a report with a stack or registers has below its first line; on arm, before 4.10 and elsewhere.
+_BODY = re.compile(
+    r"\s{0,8}(?:CPU:? ?\d|PID: |Modules linked in|Call [Tt]race|[RE]?IP: |RIP:|EIP:|pc :|PC is at|[RE]AX: |"
+    r"Pid: |Process |Backtrace|Stack:|stack backtrace|Hardware name|Internal error|Oops|\[<[0-9a-f]{8,16}>\]|"
+    r"\[ ?[0-9a-f]{8,16}\]|[\w.$]{1,128}\+0x[0-9a-f]+/0x|[A-Z]+ detected|#\d: |\d+ locks? held)"
+)
+
 
 @dataclass
 class ReportExtent:
@@ -63,13 +87,38 @@ class ReportExtent:
     foreign: int = 0
 
 
-def report_extents(texts: Sequence[str]) -> list[ReportExtent]:
-    """Return the extents of all reports in a log's texts, in order; no two overlap."""
+def report_extents(texts: Sequence[str], survived: int = 0) -> list[ReportExtent]:
+    """Return the extents of all reports in a log's texts, in order; only one of a single line lies in
+    another.
+
+    survived: the machine gave a sign of life behind so many texts: none is a panic's, no report was cut.
+    """
+    found = [extent for extent in _candidates(texts) if _is_report(extent, texts, survived)]
+    return sorted(found, key=lambda extent: extent.first)
+
+
+def _is_report(extent: ReportExtent, texts: Sequence[str], survived: int) -> bool:
+    """Return whether the extent is more than a line of prose that reads like a report's first one."""
+    if extent.header.kind is SplatKind.PANIC:
+        return extent.at >= survived
+    if extent.header.kind in _BARE and not extent.header.needs_trace:
+        return True
+    # with panic_on_warn the panic's lines have the stack of the warning that it cut short
+    below = texts[extent.at + 1 : max(extent.last, extent.at + _FOREIGN_LINES) + 1]
+    was_cut = extent.at >= survived and extent.last >= len(texts) - _CUT_LINES
+    return was_cut or any(_BODY.match(text) for text in below)
+
+
+def _candidates(texts: Sequence[str]) -> list[ReportExtent]:
     extents: list[ReportExtent] = []
+    alone: list[ReportExtent] = []
     extent: ReportExtent | None = None
     floor = 0  # lines below it belong to an earlier report
     for index, text in enumerate(texts):
         header = header_of(text)
+        if header and header.is_alone:
+            alone.append(ReportExtent(header, index, index, index))
+            continue
         if header and not (extent and _continues(extent.header, texts[extent.at], header, text)):
             if extent and _is_its_message(texts, extent, index, header):
                 if extent.header.kind is not SplatKind.INIT_IMBALANCE:
@@ -89,7 +138,7 @@ def report_extents(texts: Sequence[str]) -> list[ReportExtent]:
                 continue
             floor = extent.last + 1
             extent = None
-    return extents
+    return [*extents, *alone]
 
 
 def _extend(extent: ReportExtent, index: int, text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -15,6 +16,7 @@ from kmod_harness.klog.lockdep import is_about_printing, lock_user, present_stac
 from kmod_harness.klog.raw_addresses import with_names
 from kmod_harness.klog.records import KernelRecord
 from kmod_harness.klog.report_extents import LEAD_LINES, ReportExtent, report_extents
+from kmod_harness.klog.unnamed.dumped_stacks import unowned_stacks
 
 #: Lines that may stand between a report's header and the panic that cut it short.
 _PANIC_LINES = 60
@@ -46,6 +48,7 @@ class Splat:
     frames: the call trace, innermost first.
     registers: name (`RAX`, `CR2`) -> value, of the first kernel-mode dump.
     taint: the kernel's taint letters, "" where it has none or the report does not tell.
+    is_unnamed: no kind is known for it, the kernel dumped a stack: the title is the line above that.
     """
 
     kind: SplatKind
@@ -64,23 +67,38 @@ class Splat:
     frames: tuple[Frame, ...] = ()
     registers: Mapping[str, int] = field(default_factory=dict)
     taint: str = ""
+    is_unnamed: bool = False
 
 
 def find_splats(
-    records: Iterable[KernelRecord], name_of: Callable[[int], str] | None = None
+    records: Iterable[KernelRecord],
+    name_of: Callable[[int], str] | None = None,
+    *,
+    survived: int = 0,
+    has_prefixes: bool | None = None,
 ) -> tuple[Splat, ...]:
     """Return the reports in the log in the order of their first lines, in time linear in the log's size.
 
+    Those whose kind is unknown (`is_unnamed`) come behind all others, which tell more.
+
     name_of: gives names for code of modules that are gone (kmod/module_addresses.py).
+    survived: the machine gave a sign of life behind so many records: no panic is among them.
+    has_prefixes: whether the console gives the kernel's lines a prefix; None: as these records have one.
+
+    The kernel's own lines count: none of a program's, and in a log with prefixes none without.
 
     A lockdep report that the printing of another report provoked comes behind that one. The backtraces that
     the harness asks for (sysrq, NMI) have no report's header, so they are none.
     """
-    streams: dict[tuple[str, bool], list[tuple[int, KernelRecord]]] = {}
-    for index, record in enumerate(with_names(records, name_of) if name_of else records):
-        streams.setdefault((record.caller, record.timestamp is None), []).append((index, record))
-    found = [splat for stream in streams.values() for splat in _splats_of_one(stream)]
-    return _causes_first(sorted(found, key=lambda splat: splat.first_line))
+    named = list(with_names(records, name_of) if name_of else records)
+    if has_prefixes is None:
+        has_prefixes = any(record.has_prefix for record in named)
+    streams: dict[str, list[tuple[int, KernelRecord]]] = {}
+    for index, record in enumerate(named):
+        if not record.is_a_programs and record.has_prefix is has_prefixes:
+            streams.setdefault(record.caller, []).append((index, record))
+    found = [splat for stream in streams.values() for splat in _splats_of_one(stream, survived)]
+    return _causes_first(sorted(found, key=lambda splat: (splat.is_unnamed, splat.first_line)))
 
 
 def _causes_first(splats: Sequence[Splat]) -> tuple[Splat, ...]:
@@ -94,16 +112,14 @@ def _causes_first(splats: Sequence[Splat]) -> tuple[Splat, ...]:
     return tuple(ordered)
 
 
-def _splats_of_one(stream: Sequence[tuple[int, KernelRecord]]) -> Iterator[Splat]:
-    """Yield the reports of one caller (PRINTK_CALLER), of all callers where the log tells none.
-
-    Lines without a time among lines with one are a stream of their own: a program printed them there.
-    """
+def _splats_of_one(stream: Sequence[tuple[int, KernelRecord]], survived: int) -> Iterator[Splat]:
+    """Yield the reports of one caller (PRINTK_CALLER), of all callers where the log tells none."""
     lines = [index for index, _ in stream]
     records = [record for _, record in stream]
     # mm/kmemleak.c (kmemleak.verbose=1) has its name before each line of a report
     texts = [_KMEMLEAK.sub("", record.text, count=1) for record in records]
-    extents = report_extents(texts)
+    extents = report_extents(texts, bisect_left(lines, survived))
+    extents = sorted([*extents, *unowned_stacks(texts, extents)], key=lambda extent: extent.first)
     for extent, after in zip_longest(extents, extents[1:]):
         splat = _splat(extent, _panic_in_between(extent, after, texts), records, texts)
         yield replace(splat, first_line=lines[splat.first_line], last_line=lines[splat.last_line])
@@ -139,6 +155,7 @@ def _splat(
         frames=frames,
         registers=registers_of(below),
         taint=_taint(lines),
+        is_unnamed=header.is_unnamed,
         function=function,
         modules=_modules(frames, position),
         linked_modules=_linked(lines),

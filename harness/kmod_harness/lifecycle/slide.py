@@ -29,9 +29,17 @@ def linked_address(kernel: Kernel, symbol: str) -> int | None:
     return None if kernel.system_map is None else _address_in(kernel.system_map, symbol)
 
 
+def linked_data_address(kernel: Kernel, symbol: str) -> int | None:
+    """Returns the address at which a variable was linked, None for one that the kernel has not."""
+    if kernel.system_map is None:
+        return None
+    found = (_address_in(kernel.system_map, symbol, letter) for letter in "BbDd")
+    return next((address for address in found if address is not None), None)
+
+
 @functools.lru_cache
-def _address_in(system_map: Path, symbol: str) -> int | None:
+def _address_in(system_map: Path, symbol: str, letter: str = "T") -> int | None:
     # searched, not parsed, which would take a hundred times as long
     with system_map.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        at = text.find(f" T {symbol}\n".encode())
+        at = text.find(f" {letter} {symbol}\n".encode())
         return int(text[at - 16 : at], 16) if at >= 16 else None

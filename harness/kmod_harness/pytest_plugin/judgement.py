@@ -16,6 +16,7 @@ from kmod_harness.errors import (
     MachineFailure,
     ProcessKilled,
 )
+from kmod_harness.klog.expected.expectation import are_expected, killed_by, that_did_not_come
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 from kmod_harness.klog.outcome import PRECEDENCE, Outcome, outcome_of_error, worst
 from kmod_harness.pytest_plugin.state import Case, State
@@ -33,8 +34,10 @@ def conclude(
     incidents = state.judge(after_hang=isinstance(raised, GuestHang))
     case.late += [incident for incident in incidents if incident.culprit is not None]
     incidents = [incident for incident in incidents if incident.culprit is None]
-    case.came |= {incident.kind for incident in incidents}
-    failure = _failure(case, phase, raised, incidents)
+    flags = case.expects(incidents)
+    case.came += [incident.report for incident in incidents if incident.report is not None]
+    unexpected = [one.error for one, is_expected in zip(incidents, flags, strict=True) if not is_expected]
+    failure = _failure(case, phase, raised, unexpected)
     if failure is not None:
         told = next((incident for incident in incidents if incident.error is failure), None)
         case.where = told.where if told else ()
@@ -57,16 +60,15 @@ def worst_outcome(outcomes: Iterable[str]) -> str:
 
 
 def _failure(
-    case: Case, phase: str, raised: BaseException | None, incidents: list[Incident]
+    case: Case, phase: str, raised: BaseException | None, unexpected: list[MachineFailure]
 ) -> BaseException | None:
     if phase == "teardown" and case.is_settled:
         return _what_remains(raised, case)
-    unexpected = [incident.error for incident in incidents if incident.kind not in case.expected]
     if unexpected:
         return min((*unexpected, *_own(raised)), key=lambda error: PRECEDENCE.index(outcome_of_error(error)))
     if raised is not None:
         return None if _is_expected(raised, case) else raised
-    missing = sorted(case.expected - case.came)
+    missing = [str(one) for one in that_did_not_come(case.came, case.expected)]
     if phase == "call" and missing:
         return CheckFailed(
             f"the expected {', '.join(missing)} did not come",
@@ -83,12 +85,16 @@ def _own(raised: BaseException | None) -> Iterator[MachineFailure]:
 
 def _is_expected(raised: BaseException, case: Case) -> bool:
     """Whether an exception is only how an expected splat that came met the test."""
-    return any(isinstance(raised, _met_as(kind)) for kind in case.expected & case.came)
+    flags = are_expected(case.came, case.expected)
+    came = [report for report, flag in zip(case.came, flags, strict=True) if flag]
+    if isinstance(raised, ProcessKilled):
+        return killed_by(raised.pid, came)
+    return any(isinstance(raised, _met_as(report.kind)) for report in came)
 
 
 def _met_as(kind: str) -> tuple[type[MachineFailure], ...]:
     if kind in (SplatKind.OOPS, SplatKind.BUG):
-        return (KernelOops, ProcessKilled)
+        return (KernelOops,)
     if kind == SplatKind.PANIC:
         return (KernelPanic,)
     return (GuestHang,) if kind in HANG_KINDS else (KernelWarning,)

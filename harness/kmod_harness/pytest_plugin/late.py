@@ -22,7 +22,7 @@ def report_late(during: pytest.Item, incident: Incident) -> KmodHarnessError | N
     """
     culprit, error = incident.culprit, incident.error
     assert culprit is not None
-    if incident.kind in culprit.stash[CASE].expected:
+    if culprit.stash[CASE].expects([incident])[0]:
         return None
     if hasattr(during.config, "workerinput"):
         error.message = f"{error.message}, which {culprit.nodeid} did, after it had ended"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from kmod_harness.klog.expected.expectation import Expectation
+
 _REGISTERED = (
-    "expect_splat(kind): the kernel reports `kind` (OOPS, WARNING, PANIC, ...) during this test; "
+    "expect_splat(kind): the kernel reports `kind` (OOPS, WARNING, PANIC, ...), or the function or title "
+    "in `KIND:PATTERN`, during this test; "
     "that is no failure, its absence is one. Repeat it for several kinds.",
     "cold_boot: this test gets a freshly booted guest of its own.",
 )
@@ -29,9 +33,14 @@ def check(items: Iterable[pytest.Item]) -> None:
                 raise pytest.UsageError(f"{item.nodeid}: cold_boot takes no argument")
 
 
-def expected_kinds(item: pytest.Item) -> frozenset[str]:
-    """The kinds that a test's `expect_splat` markers name; they have passed `check`."""
-    return frozenset(str(_kind(mark)) for mark in item.iter_markers("expect_splat"))
+def expectations(item: pytest.Item) -> tuple[Expectation, ...]:
+    """What a test's `expect_splat` markers expect; they have passed `check`."""
+    marks = list(item.iter_markers("expect_splat"))
+    if not marks:
+        return ()
+    from kmod_harness.klog.expected.expectation import parse_expectation  # lazy
+
+    return tuple(parse_expectation(str(_kind(mark))) for mark in marks)
 
 
 def is_cold(item: pytest.Item) -> bool:
@@ -66,7 +75,7 @@ def _check_kind(item: pytest.Item, mark: pytest.Mark) -> None:
     kinds = ", ".join(kind.value for kind in SplatKind)
     if len(mark.args) + len(mark.kwargs) != 1 or set(mark.kwargs) - {"kind"}:
         raise pytest.UsageError(f"{item.nodeid}: expect_splat takes one kind: {kinds}")
-    if _kind(mark) not in {kind.value for kind in SplatKind}:
+    if str(_kind(mark)).partition(":")[0] not in {kind.value for kind in SplatKind}:
         raise pytest.UsageError(f"{item.nodeid}: expect_splat knows no kind {_kind(mark)!r}; one of {kinds}")
 
 

@@ -10,7 +10,7 @@ from kmod_harness.errors import KmodHarnessError
 from kmod_harness.pytest_plugin.failure.frames import hide_own_frames
 from kmod_harness.pytest_plugin.failure.text import failure_text
 from kmod_harness.pytest_plugin.fixtures import follow_override
-from kmod_harness.pytest_plugin.markers import expected_kinds
+from kmod_harness.pytest_plugin.markers import expectations
 from kmod_harness.pytest_plugin.reporting import node_to_type
 from kmod_harness.pytest_plugin.session import state_of
 from kmod_harness.pytest_plugin.state import CASE, RUNNING, STATE, Case
@@ -23,7 +23,7 @@ Phase = Generator[None, object, object]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Phase:
-    item.stash[CASE] = Case(expected_kinds(item))
+    item.stash[CASE] = Case(expectations(item))
     item.config.stash[RUNNING] = item
     follow_override(item)
     if STATE in item.config.stash:

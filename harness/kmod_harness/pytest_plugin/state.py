@@ -11,6 +11,7 @@ import pytest
 from kmod_harness.errors import GuestHang
 
 if TYPE_CHECKING:
+    from kmod_harness.klog.expected.expectation import Expectation, Report
     from kmod_harness.machine.deadline import Clock
     from kmod_harness.pytest_plugin.failure.evidence import Evidence
     from kmod_harness.pytest_plugin.failure.last_calls import Place
@@ -89,8 +90,9 @@ class State:
         if item is None:
             return
         case = item.stash[CASE]
-        own = (one for one in incidents if one.culprit is None and one.kind not in case.expected)
-        failure = next(own, None)
+        own = [one for one in incidents if one.culprit is None]
+        flags = case.expects(own)
+        failure = next((one for one, flag in zip(own, flags, strict=True) if not flag), None)
         if failure is not None:
             self._leave_bundle_of_test(self, failure.error)
 
@@ -116,15 +118,16 @@ class State:
 
 
 class Case:
-    """One test: the kinds it expects, those that came, what was found out about it.
+    """One test: the reports it expects, those that came, what was found out about it.
 
     is_settled: a guest of it was damaged; what follows from that is not reported again. where: its lines that
     were under way when the kernel did what it fails with.
     """
 
-    def __init__(self, expected: frozenset[str]) -> None:
+    def __init__(self, expected: tuple[Expectation, ...]) -> None:
         self.expected = expected
-        self.came: set[str] = set()
+        #: the reports that came, in order
+        self.came: list[Report] = []
         self.is_settled = False
         self.has_bundle = False
         self.has_failed = False
@@ -133,6 +136,16 @@ class Case:
         self.sections: list[tuple[str, str]] = []
         #: what earlier tests did, and the kernel reported during this one
         self.late: list[Incident] = []
+
+    def expects(self, incidents: Sequence[Incident]) -> list[bool]:
+        """Returns for each incident whether it is one that the test expects, after those that came."""
+        if not self.expected:
+            return [False] * len(incidents)
+        from kmod_harness.klog.expected.expectation import are_expected  # lazy
+
+        reports = [incident.report for incident in incidents if incident.report is not None]
+        flags = iter(are_expected([*self.came, *reports], self.expected)[len(self.came) :])
+        return [incident.report is not None and next(flags) for incident in incidents]
 
 
 STATE = pytest.StashKey[State]()

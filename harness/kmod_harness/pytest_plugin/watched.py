@@ -18,16 +18,19 @@ from kmod_harness.errors import (
     GuestHang,
     KernelPanic,
     KernelWarning,
+    LogIncomplete,
     MachineFailure,
     ProcessKilled,
 )
 from kmod_harness.guest.guest import Guest
+from kmod_harness.klog.expected.expectation import Report, report_of
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.ktap import TestStatus, ktap_results
 from kmod_harness.klog.reading import for_reading
 from kmod_harness.klog.records import KernelRecord
 from kmod_harness.klog.splats import Splat
 from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.lifecycle.counters_from_outside import counters_of_the_silent
 from kmod_harness.lifecycle.oops_trap import set_oops_trap
 from kmod_harness.pytest_plugin.blame import GuestUse, use_at_fault
 from kmod_harness.pytest_plugin.failure.evidence import Evidence
@@ -48,7 +51,7 @@ class Incident:
 
     culprit: an earlier test that did it, None for the one that runs or where nothing tells. where: the
     running test's lines at its last call before it, () where they are not known. log: the lines of the
-    kernel log that the error tells.
+    kernel log that the error tells. report: of a splat, what an expectation looks at.
     """
 
     kind: str
@@ -56,6 +59,7 @@ class Incident:
     culprit: pytest.Item | None = None
     where: tuple[Place, ...] = ()
     log: frozenset[str] = frozenset()
+    report: Report | None = None
 
 
 class WatchedGuest:
@@ -78,6 +82,8 @@ class WatchedGuest:
         self.is_damaged = False
         self.hangs = False
         self._judged = guest.kernel_log.restore_mark
+        #: what was told of the log's completeness
+        self._told_incomplete = ""
         self._test_began = 0
         self._uses: list[GuestUse] = []
         self._is_in_test = False
@@ -187,17 +193,28 @@ class WatchedGuest:
             incidents.append(replace(incident, log=frozenset(log)))
         if isinstance(end, KernelPanic):
             if not any(incident.kind == SplatKind.PANIC for incident in incidents):
-                incidents.append(Incident(SplatKind.PANIC, end))
+                incidents.append(Incident(SplatKind.PANIC, end, report=Report(SplatKind.PANIC, end.message)))
         elif end is not None:
             incidents.append(Incident("", end))
             if self._uses and not self._is_in_test:
                 _say_between(end, self._uses[-1])
+        incidents += self._incomplete_log()
         self.hangs = self.hangs or isinstance(end, GuestHang)
         self.broken = self.broken or bool(incidents)
         self.is_damaged = self.is_damaged or any(
-            not isinstance(incident.error, KernelWarning) for incident in incidents
+            not isinstance(incident.error, (KernelWarning, LogIncomplete)) for incident in incidents
         )
         return [*incidents, *_failed_cases(records)]
+
+    def _incomplete_log(self) -> list[Incident]:
+        """Returns that the log lacks what the kernel counted, once."""
+        log = self.guest.kernel_log
+        log.counters = counters_of_the_silent(self.guest, self.kernel, self.guest._known_slide)
+        error = log.incompleteness()
+        if error is None or error.message == self._told_incomplete:
+            return []
+        self._told_incomplete = error.message
+        return [Incident("", error)]
 
     def _attributed(self, splat: Splat, error: MachineFailure, at: int) -> Incident:
         """Returns the incident of a report at a place in the log, with the test that it is of."""
@@ -210,7 +227,7 @@ class WatchedGuest:
             _say_between(error, ended[-1])
         culprit = use.item if use is not None and use is not running else None
         where = self._last_calls.before(at) if running is not None and culprit is None else ()
-        return Incident(splat.kind.value, error, culprit, where)
+        return Incident(splat.kind.value, error, culprit, where, report=report_of(splat))
 
     def finish(self) -> list[Incident]:
         """Unloads what was loaded, ends processes, completes the log, judges: the end of a test.
@@ -254,10 +271,10 @@ class WatchedGuest:
         log = self.guest.kernel_log
         try:
             try:
-                log.sync(self.guest.syscaller)
+                log.complete(self.guest.syscaller)
             except ProcessKilled:
                 # killed by a call that nobody has waited for; its successor has no such past
-                log.sync(self.guest.syscaller)
+                log.complete(self.guest.syscaller)
         except MachineFailure as end:
             return end
         return None

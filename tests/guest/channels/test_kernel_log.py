@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +67,37 @@ def test_the_boot_is_in_the_log_from_its_first_line(guest: Guest) -> None:
 
     assert any(text.startswith("Linux version ") for text in texts[:5])
     assert any("Run /kmod-harness/init as init process" in text for text in texts)
+
+
+MUTED = "echo N > /sys/module/printk/parameters/ignore_loglevel; dmesg -n 1; {}; dmesg -n 8"
+
+
+def test_what_a_silent_console_did_not_carry_is_fetched(guest: Guest) -> None:
+    mark = guest.kernel_log.mark()
+    lines = "; ".join(f"echo '<4>unheard {number}' > /dev/kmsg" for number in range(300))
+    guest.run(["sh", "-c", MUTED.format(lines)])
+
+    guest.kernel_log.complete(guest.syscaller)
+
+    fetched = [record.text for record in guest.kernel_log.since(mark) if record.text.startswith("unheard ")]
+    assert fetched == [f"unheard {number}" for number in range(300)]
+    assert b"unheard 299" in guest.kernel_log.raw
+    assert guest.kernel_log.lost == 0
+
+
+@pytest.mark.expect_splat("WARNING")
+def test_a_warning_that_no_console_carried_is_read_all_the_same(guest: Guest, faulty_ko: Path) -> None:
+    guest.load(faulty_ko, fault="warn", when="write")
+    guest.shell.run(MUTED.format("echo x > /dev/faulty"))
+
+
+def test_a_flag_of_the_kernels_that_no_report_tells_of_makes_the_log_incomplete(guest: Guest) -> None:
+    log = guest.kernel_log
+    log.complete(guest.syscaller)
+    assert log.incompleteness() is None
+
+    log.counters = replace(log.counters, tainted=1 << 9)
+
+    error = log.incompleteness()
+    assert error is not None and error.message == "the kernel warned (taint flag W); no report of it was read"
+    log.counters = replace(log.counters, tainted=0)

@@ -117,6 +117,38 @@ def test_an_expected_splat_that_stays_away_is_a_failure_and_so_is_a_failing_init
     assert found["error"]["errno"] == errno.ENODEV
 
 
+def test_a_warning_that_no_console_carried_is_a_splat(faulty_ko: Path) -> None:
+    muted = (
+        "echo N > /sys/class/tty/ttyS0/console; echo x > /dev/faulty; echo Y > /sys/class/tty/ttyS0/console"
+    )
+    status, found = run_json(
+        *(faulty_ko, "--param", "fault=warn", "--param", "when=write"), *("--", "sh", "-c", muted)
+    )
+    assert (status, found["outcome"]) == (3, "splat")
+    assert [(splat["kind"], splat["function"]) for splat in found["splats"]] == [("WARNING", "faulty_warn")]
+
+
+def test_a_kernel_that_says_it_warned_passes_nothing_though_no_report_was_read() -> None:
+    status, found = run_json("--", "sh", "-c", "echo 512 > /proc/sys/kernel/tainted")
+    assert (status, found["outcome"]) == (9, "log-incomplete")
+    assert found["reason"] == "the kernel warned (taint flag W); no report of it was read"
+    assert "tainted: 512" in found["error"]["evidence"]
+
+
+def test_a_guest_that_does_not_tell_its_taint_is_read_from_outside() -> None:
+    hidden = "cd /proc/sys/kernel; echo 512 > tainted; mount --bind /dev/null tainted"
+    status, found = run_json("--kernel", "minimal", "--", "sh", "-c", hidden)
+    assert (status, found["outcome"]) == (9, "log-incomplete")
+    assert found["reason"] == "the kernel warned (taint flag W); no report of it was read"
+
+
+def test_records_that_printk_dropped_pass_nothing_and_are_counted() -> None:
+    status, found = run_json("--", "sh", "-c", "echo '** 17 printk messages dropped **' > /dev/console")
+    assert (status, found["outcome"]) == (9, "log-incomplete")
+    assert (found["kernel_log_lost"], found["kernel_log_dropped"]) == (17, 17)
+    assert found["reason"].startswith("17 records of the kernel log lost")
+
+
 def test_an_init_that_never_returns_is_a_hang(faulty_ko: Path) -> None:
     status, found = run_json(faulty_ko, "--param", "fault=hang", "--timeout", "1")
     assert (status, found["outcome"]) == (5, "hang")

@@ -57,6 +57,7 @@ def test_exit_statuses_are_those_of_the_command_line() -> None:
         "boot-failed": 6,
         "qemu-died": 7,
         "nothing-tested": 8,
+        "log-incomplete": 9,
     }
 
 

@@ -29,7 +29,57 @@ from kmod_harness.klog.records import MAX_LINE_BYTES, ConsoleParser, KernelRecor
 def test_a_console_line(
     line: str, level: int | None, timestamp: float | None, caller: str, text: str
 ) -> None:
-    assert parse_console(line + "\r\n") == (KernelRecord(level, timestamp, text, line, caller),)
+    (record,) = parse_console(line + "\r\n")
+    assert (record.level, record.timestamp, record.text) == (level, timestamp, text)
+    assert (record.raw, record.caller) == (line, caller)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "facility", "is_a_programs"),
+    [("<4>", 0, False), ("<12>", 1, True), ("<15>", 1, True), ("<30>", 3, True), ("", None, False)],
+)
+def test_a_prefix_tells_whether_a_program_wrote_the_record(
+    prefix: str, facility: int | None, is_a_programs: bool
+) -> None:
+    (record,) = parse_console(f"{prefix}[    1.000000] x\n")
+    assert (record.facility, record.is_a_programs) == (facility, is_a_programs)
+
+
+WARNING = "<4>[    3.812345] WARNING: CPU: 0"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "0" * 380,
+        "0" * 40_000,
+        "\r[####                ] 20%" * 40,
+        "login: ",
+        "[ 20%] building",
+        "<6>[    3.700000] cut shor",
+    ],
+)
+def test_a_record_begins_wherever_its_prefix_does(before: str) -> None:
+    *others, found = parse_console(f"{before}{WARNING}\r\n<6>[    4.000000] y\n")[:-1]
+    assert (found.text, found.raw, found.level) == ("WARNING: CPU: 0", WARNING, 4)
+    assert "".join(record.raw for record in others) == before.replace("\r", "")
+
+
+@pytest.mark.parametrize("quoted", ["[    3.812345] BUG: x", "<4>[    1.812345] BUG: x", "[1.8] x", "<4> x"])
+def test_a_record_that_quotes_an_earlier_one_is_one_record(quoted: str) -> None:
+    line = f"<6>[    9.000000] a tool says: {quoted}"
+    (record,) = parse_console(f"{line}\n")
+    assert record.raw == line
+
+
+def test_without_levels_a_prefix_is_the_time_alone() -> None:
+    log = "[    3.000000] tty: 12%[    3.100000] BUG: x\n# [    3.200000] BUG: y\n"
+    assert [record.text for record in parse_console(log)] == ["tty: 12%", "BUG: x", "# ", "BUG: y"]
+
+
+def test_a_carriage_return_ends_what_was_overwritten() -> None:
+    (first, second) = parse_console("10%\r<3>[    3.812345] BUG: x\r\n")
+    assert (first.text, second.text, second.level) == ("10%", "BUG: x", 3)
 
 
 def test_a_last_line_without_a_newline_is_a_record_once_finished() -> None:

@@ -109,4 +109,5 @@ def test_exit_statuses_stay_what_they_are() -> None:
         "BOOT_FAILED": 6,
         "QEMU_DIED": 7,
         "NOTHING_TESTED": 8,
+        "LOG_INCOMPLETE": 9,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kmod_harness.cli.run.record import RunRecord
     from kmod_harness.cli.run.request import RunRequest
     from kmod_harness.cli.run.run_verdict import RunVerdict
-    from kmod_harness.klog.kinds import SplatKind
+    from kmod_harness.klog.expected.expectation import Expectation
 
 _EPILOG = """\
 COMMAND's first word: one with a slash, such as ./test.sh, is a file of this machine, pushed to
@@ -78,9 +78,9 @@ def add_parser(commands: Any) -> None:
         "--expect-splat",
         action="append",
         default=[],
-        metavar="KIND",
-        help="a report that must come and is no failure: OOPS, BUG, WARNING, PANIC, ...; a command it kills "
-        "is not held to have failed",
+        metavar="KIND[:PATTERN]",
+        help="a report that must come and is no failure: OOPS, BUG, WARNING, PANIC, ... (of "
+        "this function or title); a command it kills is not held to have failed",
     )
     parser.add_argument(
         "--settle",
@@ -121,7 +121,7 @@ def execute(args: argparse.Namespace) -> int:
     from kmod_harness.cli.run.request import read_request  # lazy
 
     record = RunRecord()
-    expected: frozenset[SplatKind] = frozenset()
+    expected: tuple[Expectation, ...] = ()
     try:
         request = read_request(args)
         expected = request.expected
@@ -132,7 +132,7 @@ def execute(args: argparse.Namespace) -> int:
         record.errors.append(as_harness_error(error))
     except BaseException as end:
         if args.json:
-            _print_json(_ended_object(record, end, sorted(expected)))
+            _print_json(_ended_object(record, end, expected))
         raise
     from kmod_harness.cli.run.run_verdict import RunObservations, run_verdict  # lazy
 
@@ -144,20 +144,25 @@ def execute(args: argparse.Namespace) -> int:
             expected=expected,
             has_command=bool(record.command),
             status=record.completed.status if record.completed else None,
+            pid=record.completed.pid if record.completed else None,
         )
     )
     if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):
-        record.bundle = _leave_bundle(args, request, record, verdict, sorted(expected))
+        record.bundle = _leave_bundle(args, request, record, verdict, expected)
     if record.kept.guest_directory is not None:
         from kmod_harness.lifecycle.failing_state import discard  # lazy
 
         # of a panic that was expected, or of a bundle that could not be written
         discard(record.kept.guest_directory)
-    return _finish(record, verdict, args.json, args.bisect, sorted(expected), report)
+    return _finish(record, verdict, args.json, args.bisect, expected, report)
 
 
 def _leave_bundle(
-    args: argparse.Namespace, request: RunRequest, record: RunRecord, verdict: RunVerdict, expected: list[str]
+    args: argparse.Namespace,
+    request: RunRequest,
+    record: RunRecord,
+    verdict: RunVerdict,
+    expected: Sequence[Expectation],
 ) -> Path | None:
     """Returns where the evidence of a failure is; the verdict stands where none can be left."""
     from kmod_harness.cli.run.evidence import leave_bundle  # lazy
@@ -180,7 +185,7 @@ def report_misuse(error: KmodHarnessError, *, json_wanted: bool, bisect: bool) -
     from kmod_harness.cli.run.run_verdict import RunObservations, run_verdict  # lazy
 
     record = RunRecord(errors=[error])
-    return _finish(record, run_verdict(RunObservations(errors=record.errors)), json_wanted, bisect, [], None)
+    return _finish(record, run_verdict(RunObservations(errors=record.errors)), json_wanted, bisect, (), None)
 
 
 def exit_status_for(status: int, *, bisect: bool) -> int:
@@ -189,7 +194,12 @@ def exit_status_for(status: int, *, bisect: bool) -> int:
 
 
 def _finish(
-    record: RunRecord, verdict: RunVerdict, json_wanted: bool, bisect: bool, expected: list[str], report: Any
+    record: RunRecord,
+    verdict: RunVerdict,
+    json_wanted: bool,
+    bisect: bool,
+    expected: Sequence[Expectation],
+    report: Any,
 ) -> int:
     from kmod_harness.cli.run.record import as_json  # lazy
     from kmod_harness.cli.streams import drop_output  # lazy
@@ -231,7 +241,9 @@ def _pass_on(stdout: bytes, stderr: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _ended_object(record: RunRecord, end: BaseException, expected: list[str]) -> Mapping[str, Any]:
+def _ended_object(
+    record: RunRecord, end: BaseException, expected: Sequence[Expectation]
+) -> Mapping[str, Any]:
     """Returns the JSON object of a run that a signal ended."""
     from kmod_harness.cli.run.record import as_json  # lazy
     from kmod_harness.cli.run.run_verdict import RunVerdict  # lazy

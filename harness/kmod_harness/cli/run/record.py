@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError
+from kmod_harness.klog.expected.expectation import are_expected, report_of
 
 if TYPE_CHECKING:
     from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.guest.guest import Guest
     from kmod_harness.guest.jobs import Completed
     from kmod_harness.guest.loaded_module import LoadedModule
+    from kmod_harness.klog.expected.expectation import Expectation
     from kmod_harness.klog.ktap import KtapResult
     from kmod_harness.klog.records import KernelRecord
     from kmod_harness.klog.splats import Splat
@@ -68,6 +70,8 @@ class RunRecord:
     splats: Sequence[Splat] = ()
     #: KUnit's, from the kernel log
     cases: Sequence[KtapResult] = ()
+    #: how many records the kernel logged that are in no log
+    lost: int = 0
     errors: list[BaseException] = field(default_factory=list)
     qemu_argv: Sequence[str] = ()
     raw_log: bytes = b""
@@ -90,7 +94,7 @@ class RunRecord:
 
 
 def as_json(
-    record: RunRecord, verdict: RunVerdict, exit_status: int, expected: Sequence[str]
+    record: RunRecord, verdict: RunVerdict, exit_status: int, expected: Sequence[Expectation]
 ) -> dict[str, Any]:
     """Returns the JSON object of a run: sizes in bytes, times in seconds, addresses as hex strings."""
     return {
@@ -109,8 +113,16 @@ def as_json(
             {"level": entry.level, "timestamp": entry.timestamp, "text": entry.text}
             for entry in record.records[-MAX_RECORDS:]
         ],
-        "kernel_log_dropped": max(0, len(record.records) - MAX_RECORDS),
-        "splats": [_splat(splat, expected) for splat in record.splats],
+        "kernel_log_dropped": record.lost + max(0, len(record.records) - MAX_RECORDS),
+        "kernel_log_lost": record.lost,
+        "splats": [
+            _splat(splat, is_expected)
+            for splat, is_expected in zip(
+                record.splats,
+                are_expected([report_of(splat) for splat in record.splats], expected),
+                strict=True,
+            )
+        ],
         "ktap": [
             {"name": case.name, "status": case.status.value, "reason": case.reason} for case in record.cases
         ],
@@ -187,11 +199,11 @@ def _command(record: RunRecord) -> dict[str, Any] | None:
     }
 
 
-def _splat(splat: Splat, expected: Sequence[str]) -> dict[str, Any]:
+def _splat(splat: Splat, is_expected: bool) -> dict[str, Any]:
     return {
         "kind": splat.kind.value,
         "title": splat.title,
-        "expected": splat.kind in expected,
+        "expected": is_expected,
         "task": splat.task,
         "pid": splat.pid,
         "cpu": splat.cpu,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kmod_harness.cli.verdict_line import VerdictLine
 from kmod_harness.errors import KernelPanic, KernelSplat, KmodHarnessError
+from kmod_harness.klog.expected.expectation import are_expected, report_of
 from kmod_harness.report.colour import BOLD, painted
 from kmod_harness.report.columns import error_lines, plural, wrapped
 
 if TYPE_CHECKING:
     from kmod_harness.cli.run.record import RunRecord
     from kmod_harness.cli.run.run_verdict import RunVerdict
+    from kmod_harness.klog.expected.expectation import Expectation
     from kmod_harness.klog.ktap import KtapResult
     from kmod_harness.klog.splats import Splat
 
@@ -27,11 +29,12 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def report(record: RunRecord, verdict: RunVerdict, *, expected: Collection[str] = ()) -> None:
+def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expectation] = ()) -> None:
     """Say what went wrong and the last line. Of a splat that was expected only the title is shown."""
-    for splat in record.splats:
-        say_heading(f"{splat.kind}{' (expected)' if splat.kind in expected else ''}: {splat.title}")
-        if splat.kind not in expected:
+    flags = are_expected([report_of(splat) for splat in record.splats], expected)
+    for splat, is_expected in zip(record.splats, flags, strict=True):
+        say_heading(f"{splat.kind}{' (expected)' if is_expected else ''}: {splat.title}")
+        if not is_expected:
             say("\n".join(_readable(splat, record)))
     for case in record.cases:
         say(_case_line(case))

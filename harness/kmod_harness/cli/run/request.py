@@ -15,7 +15,7 @@ from kmod_harness.cli.run.pushed import Push, parse_push
 from kmod_harness.errors import Misuse, ModuleFileError
 
 if TYPE_CHECKING:
-    from kmod_harness.klog.kinds import SplatKind
+    from kmod_harness.klog.expected.expectation import Expectation
     from kmod_harness.spec.spec import Spec
 
 
@@ -33,7 +33,7 @@ class RunRequest:
     pushes: tuple[Push, ...]
     timeout: float
     boot_timeout: float | None
-    expected: frozenset[SplatKind]
+    expected: tuple[Expectation, ...]
     force: bool = False
     cold: bool = False
     settle: float = 0.0
@@ -67,7 +67,7 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         pushes=tuple(parse_push(text) for text in args.push),
         timeout=args.timeout or STEP_SECONDS,
         boot_timeout=args.boot_timeout,
-        expected=frozenset(splat_kind(text) for text in args.expect_splat),
+        expected=tuple(map(read_expectation, args.expect_splat)),
         force=args.force,
         cold=args.cold,
         settle=args.settle,
@@ -79,15 +79,20 @@ def read_request(args: argparse.Namespace) -> RunRequest:
     )
 
 
-def splat_kind(text: str) -> SplatKind:
-    """Returns the kind of that name, in any case, `-` for `_`. Raises Misuse listing the kinds."""
+def read_expectation(text: str) -> Expectation:
+    """Returns what KIND or KIND:PATTERN expects; the kind in any case, `-` for `_`.
+
+    Raises Misuse listing the kinds.
+    """
+    from kmod_harness.klog.expected.expectation import parse_expectation  # lazy
     from kmod_harness.klog.kinds import SplatKind  # lazy
 
     try:
-        return SplatKind(text.upper().replace("-", "_"))
+        return parse_expectation(text)
     except ValueError:
         raise Misuse(
-            f"--expect-splat: there is no kind {text!r}", evidence=", ".join(kind.value for kind in SplatKind)
+            f"--expect-splat: there is no kind {text.partition(':')[0]!r}",
+            evidence=", ".join(kind.value for kind in SplatKind),
         ) from None
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kmod_harness.errors import BootFailed, GuestHang, KernelPanic, KernelSplat
+from kmod_harness.klog.expected.expectation import (
+    Expectation,
+    Report,
+    are_expected,
+    killed_by,
+    report_of,
+    that_did_not_come,
+)
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 from kmod_harness.klog.ktap import KtapResult, TestStatus
 from kmod_harness.klog.outcome import Outcome, outcome_of, outcome_of_error, worst
@@ -13,19 +21,33 @@ from kmod_harness.klog.splats import Splat
 
 #: kselftest's way to say "skipped" (tools/testing/selftests/kselftest.h: KSFT_SKIP).
 KSFT_SKIP = 4
-_KILLING_KINDS = frozenset((SplatKind.OOPS, SplatKind.BUG))
 
 
 @dataclass(frozen=True)
 class RunObservations:
-    """The events of a run. status: the command's exit status, negative for a signal, None: it did not run."""
+    """The events of a run.
+
+    status: the command's exit status, negative for a signal, None: it did not run. pid: the command's.
+    """
 
     errors: Sequence[BaseException] = ()
     splats: Sequence[Splat] = ()
     cases: Sequence[KtapResult] = ()
-    expected: Collection[SplatKind] = ()
+    expected: Sequence[Expectation] = ()
     has_command: bool = False
     status: int | None = None
+    pid: int | None = None
+
+    @property
+    def reports(self) -> list[Report]:
+        """The splats, as expectations look at them."""
+        return [report_of(splat) for splat in self.splats]
+
+    @property
+    def expected_reports(self) -> list[Report]:
+        """Those that were expected."""
+        flags = are_expected(self.reports, self.expected)
+        return [report for report, flag in zip(self.reports, flags, strict=True) if flag]
 
 
 @dataclass(frozen=True)
@@ -51,17 +73,17 @@ def run_verdict(seen: RunObservations) -> RunVerdict:
 
 def expected_that_came(seen: RunObservations) -> frozenset[SplatKind]:
     """The kinds that were expected and came."""
-    return frozenset(splat.kind for splat in seen.splats) & frozenset(seen.expected)
+    return frozenset(SplatKind(report.kind) for report in seen.expected_reports)
 
 
 def _of_splats(seen: RunObservations) -> list[RunVerdict]:
     verdicts = [
         RunVerdict(outcome_of([splat]), splat.title)
-        for splat in seen.splats
-        if splat.kind not in seen.expected
+        for splat, is_expected in zip(seen.splats, are_expected(seen.reports, seen.expected), strict=True)
+        if not is_expected
     ]
-    for kind in sorted(set(seen.expected) - expected_that_came(seen)):
-        verdicts.append(RunVerdict(Outcome.FAILED, f"the expected {kind} did not come"))
+    for missing in that_did_not_come(seen.reports, seen.expected):
+        verdicts.append(RunVerdict(Outcome.FAILED, f"the expected {missing} did not come"))
     return verdicts
 
 
@@ -92,7 +114,7 @@ def _is_explained(error: BaseException, seen: RunObservations) -> bool:
     if isinstance(error, KernelSplat):
         return bool(seen.splats)
     if isinstance(error, ProcessKilled):
-        return any(splat.kind in _KILLING_KINDS for splat in seen.splats)
+        return killed_by(error.pid, seen.reports)
     return False
 
 
@@ -102,6 +124,6 @@ def _of_command(seen: RunObservations) -> list[RunVerdict]:
         return []
     if status == KSFT_SKIP:
         return [RunVerdict(Outcome.NOTHING_TESTED, "the command skipped (status 4)")]
-    if status < 0 and expected_that_came(seen) & _KILLING_KINDS:
+    if status < 0 and killed_by(seen.pid, seen.expected_reports):
         return []
     return [RunVerdict(Outcome.FAILED, "the command failed")]

@@ -27,6 +27,8 @@ from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Mis
 from kmod_harness.guest.agent.protocol import Kind, ProtocolError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
+from kmod_harness.klog.expected.expectation import are_expected, kinds_of, report_of
+from kmod_harness.lifecycle.counters_from_outside import counters_of_the_silent
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
 from kmod_harness.machine.machine import Machine
@@ -67,7 +69,7 @@ def run(
     except KmodHarnessError as error:
         record.errors.append(error)
         if isinstance(error, MachineFailure) and not record.records:
-            _note_log(record, records_of(error.console))
+            _read_log(record, records_of(error.console))
 
 
 def _plan(request: RunRequest, prepared: Prepared) -> tuple[list[str], tuple[Push, ...]]:
@@ -140,7 +142,7 @@ def _set_trap(machine: Machine, request: RunRequest, record: RunRecord) -> Trap 
     def keep(directory: Path) -> None:
         kept.guest_directory = directory
 
-    if not request.keeps_bundle or record.slide is None or request.expected & KINDS_OF_OOPS:
+    if not request.keeps_bundle or record.slide is None or kinds_of(request.expected) & KINDS_OF_OOPS:
         return None
     return set_oops_trap(machine, record.prepared.kernel, record.slide, keep)
 
@@ -216,13 +218,13 @@ def _drive(
         unloaded = _attempt(record, lambda: guest.machine.settle(request.settle), "judge")
     if unloaded or _answers(guest, record):
         # its own process: one that hangs in an unload must not hold up the log
-        _attempt(record, lambda: guest.kernel_log.sync(guest.process()), "judge")
+        _attempt(record, lambda: guest.kernel_log.complete(guest.process()), "judge")
 
 
 def _has_misbehaved(guest: Guest, request: RunRequest) -> bool:
     """True when the kernel has reported what nobody expected: what leaks then may be for that reason."""
     splats = guest.kernel_log.splats_since(guest.kernel_log.restore_mark)
-    return any(splat.kind not in request.expected for splat in splats)
+    return not all(are_expected([report_of(splat) for splat in splats], request.expected))
 
 
 def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:
@@ -283,19 +285,30 @@ def _answers(guest: Guest, record: RunRecord) -> bool:
 def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
     if guest is None:
         record.raw_log = machine.ends.console_log.read_bytes()
-        _note_log(record, records_of(record.raw_log))
+        _read_log(record, records_of(record.raw_log))
     else:
         guest.kernel_log.take_in()
         record.raw_log = guest.kernel_log.raw
-        _note_log(record, guest.kernel_log.records, guest.kernel_log.addresses.name_of)
+        if record.prepared is not None:
+            guest.kernel_log.counters = counters_of_the_silent(guest, record.prepared.kernel, record.slide)
+        record.lost = guest.kernel_log.lost
+        incomplete = guest.kernel_log.incompleteness()
+        if incomplete is not None:
+            record.errors.append(incomplete)
+        record.splats = guest.kernel_log.splats_since(0)
+        _note_log(record, guest.kernel_log.records)
 
 
-def _note_log(
-    record: RunRecord, records: Sequence[KernelRecord], name_of: Callable[[int], str] | None = None
-) -> None:
-    from kmod_harness.klog.ktap import ktap_results  # lazy
+def _read_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
+    """Notes the log of a guest that there never was."""
     from kmod_harness.klog.splats import find_splats  # lazy
 
+    record.splats = find_splats(records)
+    _note_log(record, records)
+
+
+def _note_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
+    from kmod_harness.klog.ktap import ktap_results  # lazy
+
     record.records = list(records)
-    record.splats = find_splats(records, name_of)
     record.cases = ktap_results(records)

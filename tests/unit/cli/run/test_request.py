@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.cli.parameters import assign_parameters
-from kmod_harness.cli.run.request import splat_kind
+from kmod_harness.cli.run.request import read_expectation
 from kmod_harness.errors import Misuse
+from kmod_harness.klog.expected.expectation import Expectation
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.kmod.elf.module import KernelModule
 
@@ -55,10 +56,10 @@ def test_a_parameter_without_a_module_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["ATOMIC_SLEEP", "atomic_sleep", "Atomic-Sleep"])
 def test_kinds_are_found_in_any_case(text: str) -> None:
-    assert splat_kind(text) is SplatKind.ATOMIC_SLEEP
+    assert read_expectation(text) == Expectation(SplatKind.ATOMIC_SLEEP)
 
 
 def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
     with pytest.raises(Misuse) as error:
-        splat_kind("segfault")
+        read_expectation("segfault")
     assert "OOPS, BUG, WARNING" in error.value.evidence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kmod_harness.cli.run.run_verdict import RunObservations, run_verdict
@@ -17,6 +19,7 @@ from kmod_harness.errors import (
     ProcessKilled,
     QemuDied,
 )
+from kmod_harness.klog.expected.expectation import Expectation
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.ktap import KtapResult, TestStatus
 from kmod_harness.klog.outcome import Outcome, outcome_of_error
@@ -95,16 +98,22 @@ def test_a_panic_that_ends_the_boot_is_a_failed_boot() -> None:
 
 def test_an_expected_splat_passes_with_all_that_follows_from_it() -> None:
     killed = ProcessKilled("killed", 9, "write")
-    seen = RunObservations(errors=[KernelOops("x"), killed], splats=[OOPS], expected=[SplatKind.OOPS])
+    seen = RunObservations(
+        errors=[KernelOops("x"), killed], splats=[OOPS], expected=[Expectation(SplatKind.OOPS)]
+    )
     assert run_verdict(seen).outcome is Outcome.PASSED
-    by_signal = RunObservations(splats=[OOPS], expected=[SplatKind.OOPS], has_command=True, status=-9)
+    by_signal = RunObservations(
+        splats=[OOPS], expected=[Expectation(SplatKind.OOPS)], has_command=True, status=-9
+    )
     assert run_verdict(by_signal).outcome is Outcome.PASSED
-    panic = RunObservations(errors=[KernelPanic("x")], splats=[PANIC], expected=[SplatKind.PANIC])
+    panic = RunObservations(
+        errors=[KernelPanic("x")], splats=[PANIC], expected=[Expectation(SplatKind.PANIC)]
+    )
     assert run_verdict(panic).outcome is Outcome.PASSED
 
 
 def test_an_expected_splat_excuses_no_other_failure() -> None:
-    expected = [SplatKind.OOPS]
+    expected = [Expectation(SplatKind.OOPS)]
     assert run_verdict(RunObservations(splats=[OOPS, WARNING], expected=expected)).outcome is Outcome.SPLAT
     assert (
         run_verdict(RunObservations(splats=[OOPS], expected=expected, has_command=True, status=1)).outcome
@@ -120,7 +129,9 @@ def test_an_expected_splat_excuses_no_other_failure() -> None:
 
 
 def test_an_expected_splat_that_does_not_come_is_a_failure() -> None:
-    verdict = run_verdict(RunObservations(expected=[SplatKind.KASAN], has_command=True, status=0))
+    verdict = run_verdict(
+        RunObservations(expected=[Expectation(SplatKind.KASAN)], has_command=True, status=0)
+    )
     assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, "the expected KASAN did not come")
 
 
@@ -138,3 +149,29 @@ def test_a_failed_kunit_case_fails_a_run_that_is_otherwise_clean() -> None:
     verdict = run_verdict(RunObservations(cases=[passed, failed, skipped, failed]))
     assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, "KUnit: suite/failed and 1 more failed")
     assert run_verdict(RunObservations(cases=[failed], splats=[OOPS])).outcome is Outcome.SPLAT
+
+
+def test_an_expected_oops_excuses_the_death_of_no_other_process() -> None:
+    oops = replace(OOPS, pid=41)
+    seen = RunObservations(
+        splats=[oops], expected=[Expectation(SplatKind.OOPS)], has_command=True, status=-11, pid=40
+    )
+    assert run_verdict(seen).outcome is Outcome.FAILED
+    assert run_verdict(replace(seen, pid=41)).outcome is Outcome.PASSED
+    killed = ProcessKilled("killed", 9, "write", 40)
+    assert (
+        run_verdict(RunObservations(errors=[killed], splats=[oops], expected=seen.expected)).outcome
+        == "failed"
+    )
+
+
+def test_a_kind_that_is_expected_hides_no_second_report_of_another_function() -> None:
+    known, fresh = (
+        replace(WARNING, function=name, title=f"WARNING in {name}") for name in ("known", "fresh")
+    )
+    verdict = run_verdict(RunObservations(splats=[known, fresh], expected=[Expectation(SplatKind.WARNING)]))
+    assert (verdict.outcome, verdict.reason) == (Outcome.SPLAT, "WARNING in fresh")
+    by_name = [Expectation(SplatKind.WARNING, "known"), Expectation(SplatKind.WARNING, "fresh")]
+    assert run_verdict(RunObservations(splats=[known, fresh], expected=by_name)).outcome is Outcome.PASSED
+    absent = run_verdict(RunObservations(splats=[known], expected=by_name))
+    assert (absent.outcome, absent.reason) == (Outcome.FAILED, "the expected WARNING:fresh did not come")

@@ -1,0 +1,1 @@
+"""Reports that somebody expects, and those that came."""

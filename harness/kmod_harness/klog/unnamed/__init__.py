@@ -1,0 +1,1 @@
+"""Reports that have no header of their own in the table."""
