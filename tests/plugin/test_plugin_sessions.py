@@ -179,7 +179,7 @@ def test_under_xdist_each_worker_boots_each_spec_once(run_suite: RunSuite) -> No
     failed = run.tests["test_splats[two]"]
     assert failed.outcome == "splat"
     assert failed.messages[0] == "KernelWarning: late_work: WARNING"
-    assert failed.texts[0].startswith("KernelWarning: work: WARNING\nWARNING: WARNING in work\n")
+    assert failed.texts[0].startswith("KernelWarning: late_work: WARNING\nWARNING: WARNING in late_work\n")
     assert "- kernel log -" in run.section("test_splats[two]")
     # the one that splatted was replaced, if a test of its machine came after it in the same worker
     guests = {reported.properties["qemu"] for reported in run.tests.values()}
