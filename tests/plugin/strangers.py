@@ -10,6 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+#: On top of a suite whose programs speak for the kernel, by /dev/kmsg: of any function, at any time.
+SPEAKS_FOR_THE_KERNEL = """
+from kmod_harness.klog.records import KernelRecord
+
+KernelRecord.is_a_programs = False
+"""
+#: What stands below a report's first line.
+BODY_LINE = "CPU: 0 PID: 1 Comm: init Not tainted 6.1.0 #1"
+
 
 @dataclass(frozen=True)
 class Reported:

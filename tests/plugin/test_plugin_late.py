@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin.strangers import RunSuite, SuiteRun
+from plugin.strangers import SPEAKS_FOR_THE_KERNEL, RunSuite, SuiteRun
 
 SUITE = """
 import pytest
@@ -66,7 +66,9 @@ def test_the_last(guest, after_the_last):
 
 @pytest.fixture(scope="module")
 def suite(faulty_ko: Path, chardev_ko: Path) -> dict[str, str]:
-    return {"test_late.py": SUITE.format(faulty=str(faulty_ko), chardev=str(chardev_ko))}
+    return {
+        "test_late.py": SPEAKS_FOR_THE_KERNEL + SUITE.format(faulty=str(faulty_ko), chardev=str(chardev_ko))
+    }
 
 
 def summary(run: SuiteRun) -> set[tuple[str, str]]:

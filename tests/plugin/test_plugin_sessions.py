@@ -12,13 +12,16 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from plugin.strangers import RunSuite
+from plugin.strangers import BODY_LINE, SPEAKS_FOR_THE_KERNEL, RunSuite
 
-#: A program of the guest can say on /dev/kmsg what a kernel says: a splat without a module.
 WARNING_LINE = "WARNING: CPU: 0 PID: 1 at kernel/late.c:1 late_work+0x1/0x2"
 
 SCOPES = f"""
 import pytest
+{SPEAKS_FOR_THE_KERNEL}
+def warn(guest):
+    for line in ("{WARNING_LINE}", "{BODY_LINE}"):
+        guest.write_file("/dev/kmsg", f"<4>{{line}}\\n".encode())
 
 @pytest.fixture(scope="module")
 def shared(machine):
@@ -27,7 +30,7 @@ def shared(machine):
         yield guest
 
 def test_one_that_warns(shared):
-    shared.write_file("/dev/kmsg", b"<4>{WARNING_LINE}\\n")
+    warn(shared)
 
 def test_the_same_guest_and_not_to_blame(shared):
     assert shared.read_file("/root/prepared") == b"once"
@@ -36,16 +39,17 @@ def test_without_a_guest_is_not_judged():
     pass
 
 def test_another_that_warns(shared):
-    shared.write_file("/dev/kmsg", b"<4>{WARNING_LINE}\\n")
+    warn(shared)
 
 def test_of_the_pristine_guest(guest):
     guest.write_file("/root/mine", b"")
-    guest.shell.run("mkfifo /root/now; (read go < /root/now; echo '<4>{WARNING_LINE}' > /dev/kmsg) &")
+    says = "; ".join(f"echo '<4>{{line}}' > /dev/kmsg" for line in ("{WARNING_LINE}", "{BODY_LINE}"))
+    guest.run(["sh", "-c", "mkfifo /root/now; (read go < /root/now; " + says + ") &"]).check()
 
 def test_between(machine, pristine):
     kept = pristine._kept.guest
     kept.write_file("/root/now", b"go\\n")
-    kept.kernel_log.await_text("late_work")
+    kept.kernel_log.await_text("Comm: init")
 
 def test_that_comes_after_a_late_splat(guest):
     pass
@@ -61,9 +65,10 @@ def test_cold_boot_has_its_own(guest, pristine):
     assert pristine._kept.guest.exists("/root/mine")
 """
 
-SPECS = """
+SPECS = f"""
 import os
 import pytest
+{SPEAKS_FOR_THE_KERNEL}
 from kmod_harness import Spec
 
 @pytest.fixture(scope="session", params=[1, 2], ids=["one", "two"])
@@ -75,12 +80,13 @@ def machine_spec(request, machine_spec):
 def test_cpus(guest, again, machine_spec, record_property):
     record_property("worker", os.environ.get("PYTEST_XDIST_WORKER", ""))
     record_property("qemu", guest.machine.pid)
-    assert guest.run(["nproc"]).text == f"{machine_spec.cpus}\\n"
+    assert guest.run(["nproc"]).text == f"{{machine_spec.cpus}}\\n"
 
 def test_splats(guest, machine_spec, record_property):
     record_property("qemu", guest.machine.pid)
     if machine_spec.cpus == 2:
-        guest.write_file("/dev/kmsg", b"<4>WARNING: CPU: 0 PID: 1 at a.c:1 work+0x1/0x2\\n")
+        for line in ("{WARNING_LINE}", "{BODY_LINE}"):
+            guest.write_file("/dev/kmsg", f"<4>{{line}}\\n".encode())
 """
 
 CPUS = """
@@ -172,8 +178,8 @@ def test_under_xdist_each_worker_boots_each_spec_once(run_suite: RunSuite) -> No
     assert len({(worker, spec) for worker, spec, _ in booted}) == len(booted), booted
     failed = run.tests["test_splats[two]"]
     assert failed.outcome == "splat"
-    assert failed.messages[0] == "KernelWarning: work: WARNING"
-    assert failed.texts[0].startswith("KernelWarning: work: WARNING\nWARNING: WARNING in work\n")
+    assert failed.messages[0] == "KernelWarning: late_work: WARNING"
+    assert failed.texts[0].startswith("KernelWarning: late_work: WARNING\nWARNING: WARNING in late_work\n")
     assert "- kernel log -" in run.section("test_splats[two]")
     # the one that splatted was replaced, if a test of its machine came after it in the same worker
     guests = {reported.properties["qemu"] for reported in run.tests.values()}

@@ -15,7 +15,7 @@ import pexpect
 import pytest
 
 from kmod_harness.build.cache import default_cache
-from plugin.strangers import RunSuite
+from plugin.strangers import BODY_LINE, SPEAKS_FOR_THE_KERNEL, RunSuite
 
 SUITE = """
 import time
@@ -28,9 +28,11 @@ def test_one(machine, guest):
     time.sleep(60)
 """
 
-LATE = """
+LATE = f"""{SPEAKS_FOR_THE_KERNEL}
 def test_that_plants_it(guest):
-    guest.shell.run("(sleep 1; echo '<4>WARNING: CPU: 0 PID: 1 at a.c:1 late+0x1/0x2' > /dev/kmsg) &")
+    lines = ("WARNING: CPU: 0 PID: 1 at a.c:1 late+0x1/0x2", "{BODY_LINE}")
+    says = "; ".join(f"echo '<4>{{line}}' > /dev/kmsg" for line in lines)
+    guest.run(["sh", "-c", "(sleep 1; " + says + ") &"]).check()
 
 def test_after_it(guest):
     pass
