@@ -127,7 +127,7 @@ def mapped_pages(guest: Guest, blocks: tuple[Region, ...]) -> tuple[tuple[int, i
         return tuple(
             (page.virtual, page.physical)
             for block in blocks
-            for page in memory.tables.walk(block.start, block.end)
+            for page in memory.tables.parts(block.start, block.end)
         )
 
 

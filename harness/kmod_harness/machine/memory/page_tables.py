@@ -125,6 +125,12 @@ class PageTables:
         """Yields the mapped pages that overlap start..end, ascending, each whole."""
         yield from self._walk(self.root, self.levels, 0, _WRITE | _USER, start, end)
 
+    def parts(self, start: int, end: int) -> Iterator[Page]:
+        """Yields what is mapped of start..end in parts of 4 KiB, ascending, also of large pages."""
+        for page in self.walk(start, end):
+            for virtual in range(max(start & -PAGE, page.virtual), min(end, page.end), PAGE):
+                yield page.slice(virtual, virtual + PAGE)
+
     def _walk(self, table: int, level: int, base: int, flags: int, start: int, end: int) -> Iterator[Page]:
         shift = 12 + 9 * (level - 1)
         for index, entry in enumerate(self._table(table)):

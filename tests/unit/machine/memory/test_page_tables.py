@@ -102,6 +102,18 @@ def test_walking_finds_what_was_mapped_and_nothing_else(
     ]
 
 
+def test_a_large_page_is_cut_into_those_of_4_kib_that_are_asked_for() -> None:
+    ram = Ram()
+    ram.map(MODULES, 0x40000000, MIB2)
+    ram.map(MODULES + MIB2, 0x5000)
+    start, end = MODULES + MIB2 - 2 * KIB4, MODULES + MIB2 + KIB4
+    assert [(page.virtual, page.physical, page.size) for page in ram.tables.parts(start, end)] == [
+        (start, 0x40000000 + MIB2 - 2 * KIB4, KIB4),
+        (start + KIB4, 0x40000000 + MIB2 - KIB4, KIB4),
+        (MODULES + MIB2, 0x5000, KIB4),
+    ]
+
+
 @given(flags, flags)
 def test_permissions_are_those_of_all_levels_together(leaf: int, upper: int) -> None:
     ram = Ram()
