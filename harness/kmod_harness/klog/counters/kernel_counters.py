@@ -95,8 +95,12 @@ def unreported(counters: KernelCounters, splats: Sequence[Splat]) -> tuple[str, 
     Each is a clause about the kernel: "warned (taint flag W)", "warned 3 times, of which 2 are in its log".
     """
     kinds = {splat.kind for splat in splats}
+    # a flag whose count is 0 was set by a module's own add_taint()
+    never = {letter for letter, count in (("W", counters.warnings), ("D", counters.oopses)) if count == 0}
     flags = [
-        flag for flag in TAINT_FLAGS if (counters.tainted or 0) >> flag.bit & 1 and not flag.kinds & kinds
+        flag
+        for flag in TAINT_FLAGS
+        if (counters.tainted or 0) >> flag.bit & 1 and not flag.kinds & kinds and flag.letter not in never
     ]
     letters = {flag.letter for flag in flags}
     found = [f"{flag.verb} (taint flag {flag.letter})" for flag in flags]
