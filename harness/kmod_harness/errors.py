@@ -165,6 +165,10 @@ class LogIncomplete(MachineFailure):
     exit_status = ExitStatus.LOG_INCOMPLETE
 
 
+class LogUnreachable(MachineFailure):
+    """The guest no longer lets its kernel log be completed: what its kernel did cannot be judged."""
+
+
 class ProcessKilled(MachineFailure):
     """The guest's process was killed during a call, most often by an oops.
 

@@ -143,8 +143,8 @@ def test_after_that_it_is_gone(guest):
 def test_expects_without_a_guest():
     pass
 
-def test_warns_and_no_log_tells_of_it(guest):
-    guest.write_file("/proc/sys/kernel/tainted", b"512")
+def test_taints_and_no_log_tells_of_it(guest):
+    guest.write_file("/proc/sys/kernel/tainted", b"32")
 
 def test_uses_no_guest():
     assert True

@@ -51,7 +51,7 @@ def suite(run_suite: RunSuite, chardev_ko: Path, faulty_ko: Path) -> SuiteRun:
         ("test_leaves_a_module_in_use", ("passed",), "passed"),
         ("test_after_that_it_is_gone", ("passed",), "passed"),
         ("test_expects_without_a_guest", ("failure",), "failed"),
-        ("test_warns_and_no_log_tells_of_it", ("failure",), "log-incomplete"),
+        ("test_taints_and_no_log_tells_of_it", ("failure",), "log-incomplete"),
         ("test_uses_no_guest", ("passed",), ""),
         ("test_a_kunit_case_fails", ("failure",), "failed"),
     ],

@@ -231,3 +231,22 @@ def test_deadlines_stand_still_in_pdb(kernel_option: list[str], tmp_path: Path) 
     child.expect_exact("slept!")
     child.sendline("continue")
     assert b"1 passed" in child.read()
+
+
+LOST_LOG = """
+def test_removes(guest):
+    guest.run(["rm", "/dev/kmsg"])
+
+def test_innocent(guest):
+    assert guest.run(["true"]).status == 0
+
+def test_innocent_again(guest):
+    assert guest.run(["true"]).status == 0
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--kh-unrestored",)], ids=["restored", "unrestored"])
+def test_a_test_that_removes_the_log_fails_alone(run_suite: RunSuite, options: tuple[str, ...]) -> None:
+    run = run_suite({"test_lost.py": LOST_LOG}, *options)
+    assert "kernel log cannot be reached any more" in run.output
+    assert "2 passed" in run.output and "error" not in run.output.splitlines()[-1], run.output

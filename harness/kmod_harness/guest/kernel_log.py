@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kmod_harness.errors import LogIncomplete
+from kmod_harness.errors import LogIncomplete, LogUnreachable
 from kmod_harness.guest.agent.log_calls import calls_that_log, counters_read, read_ring
 from kmod_harness.klog.counters.kernel_counters import KernelCounters, unreported
 from kmod_harness.klog.counters.lost_records import dropped, missing
@@ -122,7 +122,15 @@ class KernelLog:
         """
         nonce = os.urandom(8).hex()
         line = f"<7>{NONCE}{nonce}\n".encode()
-        self.counters = counters_read(process.batch(calls_that_log(line)))
+        results = process.batch(calls_that_log(line))
+        try:
+            self.counters = counters_read(results)
+        except OSError as error:
+            raise LogUnreachable(
+                f"the guest's kernel log cannot be reached any more: {error}",
+                advice="something in the guest removed /dev/kmsg or unmounted /dev; its kernel is not judged "
+                "from here on",
+            ) from error
         deadline = self._machine.deadline("the kernel log's way to ttyS0", SYNC_SECONDS)
         while nonce not in self._nonces:
             self._wait(deadline)

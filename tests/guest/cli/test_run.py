@@ -128,18 +128,30 @@ def test_a_warning_that_no_console_carried_is_a_splat(faulty_ko: Path) -> None:
     assert [(splat["kind"], splat["function"]) for splat in found["splats"]] == [("WARNING", "faulty_warn")]
 
 
-def test_a_kernel_that_says_it_warned_passes_nothing_though_no_report_was_read() -> None:
-    status, found = run_json("--", "sh", "-c", "echo 512 > /proc/sys/kernel/tainted")
+def test_a_kernel_that_says_it_met_trouble_passes_nothing_though_no_report_was_read() -> None:
+    status, found = run_json("--", "sh", "-c", "echo 32 > /proc/sys/kernel/tainted")
     assert (status, found["outcome"]) == (9, "log-incomplete")
-    assert found["reason"] == "the kernel warned (taint flag W); no report of it was read"
-    assert "tainted: 512" in found["error"]["evidence"]
+    assert found["reason"] == "the kernel found a bad page or object (taint flag B); no report of it was read"
+    assert "tainted: 32" in found["error"]["evidence"]
 
 
 def test_a_guest_that_does_not_tell_its_taint_is_read_from_outside() -> None:
-    hidden = "cd /proc/sys/kernel; echo 512 > tainted; mount --bind /dev/null tainted"
+    hidden = "cd /proc/sys/kernel; echo 32 > tainted; mount --bind /dev/null tainted"
     status, found = run_json("--kernel", "minimal", "--", "sh", "-c", hidden)
     assert (status, found["outcome"]) == (9, "log-incomplete")
-    assert found["reason"] == "the kernel warned (taint flag W); no report of it was read"
+    assert found["reason"] == "the kernel found a bad page or object (taint flag B); no report of it was read"
+
+
+def test_a_flag_that_somebody_set_is_no_trouble_where_the_kernel_counted_none() -> None:
+    status, found = run_json("--", "sh", "-c", "echo 512 > /proc/sys/kernel/tainted")
+    assert (status, found["outcome"]) == (0, "passed")
+
+
+@pytest.mark.parametrize("command", ["rm /dev/kmsg", "umount -l /dev"])
+def test_a_guest_that_lost_its_log_failed(chardev_ko: Path, command: str) -> None:
+    status, found = run_json(chardev_ko, "--", "sh", "-c", command)
+    assert (status, found["outcome"]) == (1, "failed")
+    assert "kernel log cannot be reached any more" in found["reason"]
 
 
 def test_records_that_printk_dropped_pass_nothing_and_are_counted() -> None:
