@@ -9,7 +9,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 
-from kmod_harness.errors import GUESTS_ANSWER, InternalError, KmodHarnessError, Misuse
+from kmod_harness.errors import GUESTS_ANSWER, InternalError, KmodHarnessError, MachineFailure, Misuse
 from kmod_harness.host.directories import working_directory
 from kmod_harness.spec.spec import SpecError
 
@@ -29,19 +29,28 @@ _ADVICE = {
 
 
 def as_harness_error(error: Exception) -> KmodHarnessError:
-    """Returns the error as a KmodHarnessError: Misuse for the system's errors, InternalError for a bug."""
+    """Returns the error as a KmodHarnessError.
+
+    Misuse for an error of this machine's system, MachineFailure for one that the guest answered with,
+    InternalError for a bug.
+    """
     if isinstance(error, KmodHarnessError):
         return error
     if isinstance(error, SpecError):
         return Misuse(str(error))
     if isinstance(error, OSError):
-        return _of_this_machine(error)
+        return _of_a_system(error)
     if isinstance(error, ImportError) and not (error.name or "").startswith("kmod_harness"):
         return Misuse(
             f"Python cannot import {error.name or 'a package'}: {error}",
             advice="install kmod-harness again: pip install --force-reinstall, or `make setup` in a checkout",
         )
     return _internal(error)
+
+
+def is_guests_answer(error: OSError) -> bool:
+    """Returns whether the guest answered a call with that error, and not this machine's system."""
+    return GUESTS_ANSWER in getattr(error, "__notes__", ())
 
 
 @contextlib.contextmanager
@@ -53,15 +62,15 @@ def os_errors_as_misuse() -> Iterator[None]:
         raise as_harness_error(error) from None
 
 
-def _of_this_machine(error: OSError) -> Misuse:
+def _of_a_system(error: OSError) -> Misuse | MachineFailure:
     if isinstance(error, FileNotFoundError) and working_directory() is None:
         return Misuse("the working directory does not exist any more", advice="cd to one that does")
     if error.errno is None or error.strerror is None:
         return Misuse(str(error))
     names = [repr(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     words = ": ".join([error.strerror, *names])
-    if GUESTS_ANSWER in getattr(error, "__notes__", ()):
-        return Misuse(f"{words} {GUESTS_ANSWER}")
+    if is_guests_answer(error):
+        return MachineFailure(f"{words} {GUESTS_ANSWER}")
     return Misuse(words, advice=_ADVICE.get(error.errno, ""))
 
 

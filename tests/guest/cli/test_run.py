@@ -154,6 +154,13 @@ def test_a_guest_that_lost_its_log_failed(chardev_ko: Path, command: str) -> Non
     assert "kernel log cannot be reached any more" in found["reason"]
 
 
+def test_a_guest_whose_files_are_gone_failed_and_left_its_evidence(chardev_ko: Path) -> None:
+    status, found = run_json(chardev_ko, "--", "umount", "-l", "/proc")
+    assert (status, found["outcome"]) == (1, "failed")
+    assert "the guest's answer" in found["reason"]
+    assert found["bundle"] is not None
+
+
 def test_records_that_printk_dropped_pass_nothing_and_are_counted() -> None:
     status, found = run_json("--", "sh", "-c", "echo '** 17 printk messages dropped **' > /dev/console")
     assert (status, found["outcome"]) == (9, "log-incomplete")

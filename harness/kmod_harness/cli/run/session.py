@@ -27,6 +27,7 @@ from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Mis
 from kmod_harness.guest.agent.protocol import Kind, ProtocolError
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
+from kmod_harness.host.exceptions import as_harness_error, is_guests_answer
 from kmod_harness.klog.expected.expectation import are_expected, kinds_of, report_of
 from kmod_harness.lifecycle.counters_from_outside import counters_of_the_silent
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
@@ -126,6 +127,10 @@ def _boot_and_drive(
             _drive(guest, request, record, command, pushes, say, trap)
         except (KmodHarnessError, ProtocolError) as error:
             record.errors.append(error)
+        except OSError as error:
+            if not is_guests_answer(error):
+                raise
+            record.errors.append(as_harness_error(error))
         finally:
             if record.errors or request.dump:
                 from kmod_harness.cli.run.evidence import question  # lazy
