@@ -30,10 +30,14 @@ def say(text: str) -> None:
 
 
 def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expectation] = ()) -> None:
-    """Say what went wrong and the last line. Of a splat that was expected only the title is shown."""
+    """Say what went wrong and the last line.
+
+    Of a splat that was expected only the title is shown, of those that are alike the first and their number.
+    """
     flags = are_expected([report_of(splat) for splat in record.splats], expected)
-    for splat, is_expected in zip(record.splats, flags, strict=True):
-        say_heading(f"{splat.kind}{' (expected)' if is_expected else ''}: {splat.title}")
+    for splat, is_expected, times in alike(record.splats, flags):
+        often = f", {times} times, the first of them" if times > 1 else ""
+        say_heading(f"{splat.kind}{' (expected)' if is_expected else ''}: {splat.title}{often}")
         if not is_expected:
             say("\n".join(_readable(splat, record)))
     for case in record.cases:
@@ -55,6 +59,19 @@ def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expecta
     if record.bundle is not None:
         say(f"evidence: {record.bundle}")
     say(str(last))
+
+
+def alike(splats: Sequence[Splat], flags: Sequence[bool]) -> list[tuple[Splat, bool, int]]:
+    """Return each splat that is the first of its kind, title and function, in order.
+
+    flags: whether each splat was expected. With each comes whether it was, and how many are like it.
+    """
+    found: dict[tuple[object, ...], tuple[Splat, bool, int]] = {}
+    for splat, is_expected in zip(splats, flags, strict=True):
+        key = (splat.kind, splat.title, splat.function, is_expected)
+        first, _, times = found.get(key, (splat, is_expected, 0))
+        found[key] = (first, is_expected, times + 1)
+    return list(found.values())
 
 
 def say_note(text: str) -> None:
