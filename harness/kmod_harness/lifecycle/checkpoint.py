@@ -26,12 +26,13 @@ _QUIET_SECONDS = 15.0
 def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> SavedGuest:
     """Saves a running guest under `directory`, which must be empty; the guest runs on.
 
-    Open files and processes of the guest are part of it. Takes about a second. Raises StateNotSaved, and what
-    Watch.wait raises.
+    Open files and processes of the guest are part of it. Takes about a second. Raises StateNotSaved, also for
+    a guest whose kernel has reported trouble, and what Watch.wait raises.
     """
     if reason := obstacle(prepared.spec):
         raise StateNotSaved(f"no checkpoint of this machine can be taken: {reason}")
     process = guest.syscaller
+    _require_no_report(guest)
     _stop_between_frames(guest)
     # the log is complete: the guest is stopped until it is saved
     files = (*guest._inherited, *(module.file for module in guest.modules))
@@ -58,6 +59,20 @@ def save_checkpoint(prepared: Prepared, guest: Guest, directory: Path) -> SavedG
                 advice=f"make room in {directory}: a checkpoint needs twice the RAM that the guest uses",
             ) from death
     return saved
+
+
+def _require_no_report(guest: Guest) -> None:
+    """Raises StateNotSaved after a report: much of what finds bugs reports once and is off from then on."""
+    log = guest.kernel_log
+    log.complete(guest.syscaller)
+    reports = log.splats_since(log.restore_mark)
+    if reports:
+        first = reports[0]
+        raise StateNotSaved(
+            f"no checkpoint is taken of a guest whose kernel has reported {first.kind}: {first.title}",
+            evidence=first.text,
+            advice="what branches from it could not report the same again: take the checkpoint before it",
+        )
 
 
 def _stop_between_frames(guest: Guest) -> None:

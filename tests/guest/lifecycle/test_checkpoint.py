@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness import Prepared, Spec, boot, prepare
-from kmod_harness.errors import Misuse
+from kmod_harness.errors import Misuse, StateNotSaved
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +41,10 @@ def test_guests_branch_from_a_loaded_module(prepared: Prepared, chardev_ko: Path
 def test_a_name_is_for_the_fixture_alone(prepared: Prepared) -> None:
     with boot(prepared, cold=False) as guest, pytest.raises(Misuse, match="fixture `machine`"):
         guest.checkpoint("filled")
+
+
+def test_none_is_taken_after_a_report(prepared: Prepared, faulty_ko: Path) -> None:
+    with boot(prepared, cold=False) as guest:
+        guest.load(faulty_ko, fault="warn")
+        with pytest.raises(StateNotSaved, match="has reported WARNING: WARNING in faulty_warn"):
+            guest.checkpoint()
