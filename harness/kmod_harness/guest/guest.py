@@ -145,8 +145,9 @@ class Guest:
         made = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
         self.syscaller.make_directories(made)
 
-    def push(self, source: Path, path: str) -> None:
+    def push(self, source: Path | str, path: str) -> None:
         """Copies a file or a directory from the host, with its permissions."""
+        source = Path(source)
         if source.is_dir():
             self.make_directories(path)
             for child in sorted(source.iterdir()):

@@ -13,6 +13,7 @@ from kmod_harness.guest.agent.protocol import CHUNK, Call, OutUpToResult, Result
 from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.guest.proc_files import calls_that_read, content
 from kmod_harness.guest.process import Process
+from kmod_harness.guest.refusal import error_name, refusal_advice
 
 if TYPE_CHECKING:
     from kmod_harness.guest.kernel_log import KernelLog
@@ -26,16 +27,6 @@ Parameter = str | int | bool | Sequence[str | int | bool]
 DIRECTORY = "/kmod-harness/loaded"
 _PROC_MODULES = "/proc/modules"
 _SYMBOLS = (".symtab", ".strtab")
-
-_ADVICE = {
-    errno.ENOEXEC: "the kernel does not take this file: built for another kernel, or damaged",
-    errno.ENOENT: "a symbol it needs is not exported by this kernel; load the module that provides it first",
-    errno.EEXIST: "a module of this name is loaded already, or left something of that name behind",
-    errno.EINVAL: "the module, or a parameter, was refused; `modinfo` lists the parameters",
-    errno.EKEYREJECTED: "this kernel loads signed modules only (module.sig_enforce)",
-    errno.EPERM: "the kernel forbids loading: lockdown, a blacklist, or the process lacks CAP_SYS_MODULE",
-    errno.EBUSY: "another load of it is still under way: its init never returned",
-}
 
 
 class ModuleOwner(Protocol):
@@ -196,12 +187,13 @@ def load(
         raise
     if result.errno:
         guest.kernel_log.sync(guest.syscaller)
+        log = guest.kernel_log.text_since(mark)
+        names = (line.partition(" ")[0] for line in guest.read_text(_PROC_MODULES).splitlines())
         raise ModuleLoadError(
-            f"loading {file.name} failed: {errno.errorcode.get(result.errno, result.errno)}"
-            f" ({os.strerror(result.errno)})",
+            f"loading {file.name} failed: {error_name(result.errno)}",
             result.errno,
-            evidence=guest.kernel_log.text_since(mark) or "the kernel log says nothing about it",
-            advice=_ADVICE.get(result.errno, "the errno is the one its init returned"),
+            evidence=log or "the kernel log says nothing about it",
+            advice=refusal_advice(result.errno, log, is_listed=file.name in names),
         )
     return LoadedModule(guest, file)
 

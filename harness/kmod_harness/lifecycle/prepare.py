@@ -202,7 +202,9 @@ def _rootfs(spec: Spec, cache: Cache) -> Path:
     path = Path(spec.rootfs)
     if not path.is_file():
         raise Misuse(
-            f"there is no root file system {spec.rootfs}",
+            f"{spec.rootfs} is a directory, and no root file system"
+            if path.is_dir()
+            else f"there is no root file system {spec.rootfs}",
             advice="--rootfs takes `embedded`, `buildroot`, `buildroot-ext4`, or the path of a cpio archive"
             " (plain, gzip, xz) or of an ext4 image",
         )

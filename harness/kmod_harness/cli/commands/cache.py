@@ -21,7 +21,8 @@ def add_parser(commands: Any) -> None:
         type=parse_bytes,
         default=None,
         metavar="SIZE",
-        help="bytes that may stay, as 500M or 10G (default: 20G); 0 removes all that is not in use",
+        help="bytes that may stay, as 500M or 10G (default: 20G); 0 removes all that is not in use; "
+        "what was used within the last hour counts as in use",
     )
     prune.set_defaults(execute=execute_prune, parser=prune)
 
