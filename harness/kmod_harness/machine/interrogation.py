@@ -21,9 +21,9 @@ _ANSWER_SECONDS = 0.6
 #: The same where every CPU was seen with interrupts off: it is likely to stay so.
 _UNLIKELY_ANSWER_SECONDS = 0.15
 _INTERRUPTS = 1 << 9  # RFLAGS.IF
-#: Key and how its answer begins (drivers/tty/sysrq.c, 6.1): backtraces of all CPUs, tasks in D state,
-#: and the help line, which comes behind all that the others said.
-_KEYS = ((b"l", b"sysrq: Show backtrace"), (b"w", b"sysrq: Show Blocked"), (b"h", b"sysrq: HELP"))
+#: Key and how its answer begins (drivers/tty/sysrq.c, 6.1): tasks in D state, none or the ones that hang;
+#: backtraces of all CPUs, which are long; and the help line, which comes behind all that the others said.
+_KEYS = ((b"w", b"sysrq: Show Blocked"), (b"l", b"sysrq: Show backtrace"), (b"h", b"sysrq: HELP"))
 #: Seconds until an answer begins (times 4 under emulation), else the break was lost.
 _FIRST_BYTE_SECONDS = 0.2
 #: Seconds without a byte that end an answer; a line takes a millisecond.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import shlex
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from kmod_harness.errors import Misuse, QemuDied
 from kmod_harness.machine.fork import fork_qemu
 from kmod_harness.machine.qmp import CommandRefused, PendingReply, Qmp
 
+_DEPRECATED = re.compile(r"warning: .* (?:is|are) deprecated\b")
 #: A QEMU's version, such as (7, 2).
 Version = tuple[int, int]
 Command = tuple[str, dict[str, Any]]
@@ -141,7 +143,9 @@ class QemuProcess:
 
     def describe_death(self) -> str:
         """Returns QEMU's exit status and the last lines it wrote, "" while it runs and is silent."""
-        lines = _tail(self.output)[-12:] if self.output.exists() else []
+        said = _tail(self.output) if self.output.exists() else []
+        # QEMU 11 warns of what its successors will not take: true of every run, and the reason of no death
+        lines = [line for line in said if not _DEPRECATED.search(line)][-12:]
         with contextlib.suppress(subprocess.TimeoutExpired, AttributeError):
             assert self._process is not None
             status = self._process.wait(0.2)

@@ -327,3 +327,18 @@ def test_qemu_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         finally:
             os.close(pidfd)
     assert not is_running(pid)
+
+
+def test_what_every_run_of_a_newer_qemu_warns_of_is_no_reason_of_its_death(tmp_path: Path) -> None:
+    script = """
+    print("qemu: warning: Machine type 'pc-q35-7.2' is deprecated: machines more than 3 years", flush=True)
+    print("qemu: -mon x: warning: '-mon' is deprecated, use '-object'", flush=True)
+    print("qemu: assertion failed", flush=True)
+    greet()
+    """
+    with fake_qemu(tmp_path, script) as fake:
+        fake.process.start()
+        fake.process.connect()
+        error = timed(lambda: fake.process.execute("query-status"))[1]
+    assert isinstance(error, QemuDied)
+    assert "assertion failed" in error.evidence and "deprecated" not in error.evidence
