@@ -13,7 +13,7 @@ from kmod_harness.guest.agent.protocol import CHUNK, Call, OutUpToResult, Result
 from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.guest.proc_files import calls_that_read, content
 from kmod_harness.guest.process import Process
-from kmod_harness.guest.refusal import error_name, refusal_advice
+from kmod_harness.kmod.loading.refusal import error_name, refusal_advice
 
 if TYPE_CHECKING:
     from kmod_harness.guest.kernel_log import KernelLog

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from kmod_harness.guest.refusal import error_name, refusal_advice
+from kmod_harness.kmod.loading.refusal import error_name, refusal_advice
 
 INIT = "the errno is the one its init returned"
 
