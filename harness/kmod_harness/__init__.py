@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kmod_harness.guest.agent.protocol import Call, InOut, Out, Result, ResultOf
+    from kmod_harness.guest.files.open_file import GuestFile
     from kmod_harness.guest.guest import Checkpoint, Guest
     from kmod_harness.guest.jobs import Completed
     from kmod_harness.guest.loaded_module import LoadedModule
-    from kmod_harness.guest.open_file import GuestFile
     from kmod_harness.guest.process import Process
     from kmod_harness.host.version import __version__ as __version__
     from kmod_harness.lifecycle.boot import boot
@@ -58,7 +58,7 @@ _FILE_OF = {
     "Checkpoint": "guest.guest",
     "Completed": "guest.jobs",
     "Guest": "guest.guest",
-    "GuestFile": "guest.open_file",
+    "GuestFile": "guest.files.open_file",
     "InOut": "guest.agent.protocol",
     "LoadedModule": "guest.loaded_module",
     "Out": "guest.agent.protocol",

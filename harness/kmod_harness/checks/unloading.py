@@ -10,8 +10,8 @@ from kmod_harness.checks.require import require
 from kmod_harness.guest.agent.calls import c_path, check
 from kmod_harness.guest.agent.protocol import Call, OutUpToResult, ResultOf
 from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS, parse_entries
+from kmod_harness.guest.files.proc_files import calls_that_read, content
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.proc_files import calls_that_read, content
 
 _PROC_MODULES = "/proc/modules"
 #: Each read has room for more than 1,000 entries.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from kmod_harness.errors import GuestHang, MachineFailure, Misuse, ProcessKilled
 from kmod_harness.guest import jobs
 from kmod_harness.guest.agent.channel import AgentChannel
+from kmod_harness.guest.files.push import push
 from kmod_harness.guest.kernel_log import KernelLog
 from kmod_harness.guest.loaded_module import LoadedModule, Parameter, load
 from kmod_harness.guest.modprobe import ModprobeDirectory
@@ -22,7 +23,7 @@ from kmod_harness.machine.machine import Machine
 from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from kmod_harness.guest.open_file import GuestFile
+    from kmod_harness.guest.files.open_file import GuestFile
     from kmod_harness.guest.shell import Shell
     from kmod_harness.guest.ssh import Ssh
     from kmod_harness.klog.splats import Splat
@@ -145,19 +146,12 @@ class Guest:
         made = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
         self.syscaller.make_directories(made)
 
-    def push(self, source: Path | str, path: str) -> None:
-        """Copies a file or a directory from the host, with its permissions."""
-        source = Path(source)
-        if source.is_dir():
-            self.make_directories(path)
-            for child in sorted(source.iterdir()):
-                self.push(child, f"{path}/{child.name}")
-            return
-        parent = path.rpartition("/")[0]
-        if parent:
-            self.make_directories(parent)
-        self.write_file(path, source.read_bytes())
-        self.syscaller.call("chmod", os.fsencode(path) + b"\0", source.stat().st_mode & 0o7777)
+    def push(self, source: Path | str, path: str) -> tuple[Path, ...]:
+        """Copies a file or a directory from the host, with its permissions; links in a directory stay links.
+
+        Returns what is none of these, such as a FIFO, and was left out.
+        """
+        return push(self, Path(source), path)
 
     # --- programs
 

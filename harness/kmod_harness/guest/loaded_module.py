@@ -11,7 +11,7 @@ from kmod_harness.errors import ModuleLoadError, ModuleMismatch, ProcessKilled
 from kmod_harness.guest.agent.calls import c_path, check, os_error
 from kmod_harness.guest.agent.protocol import CHUNK, Call, OutUpToResult, ResultOf
 from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
-from kmod_harness.guest.proc_files import calls_that_read, content
+from kmod_harness.guest.files.proc_files import calls_that_read, content
 from kmod_harness.guest.process import Process
 from kmod_harness.kmod.loading.refusal import error_name, refusal_advice
 

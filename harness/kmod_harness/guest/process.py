@@ -28,8 +28,8 @@ from kmod_harness.guest.agent.protocol import (
     decode_results,
     encode_calls,
 )
-from kmod_harness.guest.open_file import GuestFile
-from kmod_harness.guest.proc_files import read_whole
+from kmod_harness.guest.files.open_file import GuestFile
+from kmod_harness.guest.files.proc_files import read_whole
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
 

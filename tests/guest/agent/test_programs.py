@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -123,6 +124,23 @@ def test_a_directory_is_pushed_with_its_permissions(guest: Guest, tmp_path: Path
 
     assert guest.run(["/tmp/tool/bin/hello"]).stdout == b"hello from /tmp/tool/bin/hello\n"
     assert guest.syscaller.stat("/tmp/tool/data").st_size == 700_000
+
+
+def test_links_stay_links_and_a_fifo_is_left_out(guest: Guest, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "data").write_text("x")
+    (tree / "here").symlink_to("data")
+    (tree / "nowhere").symlink_to("/nonexistent")
+    (tree / "round").symlink_to(".")
+    os.mkfifo(tree / "fifo")
+
+    left_out = [guest.push(str(tree), "/tmp/tree") for _ in range(2)]
+
+    assert left_out == [(tree / "fifo",)] * 2
+    listed = guest.run(["readlink", "/tmp/tree/here", "/tmp/tree/nowhere", "/tmp/tree/round"]).text
+    assert listed.split() == ["data", "/nonexistent", "."]
+    assert guest.read_text("/tmp/tree/here") == "x"
 
 
 def test_when_memory_runs_out_the_agent_is_spared_and_nothing_else(guest: Guest) -> None:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kmod_harness.guest.files.open_file import GuestFile
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.loaded_module import LoadedModule
-from kmod_harness.guest.open_file import GuestFile
 
 SIZE, PAGE = 4096, 4096
 SET_LENGTH = 0x4008ED01

@@ -199,7 +199,7 @@ def _drive(
         if not guest.was_restored:
             guest.make_directories(DIRECTORY)
         for push in pushes:
-            _push(guest, push)
+            _push(guest, push, say)
     before = device_nodes(guest)
     # while the guest works, and nothing here does; when it answers, the interpreter is had at once
     sys.setswitchinterval(0.0002)
@@ -245,9 +245,11 @@ def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:
     return True
 
 
-def _push(guest: Guest, push: Push) -> None:
+def _push(guest: Guest, push: Push, say: Callable[[str], None]) -> None:
     try:
-        guest.push(push.source, push.target)
+        for path in guest.push(push.source, push.target):
+            note = f"note: --push leaves out {path}: neither a file, a directory nor a link"
+            say("\n".join(wrapped(note, further="      ")))
     except OSError as error:
         raise Misuse(
             f"could not copy {push.source} to {push.target} in the guest: {error.strerror}"

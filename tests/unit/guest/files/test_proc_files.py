@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kmod_harness.guest.agent.protocol import Result, ResultOf
 from kmod_harness.guest.agent.syscalls import parse_entries
-from kmod_harness.guest.proc_files import calls_that_read, content
+from kmod_harness.guest.files.proc_files import calls_that_read, content
 
 
 def results(*parts: bytes) -> list[Result]:
