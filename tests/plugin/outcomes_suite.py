@@ -76,6 +76,11 @@ def test_warning_of_another_function_than_expected(write_faulty):
 def test_expected_oops_kills_the_writer(write_faulty):
     write_faulty("oops")
 
+@pytest.mark.expect_splat("OOPS")
+@pytest.mark.expect_splat("WARNING")
+def test_one_of_two_expected_stays_away(write_faulty):
+    write_faulty("oops")
+
 def test_oops_in_exit_at_clean_up(guest, faulty_ko):
     guest.load(faulty_ko, fault="oops", when="exit")
 

@@ -34,6 +34,7 @@ def suite(run_suite: RunSuite, chardev_ko: Path, faulty_ko: Path) -> SuiteRun:
         ("test_expected_warning_of_a_function_comes", ("passed",), "passed"),
         ("test_warning_of_another_function_than_expected", ("failure",), "splat"),
         ("test_expected_oops_kills_the_writer", ("passed",), "passed"),
+        ("test_one_of_two_expected_stays_away", ("failure",), "failed"),
         ("test_oops_in_exit_at_clean_up", ("error",), "splat"),
         ("test_warning_in_exit_by_a_fixture", ("error",), "splat"),
         ("test_after_a_warning_in_exit", ("passed",), "passed"),

@@ -66,8 +66,8 @@ def _failure(
         return _what_remains(raised, case)
     if unexpected:
         return min((*unexpected, *_own(raised)), key=lambda error: PRECEDENCE.index(outcome_of_error(error)))
-    if raised is not None:
-        return None if _is_expected(raised, case) else raised
+    if raised is not None and not _is_expected(raised, case):
+        return raised
     missing = [str(one) for one in that_did_not_come(case.came, case.expected)]
     if phase == "call" and missing:
         return CheckFailed(

@@ -14,6 +14,7 @@ reproduce.sh            runs it again; exits with the verdict's status, leaves e
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -34,6 +35,9 @@ from kmod_harness.kmod.elf.split_debug import debug_file_of
 from kmod_harness.kmod.symbols.symbolizer import Symbolizer
 from kmod_harness.report.symbolized import symbolized
 
+#: Characters of a bundle's name, and texts whose names tell them apart.
+_MOST_NAME = 120
+_PLAIN = re.compile(r"[\w./-]+(?:::\w+)*(?:\[\w+(?:[.-]\w+)*\])?")
 #: Bytes of a transcript; the beginning of a longer one is cut off.
 _MOST_BYTES = 1 << 22
 
@@ -102,8 +106,14 @@ def write_bundle(directory: Path, failure: Failure) -> Path:
 
 
 def bundle_name(text: str) -> str:
-    """Returns a directory name for a test: `a.py::test_b[x]` gives `a.py-test_b-x`."""
-    return re.sub(r"[^\w.]+", "-", text).strip("-.")[:120] or "failure"
+    """Returns a directory name for a test: `a.py::test_b[x]` gives `a.py-test_b-x`.
+
+    A text that is longer, or has other characters, ends with a digest of it: no other one has its name.
+    """
+    name = re.sub(r"[^\w.]+", "-", text).strip("-.")[:_MOST_NAME] or "failure"
+    if _PLAIN.fullmatch(text) and len(text) <= _MOST_NAME:
+        return name
+    return f"{name[:110]}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def _fill(made: Path, failure: Failure) -> None:

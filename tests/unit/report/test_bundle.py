@@ -85,3 +85,14 @@ def test_no_reason_and_no_word_escapes_its_line(reason: str, word: str) -> None:
 def test_a_bundles_name_is_one_plain_directory(text: str) -> None:
     name = bundle_name(text)
     assert name and "/" not in name and not name.startswith((".", "-")) and len(name.encode()) <= 480
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_two_texts_that_differ_by_more_than_punctuation_have_two_names(text: str, other: str) -> None:
+    ids = [f"a.py::test_size[{part}]" for part in (text, f"-{text}", other)]
+    assert len({bundle_name(one) for one in ids}) == len(set(ids))
+
+
+def test_a_usual_tests_bundle_has_a_plain_name() -> None:
+    assert bundle_name("tests/a.py::test_b[x-1.5]") == "tests-a.py-test_b-x-1.5"
+    assert bundle_name("chardev-faulty-splat") == "chardev-faulty-splat"
