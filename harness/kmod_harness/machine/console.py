@@ -17,13 +17,16 @@ _READ_BYTES = 1 << 20
 class ConsoleLog:
     """Follows the file QEMU writes (`logfile=` of the console's chardev).
 
-    `fileno()` is an inotify descriptor, readable when the file has grown.
+    `fileno()` is an inotify descriptor, readable when the file has grown. `from_end` leaves out what it
+    holds already.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, from_end: bool = False) -> None:
         self.path = path
         path.touch(mode=0o600)
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed in close()
+        if from_end:
+            self._file.seek(0, os.SEEK_END)
         self._inotify, self._watch = _watch_for_writes(path)
 
     def fileno(self) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kmod_harness.errors import GuestHang, MachineFailure
 from kmod_harness.klog.reading import for_reading
-from kmod_harness.machine.deadline import Deadline
+from kmod_harness.machine.console import ConsoleLog
 from kmod_harness.machine.memory.cpu_registers import Registers
 from kmod_harness.machine.memory.guest_memory import GuestMemory
 
@@ -83,20 +85,32 @@ def interrogate(machine: Machine) -> Interrogation:
 def _ask_kernel(machine: Machine, seconds: float) -> str:
     """Returns the kernel's lines on ttyS0 for the keys, "" when it writes none."""
     said = bytearray()
-    with socket.socket(socket.AF_UNIX) as console:
-        console.connect(str(machine.ends.console_socket))
-        console.setblocking(False)
+    with sending_only(machine) as port, closing(ConsoleLog(machine.ends.console_log, from_end=True)) as log:
         for key, heading in _KEYS:
             deadline = machine.deadline("the answer to sysrq", seconds)
             while heading not in said:
                 # one at a time: QEMU's 16550A has one break for its whole FIFO, not one a character
                 machine.qmp("chardev-send-break", {"id": "console"})
-                console.send(key)
+                port.send(key)
                 # a break that comes while the kernel prints is lost: then it is asked again
-                said += _until_quiet(machine, console)
+                said += _until_quiet(machine, log)
                 if heading not in said and deadline.passed:
                     return _as_text(bytes(said))
     return _as_text(bytes(said))
+
+
+@contextlib.contextmanager
+def sending_only(machine: Machine) -> Iterator[socket.socket]:
+    """A connection to ttyS0 that only sends: the answer is read from the log file.
+
+    A client that reads must be faster than the guest: of a byte that its full socket refuses, QEMU writes a
+    copy into the `logfile` at each try (qemu_chr_write_buffer(), chardev/char.c, 7.2), and the log has
+    characters twice. To a client that has shut down its reading side nothing is tried again.
+    """
+    with socket.socket(socket.AF_UNIX) as port:
+        port.connect(str(machine.ends.console_socket))
+        port.shutdown(socket.SHUT_RD)
+        yield port
 
 
 def _as_text(said: bytes) -> str:
@@ -104,21 +118,16 @@ def _as_text(said: bytes) -> str:
     return "\n".join(for_reading(line for line in text.splitlines() if "sysrq: HELP" not in line))
 
 
-def _until_quiet(machine: Machine, console: socket.socket) -> bytes:
-    """Returns what the port gives until it is silent, since an answer has no end of its own."""
+def _until_quiet(machine: Machine, log: ConsoleLog) -> bytes:
+    """Returns what the kernel writes until it is silent, since an answer has no end of its own."""
     said = bytearray()
     pause = machine.deadline("the first byte", _FIRST_BYTE_SECONDS)
     with contextlib.suppress(GuestHang):
         while len(said) < _MOST_BYTES:
-            said += _received(machine, console, pause)
+            machine.watch.wait([log.fileno()], pause)
+            said += log.read_new()
             pause = machine.deadline("a pause", _QUIET_SECONDS, exact=True)
     return bytes(said)
-
-
-def _received(machine: Machine, console: socket.socket, deadline: Deadline) -> bytes:
-    """Returns the next bytes of the port; if no client read them, a character would take 10 ms."""
-    machine.watch.wait([console.fileno()], deadline)
-    return console.recv(1 << 16)
 
 
 def _look(machine: Machine) -> tuple[CpuState, ...]:
