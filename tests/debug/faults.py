@@ -20,19 +20,19 @@ class Report:
     """What a kernel with these Kconfig symbols reports first.
 
     kind: None where the kernel can say nothing: it hangs.
-    kind_too: what may come first in its place, where two race.
+    others: what may come first in its place, where several detectors race.
     function: the guilty one, "" where it is not the same everywhere.
     """
 
     kind: SplatKind | None
     needs: tuple[str, ...] = ()
     outcome: Outcome | None = None
-    kind_too: SplatKind | None = None
+    others: tuple[SplatKind, ...] = ()
     function: str = ""
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        return tuple(kind.value for kind in (self.kind, self.kind_too) if kind)
+        return tuple(kind.value for kind in (self.kind, *self.others) if kind)
 
     @property
     def verdict(self) -> Outcome:
@@ -122,13 +122,13 @@ def _fault(rows: list[list[str]]) -> Fault:
 
 def _report(row: list[str]) -> Report:
     _, _, kinds, function, needs, *options = row
-    kind, _, too = kinds.partition("/")
+    kind, *others = kinds.split("/")
     outcome = next((word.removeprefix("outcome=") for word in options if word.startswith("outcome=")), "")
     return Report(
         None if kind == "-" else SplatKind(kind),
         () if needs == "-" else tuple(needs.split("+")),
         Outcome(outcome) if outcome else None,
-        SplatKind(too) if too else None,
+        tuple(map(SplatKind, others)),
         "" if function == "-" else function,
     )
 

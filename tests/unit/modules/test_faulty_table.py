@@ -44,7 +44,7 @@ def test_a_row_gives_a_fault_with_the_report_due_for_it() -> None:
     assert (fault.name, fault.when, fault.timeout) == ("hang", "write", 10)
     assert (fault.append, fault.append_since) == ("quiet", (6, 3))
     assert fault.reports == (
-        Report(SplatKind.SOFT_LOCKUP, ("SMP", "WATCHDOG"), kind_too=SplatKind.RCU_STALL),
+        Report(SplatKind.SOFT_LOCKUP, ("SMP", "WATCHDOG"), others=(SplatKind.RCU_STALL,)),
     )
 
 
