@@ -65,8 +65,12 @@ def stop_in_load(guest: Guest, debugger: Gdb, kernel: StoppedKernel, plan: LoadP
             check(pending.results()[0], plan.file.name)
             for number, opener in enumerate(plan.openers):
                 if number:
+                    # QEMU's stub can lose an interrupt in a step from a breakpoint: none is made
+                    debugger.delete_breakpoints()
                     debugger.resume()
                     check(pending.results()[0], device)
+                    debugger.interrupt()
+                    recorder.go_to(recorder.address_of(function), wait=False)
                 pending = opener.begin([open_call(device)])
                 debugger.await_stop()
                 opens.append(recorder.stop(function, opener))
@@ -102,7 +106,7 @@ class _StopRecorder:
 
     def go_to(self, address: int, *, wait: bool = True) -> None:
         """Runs the guest to a breakpoint, which is the only one."""
-        self._debugger.ask("delete")
+        self._debugger.delete_breakpoints()
         self._debugger.ask(f"hbreak *{address:#x}")
         self._debugger.resume()
         if wait:

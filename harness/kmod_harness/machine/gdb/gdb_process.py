@@ -117,6 +117,16 @@ class Gdb:
                     raise GdbFailed(f"gdb: {message}", evidence=command)
                 return "".join(printed).strip()
 
+    def delete_breakpoints(self) -> None:
+        """Removes every breakpoint: from where the guest stands, it then runs on without a step."""
+        self.ask("delete")
+        self._at_breakpoint = False
+
+    def interrupt(self) -> None:
+        """Stops a guest that runs, wherever it is."""
+        self._send(f"{next(self._numbers)}-exec-interrupt\n")
+        self._await_stop(self._deadline("stopping the guest", None))
+
     def resume(self) -> None:
         """Lets the guest run; `await_stop` returns at the next breakpoint, which may be reached at once."""
         self._run_on = True
