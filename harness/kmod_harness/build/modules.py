@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmod_harness.build.cache import Cache, default_cache, digest_of, write_atomically
-from kmod_harness.build.kernel.kbuild import require_tools
 from kmod_harness.build.kernel.kconfig import parse_config
 from kmod_harness.build.kernel.kernel import Kernel
 from kmod_harness.build.kernel.known import resolve_kernel
 from kmod_harness.build.reasons.explain_failure import Sources, explain_exclusion, explain_failure
 from kmod_harness.build.reasons.kernel_tree import kernel_tree
+from kmod_harness.build.required_tools import require_tools
 from kmod_harness.build.ways.build_way import build_way, built_by
 from kmod_harness.build.ways.way import Dkms, ForKernel, Kbuild, Way, choose_ways, require_sources
 from kmod_harness.errors import BuildFailed, KmodHarnessError, Misuse, NotForThisKernel

@@ -27,7 +27,7 @@ def add_kernel_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME|FILE",
         help="Kconfig fragment over the minimal configuration, which makes another kernel; may be repeated. "
-        "NAME: debug, kasan, lockdep, kmemleak, ubsan, kcsan, drivers, ext4, no-kaslr",
+        "NAME: debug, kasan, lockdep, kmemleak, ubsan, kcsan, drivers, clang, ext4, no-kaslr",
     )
 
 

@@ -13,9 +13,18 @@ from kmod_harness.host.resources import data_directory, fragment_names, kconfig_
 
 def test_every_shipped_fragment_has_a_name_and_the_configuration_under_them_all_has_none() -> None:
     names = fragment_names()
-    assert {"debug", "drivers", "ext4", "kasan", "kcsan", "kmemleak", "lockdep", "no-kaslr", "ubsan"} <= set(
-        names
-    )
+    assert {
+        "clang",
+        "debug",
+        "drivers",
+        "ext4",
+        "kasan",
+        "kcsan",
+        "kmemleak",
+        "lockdep",
+        "no-kaslr",
+        "ubsan",
+    } <= set(names)
     assert "minimal" not in names
 
 

@@ -18,7 +18,7 @@ from kmod_harness.build.buildroot.downloads import refuse_wrong_downloads
 from kmod_harness.build.buildroot.toolchain import assemble_toolchain
 from kmod_harness.build.cache import Cache, digest_of
 from kmod_harness.build.debian_sources import SourceFile, SourceIndex, source_index
-from kmod_harness.build.kernel.kbuild import require_tools
+from kmod_harness.build.required_tools import require_tools
 from kmod_harness.errors import BuildFailed, MissingTool, Misuse
 
 _KIND = "buildroot-debian"

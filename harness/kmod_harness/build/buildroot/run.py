@@ -14,7 +14,8 @@ from kmod_harness.build.buildroot.failure import failure_in, step_of
 from kmod_harness.build.buildroot.tree import BuildrootTree
 from kmod_harness.build.cache import Cache, file_digest
 from kmod_harness.build.kernel import kconfig
-from kmod_harness.build.kernel.kbuild import Progress, require_tools, run_make
+from kmod_harness.build.kernel.kbuild import Progress, run_make
+from kmod_harness.build.required_tools import require_tools
 from kmod_harness.errors import BuildFailed
 
 #: File of an output directory with the environment of the next make in it, for a shell.

@@ -13,9 +13,11 @@ from pathlib import Path
 from kmod_harness.build.cache import Cache, digest_of
 from kmod_harness.build.compiler import COMPILER, compiler_version
 from kmod_harness.build.kernel import kconfig
-from kmod_harness.build.kernel.kbuild import Progress, jobs, require_tools, run_make
+from kmod_harness.build.kernel.kbuild import Progress, jobs, run_make
 from kmod_harness.build.kernel.localversion import own_localversion
 from kmod_harness.build.kernel.source import KernelSource, debian_source, kernel_source
+from kmod_harness.build.llvm import clang_version, llvm_words
+from kmod_harness.build.required_tools import require_tools
 from kmod_harness.errors import BuildFailed, MissingTool, Misuse
 from kmod_harness.host.resources import data_directory
 
@@ -84,10 +86,13 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", of: str 
     tree = debian_source(of, cache) if of else kernel_source(source, cache)
     requests = _requests(read)
     renamings = kconfig.renamings_of(_renamings(), requests)
+    compiler = llvm_words({request.symbol: request.value for request in requests})
+    clang = clang_version(compiler)
     key = digest_of(
         _RECIPE,
         tree.identity,
         compiler_version(),
+        *([clang] if clang else []),
         *_settings(read),
         *(f"{item.older} is {item.newer}" for item in renamings),
     )
@@ -101,7 +106,7 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", of: str 
         log.write_bytes(b"")
         build_dir.mkdir(exist_ok=True)
         configure(tree, requests, build_dir, log, renamings)
-        compiled = _compile(tree, build_dir, log)
+        compiled = _compile([*_options(tree, build_dir), *compiler], build_dir, log)
         _discard_products(build_dir)
         (entry / "compile.log").write_bytes(log.read_bytes())
         release = (build_dir / "include/config/kernel.release").read_text().strip()
@@ -111,7 +116,7 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", of: str 
             "source": tree.identity,
             "needs": [tree.entry] if tree.entry else [],
             "fragments": {str(fragment.path): digest_of(fragment.settings) for fragment in read},
-            "compiler": compiler_version(),
+            "compiler": clang or compiler_version(),
             "objects": compiled,
             "seconds": round(time.monotonic() - started, 1),
         }
@@ -137,7 +142,7 @@ def configure(
     require_tools(_TOOLS)
     defined = _defined_symbols(tree.directory)
     requests = kconfig.with_current_names(defined, requests, renamings)
-    options = _options(tree, build_dir)
+    options = [*_options(tree, build_dir), *llvm_words({item.symbol: item.value for item in requests})]
     run_make([*options, "tinyconfig"], log=log, what="the kernel's tinyconfig")
     config = build_dir / ".config"
     config.write_text(kconfig.merge(config.read_text(), requests))
@@ -156,12 +161,12 @@ def configure(
     return resolved
 
 
-def _compile(tree: KernelSource, build_dir: Path, log: Path) -> int:
+def _compile(options: Sequence[str], build_dir: Path, log: Path) -> int:
     resolved = kconfig.parse_config((build_dir / ".config").read_text())
     require_tools(dict(tool for symbol, tool in _COMPRESSION_TOOLS.items() if resolved.get(symbol) == "y"))
     _require_libelf()
     return run_make(
-        [*_options(tree, build_dir), jobs(), "bzImage", "modules"],
+        [*options, jobs(), "bzImage", "modules"],
         log=log,
         what="compiling the kernel",
         environment=_REPRODUCIBLE,

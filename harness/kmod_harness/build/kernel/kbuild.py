@@ -167,17 +167,6 @@ def first_error(output: str, *, before: int = 2, after: int = 6) -> str:
     return "\n".join(lines[-(before + after + 1) :])
 
 
-def require_tools(tools: Mapping[str, str]) -> None:
-    """Raises MissingTool naming each missing program (key) with its Debian package (value)."""
-    missing = {program: package for program, package in tools.items() if shutil.which(program) is None}
-    if missing:
-        packages = " ".join(dict.fromkeys(missing.values()))
-        raise MissingTool(
-            "programs needed for this build are missing: " + ", ".join(missing),
-            advice=f"as root: apt-get install --no-install-recommends {packages}",
-        )
-
-
 def jobs() -> str:
     """Returns make's option for one job for each processor that this process may use."""
     return f"-j{len(os.sched_getaffinity(0))}"

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kmod_harness.build.kernel.kbuild import jobs, refuse_odd_path, require_tools, run_build
+from kmod_harness.build.kernel.kbuild import jobs, refuse_odd_path, run_build
+from kmod_harness.build.llvm import llvm_words
+from kmod_harness.build.required_tools import require_tools
 from kmod_harness.build.ways.dkms_conf import FILE, DkmsConf
 from kmod_harness.build.ways.way import Dkms, ForKernel, Kbuild, OwnMakefile, Way
 from kmod_harness.errors import BuildFailed, ModuleFileError
@@ -35,6 +37,7 @@ def build_way(
     """
     refuse_odd_path(place, advice="move it, or build a copy: kmod-harness modules DIR --out DIR")
     start, started = log.stat().st_size if log.exists() else 0, time.time()
+    settings = [*llvm_words(kernel.config), *settings]
     try:
         return _built(way, place, kernel, log, settings)
     except BuildFailed as failure:

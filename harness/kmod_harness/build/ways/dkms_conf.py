@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kmod_harness.build.kernel.kbuild import require_tools
+from kmod_harness.build.required_tools import require_tools
 from kmod_harness.errors import Misuse
 
 FILE = "dkms.conf"

@@ -126,5 +126,5 @@ def _add_kconfig(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME|FILE",
         help="Kconfig fragment over the minimal configuration; may be repeated. "
-        "NAME: debug, kasan, lockdep, kmemleak, ubsan, kcsan, drivers, ext4, no-kaslr",
+        "NAME: debug, kasan, lockdep, kmemleak, ubsan, kcsan, drivers, clang, ext4, no-kaslr",
     )

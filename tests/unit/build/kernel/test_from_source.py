@@ -136,6 +136,23 @@ def test_other_fragments_or_another_source_make_another_kernel(
     assert built_kernel([fragment(tmp_path, "CONFIG_B=y\n")], cache=cache) == three
 
 
+def test_clang_is_told_to_kbuild_and_its_version_is_part_of_the_key(
+    tmp_path: Path, cache: Cache, source: Path
+) -> None:
+    mine = fragment(tmp_path, "CONFIG_CC_IS_CLANG=y\nCONFIG_LD_IS_LLD=y\n")
+    keys = set()
+    for version in ("14.0.6", "16.0.6"):
+        make_programs(tmp_path / "bin", "clang", "ld.lld", "llvm-ar", does=f"echo clang version {version}")
+        build_dir = build_kernel([mine], source=source, cache=cache)
+        assert "LLVM=1" in (build_dir.parent / "compile.log").read_text()
+        keys.add(build_dir)
+    assert len(keys) == 2
+    assert {str(entry.manifest["compiler"]) for entry in cache.entries("kernel")} == {
+        "clang version 14.0.6",
+        "clang version 16.0.6",
+    }
+
+
 def test_every_symbol_that_fell_out_is_listed(tmp_path: Path, cache: Cache, source: Path) -> None:
     base = fragment(tmp_path, "CONFIG_SMP=y\n# CONFIG_SWAP is not set\n", "base.config")
     mine = fragment(tmp_path, "CONFIG_KASAN=y\nCONFIG_KASAN_TYPO=y\n", "mine.config")
@@ -238,6 +255,17 @@ def test_a_module_is_built_in_its_own_place_and_only_once(
     assert runs(out) == 1
     assert sorted(path.name for path in module.iterdir()) == ["Makefile", "hello.c"]
     assert "KCFLAGS -Werror" in (out / "build.log").read_text()
+
+
+def test_a_kernel_of_clang_has_its_modules_compiled_by_clang(
+    tmp_path: Path, kernel: Kernel, module: Path
+) -> None:
+    assert kernel.build_dir is not None
+    (kernel.build_dir / ".config").write_text("CONFIG_CC_IS_CLANG=y\nCONFIG_LD_IS_LLD=y\n")
+    make_programs(tmp_path / "bin", "clang", "ld.lld", "llvm-ar")
+    out = tmp_path / "build/modules/mine"
+    build_modules(module, kernel, out)
+    assert " LLVM=1 " in (out / "build.log").read_text().splitlines()[0]
 
 
 def test_a_changed_source_or_kernel_is_built_again(tmp_path: Path, kernel: Kernel, module: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.kbuild import Progress, first_error, require_tools, run_make
+from kmod_harness.build.kernel.kbuild import Progress, first_error, run_make
+from kmod_harness.build.required_tools import require_tools
 from kmod_harness.errors import BuildFailed, MissingTool
 
 RECORDED = """\
