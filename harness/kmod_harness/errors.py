@@ -140,7 +140,13 @@ class KernelPanic(MachineFailure):
 
 
 class GuestRebooted(MachineFailure):
-    """The guest reset or powered itself off without reporting a panic."""
+    """The guest reset, powered itself off or halted without reporting a panic."""
+
+    exit_status = ExitStatus.FAILED
+
+
+class AgentEnded(MachineFailure):
+    """The agent, by which the harness acts in the guest, was killed there."""
 
     exit_status = ExitStatus.FAILED
 

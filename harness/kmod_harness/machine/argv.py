@@ -149,7 +149,8 @@ def _virtio_devices(ends: Endpoints, spec: Spec) -> list[str]:
         "-chardev",
         f"socket,id=agent,fd={ends.agent_fd}",
         "-device",
-        f"virtserialport,bus=channels.0,chardev=agent,name={AGENT_PORT}",
+        # with an id QEMU tells when the guest closes it (VSERPORT_CHANGE)
+        f"virtserialport,id=agent,bus=channels.0,chardev=agent,name={AGENT_PORT}",
         # tells of a panic within milliseconds, whatever panic= says; it has no interrupt
         "-device",
         "pvpanic-pci",

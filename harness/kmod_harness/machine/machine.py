@@ -43,6 +43,9 @@ _ENDS = {"guest-panic": "panic", "guest-reset": "reset", "guest-shutdown": "powe
 #: Seconds (times 4 under emulation) that a panicking kernel has to write out its log and to reset; it takes
 #: milliseconds unless its command line says otherwise.
 PANIC_SECONDS = 2.0
+#: Seconds (times 4 under emulation) that a guest whose agent has ended has to end itself: BusyBox' init lets the
+#: others two seconds pass (init/init.c, 1.35, run_shutdown_and_kill_processes).
+AGENT_SECONDS = 1.0
 
 
 def find_qemu(name: str = "qemu-system-x86_64") -> str:
@@ -93,6 +96,7 @@ class Machine:
         self.before_request: Callable[[], object] = lambda: None
         self._closed = False
         self._panic: threading.Timer | None = None
+        self._timers: list[threading.Timer] = []
         self._kept: dict[type[Owned], Owned] = {}
         self._owned = contextlib.ExitStack()
         self.migration = Migration(self)
@@ -182,8 +186,8 @@ class Machine:
         """Kills QEMU and removes what the machine owned; a second call does nothing."""
         if not self._closed:
             self._closed = True
-            if self._panic is not None:
-                self._panic.cancel()
+            for timer in self._timers:
+                timer.cancel()
             self._owned.close()
 
     @property
@@ -243,17 +247,24 @@ class Machine:
 
     def _note_event(self, name: str, data: dict[str, Any]) -> None:
         if name == "GUEST_PANICKED" and self._panic is None:
-            # in QEMU's thread, which a timer of its own must not hold up
-            seconds = PANIC_SECONDS * self.accelerator.deadline_factor
-            self._panic = threading.Timer(seconds, self._end_panicked)
-            self._panic.daemon = True
-            self._panic.start()
+            self._panic = self._after(PANIC_SECONDS, self._end_panicked)
         elif name == "SHUTDOWN":
             end = _ENDS.get(data.get("reason", ""))
             if end is not None:
                 self.watch.set_end("panic" if self._panic else end)
+        elif name == "VSERPORT_CHANGE" and not data["open"]:
+            # init kills everything on the way to a reboot: the guest's own end, if it comes, is the reason
+            self._after(AGENT_SECONDS, lambda: self.watch.set_end("agent"))
         elif name == "MIGRATION":
             self.migration.note(str(data.get("status", "")))
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> threading.Timer:
+        """Has a timer do it: events come in QEMU's thread, which nothing must hold up."""
+        timer = threading.Timer(seconds * self.accelerator.deadline_factor, act)
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
+        return timer
 
     def _end_panicked(self) -> None:
         """Stops a guest that panicked and has not reset."""

@@ -7,19 +7,23 @@ panics is known at once everywhere, whoever was waiting for what.
 from __future__ import annotations
 
 import os
+import re
 import select
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from kmod_harness.errors import GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
+from kmod_harness.errors import AgentEnded, GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
 from kmod_harness.machine.deadline import Deadline
 
 #: Lines of the kernel log that go with a failure.
 _EVIDENCE_LINES = 25
 #: A panic's registers, trace and list of modules stand behind its first line: with room.
 _PANIC_LINES = 400
+#: What the kernel says before it resets (kernel/reboot.c, drivers/tty/sysrq.c, 6.1 to 7.2), and when it halts.
+_ANNOUNCED = re.compile(r"^\s*(?:(?:<\d+>)?(?:\[[^]]*\])* ?)?(?:reboot: |sysrq: Resetting)", re.MULTILINE)
+_HALTED = re.compile(r"^\s*(?:(?:<\d+>)?(?:\[[^]]*\])* ?)?reboot: System halted\s*\Z", re.MULTILINE)
 
 
 class Trap(Protocol):
@@ -38,7 +42,7 @@ class Trap(Protocol):
 
 @dataclass(frozen=True)
 class MachineEnd:
-    """Why the guest stopped being usable: `panic`, `reset` or `poweroff`."""
+    """Why the guest stopped being usable: `panic`, `reset`, `poweroff`, or `agent`, which ended."""
 
     kind: str
 
@@ -114,7 +118,7 @@ class Watch:
     ) -> set[int]:
         """Returns the descriptors that are ready, at least one.
 
-        Raises QemuDied, KernelPanic or GuestRebooted when the machine ends first,
+        Raises QemuDied, KernelPanic, GuestRebooted or AgentEnded when the machine ends first,
         GuestHang when the deadline passes. `of_qemu`: QEMU is to do something, whatever became of its
         guest. Bytes that have arrived come before an
         end: what the guest said last is not lost.
@@ -128,6 +132,7 @@ class Watch:
             if not of_qemu or not self.qemu_is_alive():
                 self.raise_if_ended()
             if deadline.passed:
+                self._raise_if_halted()
                 raise GuestHang(
                     f"{deadline.what} took longer than {deadline.seconds:g} s",
                     evidence=self._console_tail(_EVIDENCE_LINES),
@@ -164,9 +169,28 @@ class Watch:
         tail = self._console_tail(_PANIC_LINES)
         if end.kind == "panic" or (end.kind == "reset" and "Kernel panic" in tail):
             return KernelPanic("the guest's kernel panicked", evidence=from_panic(tail))
-        word = "reset" if end.kind == "reset" else "powered off"
         evidence = self._console_tail(_EVIDENCE_LINES)
+        if end.kind == "agent":
+            return AgentEnded(
+                "the harness's agent in the guest ended",
+                evidence=evidence,
+                advice="something in the guest killed it (kill -1, sysrq i, out of memory); nothing was judged "
+                "from there on",
+            )
+        if end.kind == "reset" and not _ANNOUNCED.search(tail):
+            return GuestRebooted(
+                "the guest's CPU was reset without a word",
+                evidence=evidence,
+                advice="a triple fault does that, or a write to a reset port (0x64, 0x92, 0xcf9)",
+            )
+        word = "reset" if end.kind == "reset" else "powered off"
         return GuestRebooted(f"the guest {word} by itself", evidence=evidence)
+
+    def _raise_if_halted(self) -> None:
+        """Raises GuestRebooted for a guest whose CPUs stand still because it was told to halt."""
+        tail = self._console_tail(_EVIDENCE_LINES)
+        if _HALTED.search(tail):
+            raise GuestRebooted("the guest halted by itself", evidence=tail)
 
     def _poll(
         self, readable: Collection[int], writable: Collection[int], deadline: Deadline, *, of_qemu: bool

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.errors import BootFailed, GuestRebooted, KernelPanic, Misuse, QemuDied
+from kmod_harness.errors import AgentEnded, BootFailed, GuestRebooted, KernelPanic, Misuse, QemuDied
 from kmod_harness.guest.agent.protocol import Out
 from kmod_harness.guest.guest import Guest
 from kmod_harness.lifecycle.boot import boot
@@ -83,6 +83,23 @@ def test_a_guest_that_ends_itself_is_neither_dead_nor_panicked(mortal: Guest, wo
 
     with pytest.raises(GuestRebooted, match=said):
         mortal.run([word, "-f"], timeout=30)
+
+
+def test_a_guest_that_halts_does_not_hang(mortal: Guest) -> None:
+    mortal.shell.run("true")
+
+    with pytest.raises(GuestRebooted, match="halted"):
+        mortal.run(["halt", "-f"], timeout=2)
+
+
+def test_an_agent_that_was_killed_is_known_before_the_deadline(mortal: Guest) -> None:
+    mortal.shell.run("true")
+    started = time.monotonic()
+
+    with pytest.raises(AgentEnded, match="agent in the guest ended"):
+        mortal.run(["sh", "-c", "kill -9 -1; sleep 1000"], timeout=100)
+
+    assert time.monotonic() - started < 50
 
 
 def test_an_init_that_cannot_run_is_a_boot_that_failed(machine: Testbed) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from kmod_harness.errors import GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
+from kmod_harness.errors import AgentEnded, GuestHang, GuestRebooted, KernelPanic, MachineFailure, QemuDied
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.watch import Watch
 
@@ -102,7 +102,8 @@ def test_a_qemu_that_is_killed_is_known_at_once(
 
 
 @pytest.mark.parametrize(
-    ("kind", "failure"), [("panic", KernelPanic), ("reset", GuestRebooted), ("poweroff", GuestRebooted)]
+    ("kind", "failure"),
+    [("panic", KernelPanic), ("reset", GuestRebooted), ("poweroff", GuestRebooted), ("agent", AgentEnded)],
 )
 def test_the_guests_end_is_known_at_once(
     watch: Watch, pipe: tuple[int, int], kind: str, failure: type[MachineFailure]
@@ -144,6 +145,35 @@ def test_a_reset_behind_a_panics_text_is_a_panic_however_long_its_trace(
 
     assert PANIC in panic.evidence and " frame 119" in panic.evidence
     assert "booted" not in panic.evidence
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[    2.241358] reboot: machine restart", "the guest reset by itself"),
+        ("<6>[    2.226748][   T31] sysrq: Resetting", "the guest reset by itself"),
+        ("[    2.226748] my: reboot: soon", "the guest's CPU was reset without a word"),
+        ("[    2.226748] my: loaded", "the guest's CPU was reset without a word"),
+    ],
+)
+def test_a_reset_that_the_kernel_did_not_announce_is_told_apart(
+    watch: Watch, console: Console, line: str, message: str
+) -> None:
+    console.lines = ("booted", line)
+    watch.set_end("reset")
+
+    _, reset = seconds_until(GuestRebooted, watch.raise_if_ended)
+
+    assert reset.message == message
+
+
+@pytest.mark.parametrize("after", [(), ("[    3.0] my: still here",)])
+def test_a_guest_that_halted_does_not_hang(watch: Watch, console: Console, after: tuple[str, ...]) -> None:
+    console.lines = ("booted", "[    2.242640] reboot: System halted", *after)
+
+    _, failure = seconds_until(MachineFailure, lambda: watch.wait([], Deadline("read", 0.1)))
+
+    assert type(failure) is (GuestHang if after else GuestRebooted)
 
 
 def test_a_panic_nobody_printed_still_is_one(watch: Watch) -> None:
