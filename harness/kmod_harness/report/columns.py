@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Collection, Iterator, Sequence
 
 from kmod_harness.errors import KmodHarnessError
+from kmod_harness.klog.reading import visible
 
 WIDTH = 80
 #: A blank that no line ends at, while a text is wrapped.
@@ -68,9 +69,9 @@ def error_lines(error: BaseException, *, begin: str = "", but: str = "") -> list
     if not isinstance(error, KmodHarnessError):
         return wrapped(f"{begin}{type(error).__name__}: {error}", further="    ")
     first, _, rest = error.message.partition("\n")
-    message = rest if first == but else error.message
+    message = visible(rest if first == but else error.message)
     lines = wrapped(begin + message, further="    ") if message else []
-    for line in error.evidence.rstrip().splitlines():
+    for line in visible(error.evidence.rstrip()).splitlines():
         lines += [f"  {line}"] if _WHOLE.match(line) else wrapped(line, indent="  ", further="      ")
     for index, line in enumerate(error.advice.splitlines()):
         # a second piece of advice may have its own arrow
