@@ -43,8 +43,8 @@ _ENDS = {"guest-panic": "panic", "guest-reset": "reset", "guest-shutdown": "powe
 #: Seconds (times 4 under emulation) that a panicking kernel has to write out its log and to reset; it takes
 #: milliseconds unless its command line says otherwise.
 PANIC_SECONDS = 2.0
-#: Seconds (times 4 under emulation) that a guest whose agent has ended has to end itself: BusyBox' init lets the
-#: others two seconds pass (init/init.c, 1.35, run_shutdown_and_kill_processes).
+#: Seconds (times 4 under emulation) that a guest whose agent has ended has to end itself: BusyBox' init kills
+#: all others two seconds before (init/init.c, 1.35, run_shutdown_and_kill_processes).
 AGENT_SECONDS = 1.0
 
 

@@ -21,7 +21,7 @@ from kmod_harness.machine.deadline import Deadline
 _EVIDENCE_LINES = 25
 #: A panic's registers, trace and list of modules stand behind its first line: with room.
 _PANIC_LINES = 400
-#: What the kernel says before it resets (kernel/reboot.c, drivers/tty/sysrq.c, 6.1 to 7.2), and when it halts.
+#: What the kernel says before it resets, and when it halts (kernel/reboot.c, drivers/tty/sysrq.c, 6.1).
 _ANNOUNCED = re.compile(r"^\s*(?:(?:<\d+>)?(?:\[[^]]*\])* ?)?(?:reboot: |sysrq: Resetting)", re.MULTILINE)
 _HALTED = re.compile(r"^\s*(?:(?:<\d+>)?(?:\[[^]]*\])* ?)?reboot: System halted\s*\Z", re.MULTILINE)
 
@@ -174,8 +174,8 @@ class Watch:
             return AgentEnded(
                 "the harness's agent in the guest ended",
                 evidence=evidence,
-                advice="something in the guest killed it (kill -1, sysrq i, out of memory); nothing was judged "
-                "from there on",
+                advice="something in the guest killed it: kill -1, sysrq i, the kernel out of memory; what "
+                "came after it was not judged",
             )
         if end.kind == "reset" and not _ANNOUNCED.search(tail):
             return GuestRebooted(
