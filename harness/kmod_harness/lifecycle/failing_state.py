@@ -31,6 +31,7 @@ from kmod_harness.machine.memory.guest_memory import GuestMemory
 from kmod_harness.machine.memory.kernel_identity import check_vmlinux
 from kmod_harness.machine.memory.packed import pack, unpacked
 from kmod_harness.machine.rundir import base_directory
+from kmod_harness.report.bundle_files import bundle_object, damage_told
 from kmod_harness.report.kept_memory import keep_memory, kept_guest_directory
 from kmod_harness.spec.spec import Spec
 
@@ -124,7 +125,7 @@ def failing_state_in(bundle: Path) -> FailingState:
             f"{bundle} is not a bundle: it has no verdict.json",
             advice="a failed run or test names its bundle in its report",
         )
-    about = _read(bundle / ABOUT)
+    about = bundle_object(bundle / ABOUT) if (bundle / ABOUT).exists() else {}
     if about.get("obstacle"):
         raise Misuse(
             f"the state of this guest could not be kept: {about['obstacle']}",
@@ -135,9 +136,8 @@ def failing_state_in(bundle: Path) -> FailingState:
             f"the bundle {bundle} holds no state of its guest",
             advice="a panic, a hang and an unexpected oops leave one; --dump asks for one of any failure",
         )
-    paths = {name: Path(value) for name, value in about["kernel"].items() if value is not None}
-    strings = {"name": about["kernel"]["name"], "release": about["kernel"]["release"]}
-    kernel = Kernel(**{**paths, **strings})
+    with damage_told(bundle / ABOUT):
+        kernel = _kernel(about["kernel"])
     for path in (kernel.vmlinux, kernel.system_map):
         if path is not None and not path.is_file():
             raise Misuse(
@@ -154,26 +154,20 @@ def load_failing_state(failing: FailingState) -> Machine:
     Raises Misuse with the reason when it cannot be loaded here: another QEMU, a disk that was changed.
     """
     about = failing.about
-    cache = default_cache()
-    plain = tuple(
-        DiskFile(
-            Path(disk["file"]),
-            disk["format"],
-            blank_disk(Path(disk["file"]), disk["format"], cache) if disk["writable"] else None,
-        )
-        for disk in about["disks"]
-    )
+    with damage_told(failing.directory / ABOUT):
+        spec, accelerator, digest = _spec(about), Accelerator(**about["accelerator"]), about["disk_digest"]
+        plain = tuple(map(_disk, about["disks"]))
     disks = saved_disks(plain, failing.directory)
-    if digest_of_disks(disks) != about["disk_digest"]:
+    if digest_of_disks(disks) != digest:
         raise Misuse("the file of a disk was changed after the state of this guest was kept")
     with contextlib.ExitStack() as undo:
         machine = undo.enter_context(
             Machine(
-                _spec(about),
+                spec,
                 # kernel and initramfs are in the kept RAM
                 failing.kernel.bzimage,
                 Path(),
-                Accelerator(**about["accelerator"]),
+                accelerator,
                 qemu=find_qemu(),
                 disks=disks,
                 incoming=True,
@@ -195,7 +189,7 @@ def _load(machine: Machine, failing: FailingState) -> None:
         here = _qemu_version(machine) if machine.watch.qemu_is_alive() else machine.argv[0]
         raise Misuse(
             "the kept state does not load",
-            evidence=f"{failure}\nsaved by QEMU {failing.about['qemu']}, here is {here}",
+            evidence=f"{failure}\nsaved by QEMU {failing.about.get('qemu')}, here is {here}",
             advice=f"{failing.directory / 'reproduce.sh'} runs it again",
         ) from failure
 
@@ -216,8 +210,11 @@ def _spec(about: Mapping[str, Any]) -> Spec:
     return Spec(**fields)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError):
-        return {}
+def _disk(fields: Mapping[str, Any]) -> DiskFile:
+    file, form = Path(fields["file"]), fields["format"]
+    return DiskFile(file, form, blank_disk(file, form, default_cache()) if fields["writable"] else None)
+
+
+def _kernel(fields: Mapping[str, Any]) -> Kernel:
+    paths: dict[str, Any] = {name: Path(value) for name, value in fields.items() if value is not None}
+    return Kernel(**{**paths, "name": str(fields["name"]), "release": str(fields["release"])})

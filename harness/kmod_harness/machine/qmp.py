@@ -101,7 +101,7 @@ class Qmp:
                 try:
                     message = json.loads(line)
                     self._take(message)
-                except (ValueError, TypeError, AttributeError, KeyError):
+                except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
                     reason = f"QEMU said what is no QMP: {line[:200]!r}"
                     break
         with self._sending:
@@ -116,6 +116,8 @@ class Qmp:
         elif "event" in message:
             self._on_event(str(message["event"]), dict(message.get("data", {})))
         else:
+            if "return" not in message and not isinstance(message["error"], dict):
+                raise ValueError("an answer that is none")
             with self._sending:
                 answer = self._awaited.pop(message["id"])
             answer.give(message)

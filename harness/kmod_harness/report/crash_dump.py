@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from kmod_harness.kmod.elf.module import read_module
 from kmod_harness.kmod.elf.split_debug import debug_file_of
 from kmod_harness.kmod.symbols.symbolizer import load_drgn, source_root
 from kmod_harness.machine.memory.packed import unpacked
+from kmod_harness.report.bundle_files import bundle_object, damage_told
 from kmod_harness.report.columns import wrapped
 
 #: File names in a bundle; see bundle.py.
@@ -56,7 +56,9 @@ def crash_dump_in(bundle: Path, kept: Path | None = None) -> CrashDump:
             f"the bundle {bundle} holds no memory dump",
             advice="a panic or a hang leaves one; --dump asks for one of any failure",
         )
-    vmlinux = Path(json.loads((bundle / "machine.json").read_text()).get("vmlinux") or "")
+    about = bundle_object(bundle / "machine.json")
+    with damage_told(bundle / "machine.json"):
+        vmlinux = Path(about.get("vmlinux") or "")
     if not vmlinux.is_file():
         raise Misuse(
             f"the vmlinux of this dump is missing: {vmlinux}",
@@ -71,14 +73,24 @@ def open_crash_dump(dump: CrashDump) -> Iterator[Any]:
     """Gives a drgn.Program of the dump, with the symbols of vmlinux and of each module at its address.
 
     The symbols of a module's init section are among them while the kernel has it. The dump is decompressed
-    into a temporary sparse file. Raises MissingTool, PackedFileDamaged, Misuse (drgn cannot read the dump, or
-    the vmlinux is of another build).
+    into a temporary sparse file. Raises MissingTool, PackedFileDamaged, Misuse (drgn cannot read the dump or
+    the debug information, or the vmlinux is of another build).
     """
     drgn = load_drgn()
     with unpacked(dump.memory, Path(tempfile.gettempdir())) as memory:
         program = drgn.Program(vmcoreinfo=dump.vmcoreinfo.read_bytes())
         _read(program, memory.fileno(), dump)
-        yield program
+        try:
+            yield program
+        except Exception as error:
+            # libdw's complaints come as plain Exceptions
+            if type(error) is not Exception and not isinstance(error, drgn.BadDataError):
+                raise
+            raise Misuse(
+                "debug information of the vmlinux or of a module in this bundle is damaged",
+                evidence=str(error),
+                advice="build or copy it again",
+            ) from error
 
 
 def _read(program: Any, memory: int, dump: CrashDump) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -113,6 +114,18 @@ def test_a_leftover_behind_a_function_s_padding_is_of_the_function_it_names(demo
         "demo_write",
         addr2line(demo, ".text", write.value + size - 1)[0][1],
     )
+
+
+def test_damaged_debug_information_gives_no_line_and_is_named(demo: KernelModule) -> None:
+    info = demo.section(".debug_info")
+    assert info is not None
+    # the version of its first unit (DWARF 5, 7.5.1): none that there is
+    data = bytearray(demo.data)
+    data[info.offset + 4 : info.offset + 6] = b"\xff\x7f"
+    symbolizer = Symbolizer(None, [replace(demo, data=bytes(data))])
+
+    assert symbolizer.lines("demo_write", 4, None, "demo") == ()
+    assert "DWARF" in symbolizer.unreadable["demo"]
 
 
 def test_what_is_not_known_gives_no_line(demo: KernelModule) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Prints the report, or runs the prompt; raises Misuse for what is no bundle with a dump."""
     from kmod_harness.kmod.elf.module import read_module  # lazy
+    from kmod_harness.report.bundle_files import bundle_object, damage_told  # lazy
     from kmod_harness.report.colour import BOLD, outcome_word, painted  # lazy
     from kmod_harness.report.columns import wrapped  # lazy
     from kmod_harness.report.crash_dump import crash_report, open_crash_dump  # lazy
@@ -46,12 +46,14 @@ def execute(args: argparse.Namespace) -> int:
             run_interactive(program)
             return 0
         names = [read_module(path).name for path in dump.modules]
-        verdict = json.loads((bundle / "verdict.json").read_text())
+        verdict = bundle_object(bundle / "verdict.json")
         word = outcome_word(str(verdict.get("outcome", "")), sys.stdout)
         print("\n".join(wrapped(f"{word}: {verdict.get('reason', '')}", further="    ")))
         print()
-        splats = verdict.get("splats") or [{}]
-        for line in crash_report(program, names, splats[0].get("pid")):
+        with damage_told(bundle / "verdict.json"):
+            splats = verdict.get("splats") or [{}]
+            pid = splats[0].get("pid")
+        for line in crash_report(program, names, pid if isinstance(pid, int) else None):
             is_heading = bool(line) and not line.startswith(" ")
             print(painted(line, BOLD, sys.stdout) if is_heading else line)
     return 0

@@ -7,8 +7,9 @@ function in `.init.text`, `.exit.text` or `.text.unlikely` is found like any oth
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,14 @@ class Symbolizer:
     """The source lines of addresses in one kernel and in modules; needs drgn.
 
     `vmlinux` has DWARF, None for modules alone. `modules` are those whose frames may come; of a module
-    without debug information no line is known. Raises MissingTool.
+    without debug information no line is known, nor of one whose debug information is damaged: `unreadable`
+    says how, by the module's name ("" for the kernel). Raises MissingTool.
     """
 
     def __init__(self, vmlinux: Path | None, modules: Iterable[KernelModule] = ()) -> None:
         self._vmlinux = vmlinux
         self._modules = {module.name: module for module in modules}
+        self.unreadable: dict[str, str] = {}
         self._programs: dict[str, Any] = {}
         self._directories: dict[str, str] = {}
         self._drgn = load_drgn()
@@ -73,17 +76,20 @@ class Symbolizer:
         program = self._program(module)
         if program is None:
             return ()
-        address = _address(program.symbols(function), offset, size)
-        if address is None:
-            return ()
-        return self._lines(module, address - (1 if returns and offset else 0), function)
+        with self._damage_noted(module):
+            address = _address(program.symbols(function), offset, size)
+            if address is not None:
+                return self._lines(module, address - (1 if returns and offset else 0), function)
+        return ()
 
     def lines_at(self, module: str, section: str, offset: int) -> tuple[SourceLine, ...]:
         """Returns the lines of the instruction `offset` bytes into a module's section, as `lines` does."""
         if self._program(module) is None:
             return ()
         address = addresses_apart(self._modules[module])[0].get(section)
-        return self._lines(module, address + offset, section) if address is not None else ()
+        with self._damage_noted(module):
+            return self._lines(module, address + offset, section) if address is not None else ()
+        return ()
 
     def source_root(self) -> str:
         """Returns the common start of the paths of the kernel's sources, "" when it is not known."""
@@ -124,8 +130,22 @@ class Symbolizer:
 
     def _program(self, module: str) -> Any:
         if module not in self._programs:
-            self._programs[module] = self._open(module)
+            self._programs[module] = None
+            with self._damage_noted(module):
+                self._programs[module] = self._open(module)
         return self._programs[module]
+
+    @contextlib.contextmanager
+    def _damage_noted(self, module: str) -> Iterator[None]:
+        """Notes what drgn says of damaged debug information; it is asked no more about that file."""
+        try:
+            yield
+        except Exception as error:
+            # libdw's complaints come as plain Exceptions
+            if type(error) is not Exception and not isinstance(error, self._drgn.BadDataError):
+                raise
+            self.unreadable[module] = str(error)
+            self._programs[module] = None
 
     def _open(self, name: str) -> Any:
         """Returns a drgn Program of one object file, so that names of other files cannot be found."""
