@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", of: str 
     tree = debian_source(of, cache) if of else kernel_source(source, cache)
     requests = _requests(read)
     renamings = kconfig.renamings_of(_renamings(), requests)
+    older = _held_substitutions(tree, cache)
     compiler = llvm_words({request.symbol: request.value for request in requests})
     clang = clang_version(compiler)
     key = digest_of(
@@ -95,6 +97,7 @@ def build_kernel(fragments: Sequence[Path], *, source: str | Path = "", of: str 
         *([clang] if clang else []),
         *_settings(read),
         *(f"{item.older} is {item.newer}" for item in renamings),
+        *older,
     )
     log = cache.log_path(_KIND, key)
 
@@ -142,6 +145,7 @@ def configure(
     require_tools(_TOOLS)
     defined = _defined_symbols(tree.directory)
     requests = kconfig.with_current_names(defined, requests, renamings)
+    requests = kconfig.substituted(defined, requests, _older_releases())
     options = [*_options(tree, build_dir), *llvm_words({item.symbol: item.value for item in requests})]
     run_make([*options, "tinyconfig"], log=log, what="the kernel's tinyconfig")
     config = build_dir / ".config"
@@ -208,6 +212,23 @@ def _read_fragments(paths: Sequence[Path]) -> tuple[_Fragment, ...]:
 def _renamings() -> tuple[kconfig.SymbolRenaming, ...]:
     table = data_directory("kernel-config") / "renamed-symbols.txt"
     return kconfig.parse_renamings(table.read_text())
+
+
+def _older_releases() -> tuple[kconfig.Substitution, ...]:
+    return kconfig.parse_substitutions((data_directory("kernel-config") / "older-releases.txt").read_text())
+
+
+def _held_substitutions(tree: KernelSource, cache: Cache) -> list[str]:
+    """Returns the substitutions of this tree as words for a key; they are looked for once, in 1,500 files."""
+    rows = _older_releases()
+    note = f"older-{digest_of(tree.identity, *map(str, rows))}"
+    known = cache.pointer(note)
+    if not known:
+        defined = _defined_symbols(tree.directory)
+        held = [f"{' '.join(row.instead)} for {row.symbol}" for row in rows if row.holds(defined)]
+        known = json.dumps(held)
+        cache.note(note, known)
+    return [str(row) for row in json.loads(known)]
 
 
 def _requests(fragments: Sequence[_Fragment]) -> list[kconfig.Request]:

@@ -66,6 +66,20 @@ class SymbolRenaming:
     newer: str
 
 
+@dataclass(frozen=True)
+class Substitution:
+    """What a kernel is asked for in place of a symbol, if it defines `where` (or lacks it: `!NAME`)."""
+
+    symbol: str
+    where: str
+    instead: tuple[str, ...]
+
+    def holds(self, defined: Set[str]) -> bool:
+        """Whether a kernel that defines these symbols is such a one."""
+        name = self.where.removeprefix("!")
+        return (name in defined) != (name != self.where)
+
+
 def setting(symbol: str, value: str, prefix: str = KERNEL) -> str:
     """Returns the line of a .config with this value of a symbol."""
     return f"# {prefix}{symbol} is not set" if value == NOT_SET else f"{prefix}{symbol}={value}"
@@ -131,6 +145,25 @@ def with_current_names(
         elif item.newer:
             called.append(request)
     return tuple(called)
+
+
+def parse_substitutions(text: str) -> tuple[Substitution, ...]:
+    """Returns the rows of a table of `SYMBOL WHERE SYMBOLS...`; `-` stands for no symbol."""
+    rows = (line.partition("#")[0].split() for line in text.splitlines())
+    return tuple(Substitution(row[0], row[1], tuple(row[2:]) if row[2] != "-" else ()) for row in rows if row)
+
+
+def substituted(
+    defined: Set[str], requests: Iterable[Request], substitutions: Iterable[Substitution]
+) -> tuple[Request, ...]:
+    """Returns the requests with what a kernel is asked for in place of some; `defined`: its symbols."""
+    places = {item.symbol: item for item in substitutions if item.holds(defined)}
+    asked: list[Request] = []
+    for request in requests:
+        item = places.get(request.symbol)
+        names = (request.symbol,) if item is None else (name for name in item.instead if name in defined)
+        asked += (replace(request, symbol=name) for name in names)
+    return tuple(asked)
 
 
 def merge(base: str, requests: Iterable[Request], prefix: str = KERNEL) -> str:

@@ -15,8 +15,10 @@ from kmod_harness.build.kernel.kconfig import (
     parse_config,
     parse_fragment,
     parse_renamings,
+    parse_substitutions,
     renamings_of,
     setting,
+    substituted,
     with_current_names,
 )
 
@@ -134,3 +136,29 @@ def test_the_table_of_renamings_says_older_newer_and_why() -> None:
         SymbolRenaming("A", "B"),
         SymbolRenaming("C", ""),
     )
+
+
+OLDER = """
+TRUST   ARCH    ARCH TRUST  # depends on ARCH
+DWARF5  !NONE   INFO DWARF5 # a choice below INFO
+GENID   !GENID  -           # later
+"""
+
+
+@pytest.mark.parametrize(
+    ("defined", "asked"),
+    [
+        ({"TRUST", "ARCH", "INFO"}, ["ARCH", "TRUST", "INFO"]),
+        ({"TRUST", "ARCH", "INFO", "DWARF5", "GENID"}, ["ARCH", "TRUST", "INFO", "DWARF5", "GENID"]),
+        ({"TRUST", "INFO", "NONE", "DWARF5", "GENID"}, ["TRUST", "DWARF5", "GENID"]),
+        ({"NONE", "GENID"}, ["TRUST", "DWARF5", "GENID"]),
+    ],
+)
+def test_an_older_kernel_is_asked_for_what_it_has_in_a_symbols_place(
+    defined: set[str], asked: list[str]
+) -> None:
+    requests = parse_fragment("CONFIG_TRUST=y\nCONFIG_DWARF5=y\nCONFIG_GENID=y\n", "my.config")
+    substitutes = parse_substitutions(OLDER)
+    given = substituted(defined, requests, substitutes)
+    assert [request.symbol for request in given] == asked
+    assert {request.value for request in given} == {"y"}

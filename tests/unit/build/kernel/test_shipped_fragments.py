@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from kmod_harness.build.kernel.kconfig import parse_fragment, parse_renamings, with_current_names
+from kmod_harness.build.kernel.kconfig import (
+    parse_fragment,
+    parse_renamings,
+    parse_substitutions,
+    with_current_names,
+)
 from kmod_harness.host.resources import minimal_config
 
 DIRECTORY = minimal_config().parent
@@ -61,3 +66,11 @@ def test_a_later_kernel_is_asked_by_its_own_names_and_not_for_what_is_gone() -> 
 
     assert asked & {renaming.older for renaming in RENAMINGS} == set()
     assert {"MITIGATION_RETPOLINE", "MITIGATION_PAGE_TABLE_ISOLATION"} <= asked
+
+
+def test_each_substitution_is_of_a_symbol_that_a_fragment_asks_for_and_says_why() -> None:
+    table = (DIRECTORY / "older-releases.txt").read_text()
+    rows = [line for line in table.splitlines() if line.strip() and not line.startswith("#")]
+    assert [row for row in rows if not row.partition("#")[2].strip()] == []
+    assert {item.symbol for item in parse_substitutions(table)} - ASKED == set()
+    assert len(parse_substitutions(table)) == len(rows)
