@@ -147,20 +147,24 @@ def _indirect(opcode: int, register: int, size: int, release: tuple[int, int]) -
 
 
 def apply_returns(image: ModuleImage, kernel: KernelState) -> None:
-    """Makes a jump to the return thunk a RET, or a jump to the thunk that this CPU needs."""
+    """Makes a jump to the return thunk a RET, or a jump to the thunk that this CPU needs.
+
+    clang's jump has a CS prefix; what is over behind the new instruction is filled (patch_return, 6.1 to 7.2).
+    """
     thunk = None
     for site in relative_sites(image, ".return_sites"):
-        code = image.read(site, 5)
-        if len(code) < 5 or code[0] != JMP:
+        prefix = 1 if image.read(site, 1) == _CS else 0
+        code = image.read(site, prefix + 5)
+        if len(code) < prefix + 5 or code[prefix] != JMP:
             continue
         if thunk is None:
             thunk = kernel.symbol("__x86_return_thunk")
         if branch_target(site, code) == thunk:
-            mark = image.read(site + 5, 3)
+            mark = image.read(site + len(code), 3)
             is_trampoline = mark == TRAMPOLINE_MARK
             image.write(
                 site,
-                return_code(kernel, site),
+                return_code(kernel, site).ljust(len(code), bytes((INT3,))),
                 Mechanism.STATIC_CALL if is_trampoline else Mechanism.RETURN_SITE,
             )
 
