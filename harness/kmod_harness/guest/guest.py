@@ -14,10 +14,11 @@ from kmod_harness.guest import jobs
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.files.push import push
 from kmod_harness.guest.kernel_log import KernelLog
-from kmod_harness.guest.loaded_module import LoadedModule, Parameter, load
+from kmod_harness.guest.loaded_module import LoadedModule, load
 from kmod_harness.guest.modprobe import ModprobeDirectory
 from kmod_harness.guest.process import Process
 from kmod_harness.guest.restore import PendingRestore, SavedFacts
+from kmod_harness.kmod.loading.parameters import Parameter
 from kmod_harness.machine.deadline import BootLimit
 from kmod_harness.machine.machine import Machine
 from kmod_harness.spec.spec import Spec

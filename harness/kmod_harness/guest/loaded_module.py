@@ -13,6 +13,7 @@ from kmod_harness.guest.agent.protocol import CHUNK, Call, OutUpToResult, Result
 from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
 from kmod_harness.guest.files.proc_files import calls_that_read, content
 from kmod_harness.guest.process import Process
+from kmod_harness.kmod.loading.parameters import Parameter, format_parameters
 from kmod_harness.kmod.loading.refusal import error_name, refusal_advice
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from kmod_harness.kmod.elf.module import KernelModule
     from kmod_harness.kmod.mismatches import Mismatch
     from kmod_harness.machine.machine import Machine
-
-Parameter = str | int | bool | Sequence[str | int | bool]
 
 #: Where loaded files lie in the guest.
 DIRECTORY = "/kmod-harness/loaded"
@@ -230,24 +229,3 @@ def refuse(file: KernelModule, mismatches: Sequence[Mismatch], *, kernel: str) -
             advice=f"{advice_for(fatal, file, kernel)}"
             "\n-> load(..., force=True) shows the kernel's own answer",
         )
-
-
-def format_parameters(parameters: Mapping[str, Parameter]) -> str:
-    """Returns the text finit_module takes (kernel/params.c, 6.1: parse_args).
-
-    >>> format_parameters({"minors": 2, "debug": True, "name": "a b", "ports": [1, 2]})
-    'minors=2 debug=Y name="a b" ports=1,2'
-    """
-    return " ".join(f"{name}={_format(name, value)}" for name, value in parameters.items())
-
-
-def _format(name: str, value: Parameter) -> str:
-    if isinstance(value, bool):
-        return "Y" if value else "N"
-    if isinstance(value, int):
-        return str(value)
-    if not isinstance(value, str):
-        return ",".join(_format(name, item) for item in value)
-    if '"' in value or "\0" in value:
-        raise ValueError(f'parameter {name}: the kernel has no way to pass a " or NUL: {value!r}')
-    return f'"{value}"' if not value or any(c.isspace() for c in value) else value

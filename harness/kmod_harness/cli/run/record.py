@@ -37,7 +37,7 @@ class ModuleRow:
     """A module of the run; `loaded` is None until the kernel took it."""
 
     load: Load
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str | None]
     loaded: LoadedModule | None = None
     unloaded: bool = False
 

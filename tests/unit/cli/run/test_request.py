@@ -43,7 +43,12 @@ def test_a_parameter_goes_to_the_last_module_or_to_the_one_named() -> None:
     assert assigned == {"my_driver": {"rate": "9", "name": "a=b.c"}, "core": {"slots": "2"}}
 
 
-@pytest.mark.parametrize("text", ["rate", "=9", "core.=9", "other.rate=9", 'rate="x"'])
+def test_a_parameter_may_have_no_value_and_quotation_marks() -> None:
+    assigned = assign_parameters(["quiet", 'core.title=a "b" c'], [_module("core")])
+    assert assigned == {"core": {"quiet": None, "title": 'a "b" c'}}
+
+
+@pytest.mark.parametrize("text", ["=9", "core.=9", "other.rate=9", "ra te=9", 'name=a "b c', "name=a\0b"])
 def test_a_parameter_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(Misuse, match="--param"):
         assign_parameters([text], [_module("core")])
