@@ -40,6 +40,11 @@ def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expecta
         say_heading(f"{splat.kind}{' (expected)' if is_expected else ''}: {splat.title}{often}")
         if not is_expected:
             say("\n".join(_readable(splat, record)))
+    if record.splats:
+        from kmod_harness.report.without_lines import notes_on_missing_lines  # lazy
+
+        for note in notes_on_missing_lines(record.splats, [row.file for row in record.modules]):
+            say_note(note)
     for case in record.cases:
         say(_case_line(case))
     last = last_line(record, verdict)

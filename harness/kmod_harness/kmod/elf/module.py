@@ -201,14 +201,16 @@ def read_section(path: Path, name: str) -> bytes:
     return data[found.offset : found.offset + found.size] if found is not None else b""
 
 
-def parse_module(data: bytes, path: Path) -> KernelModule:
+def parse_module(data: bytes, path: Path, *, is_split_debug: bool = False) -> KernelModule:
     """Returns the module in `data`; `path` serves for messages and, without modinfo, for the name.
+
+    is_split_debug: the file may also hold a module's symbols and debug information alone.
 
     Raises ModuleFileError whatever is wrong with the bytes.
     """
     refuse_other_kinds(data, path)
     try:
-        return _parse(data, path)
+        return _parse(data, path, is_split_debug=is_split_debug)
     except ModuleFileError:
         raise
     # on damaged bytes any step may raise anything
@@ -216,15 +218,16 @@ def parse_module(data: bytes, path: Path) -> KernelModule:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
 
 
-def _parse(data: bytes, path: Path) -> KernelModule:
+def _parse(data: bytes, path: Path, *, is_split_debug: bool) -> KernelModule:
     sections = tuple(_sections(data, path))
     contents = {
         section.name: data[section.offset : section.offset + section.size]
         for section in sections
         if section.type not in ("SHT_NULL", "SHT_NOBITS")
     }
-    _refuse_other_objects(sections, path)
-    modinfo = tuple(parse_modinfo(contents[_MODINFO]))
+    if not (is_split_debug and _is_split_debug(sections)):
+        _refuse_other_objects(sections, path)
+    modinfo = tuple(parse_modinfo(contents.get(_MODINFO, b"")))
     first = dict(reversed(modinfo))  # the kernel takes the first of a tag (get_modinfo)
     table = _symbol_table(data, sections)
     symbols, undefined = _symbols(table, sections)
@@ -281,6 +284,11 @@ def _refuse_other_objects(sections: tuple[Section, ...], path: Path) -> None:
     """Refuses an object file without modpost's sections (kernel/module/main.c, setup_load_info)."""
     names = {section.name for section in sections if section.type not in ("SHT_NULL", "SHT_NOBITS")}
     lacking = [name for name in (_MODINFO, _THIS_MODULE) if name not in names]
+    if _is_split_debug(sections):
+        raise ModuleFileError(
+            f"{path} holds the debug information of a kernel module, not the module itself",
+            advice="give the .ko: this file is found beside it, or by build-id in /usr/lib/debug",
+        )
     if lacking:
         raise ModuleFileError(
             f"{path} is an object file but not a kernel module: it has no {' and no '.join(lacking)} section",
@@ -291,6 +299,12 @@ def _refuse_other_objects(sections: tuple[Section, ...], path: Path) -> None:
             f"{path} has no symbol table; the kernel refuses a module without one",
             advice="strip modules with --strip-debug, never with --strip-all",
         )
+
+
+def _is_split_debug(sections: tuple[Section, ...]) -> bool:
+    """Whether these are the sections of a module whose bytes lie elsewhere (objcopy --only-keep-debug)."""
+    kinds = {section.name: section.type for section in sections}
+    return kinds.get(_MODINFO) == "SHT_NOBITS" and {".debug_info", ".symtab"} <= kinds.keys()
 
 
 def _symbol_table(data: bytes, sections: tuple[Section, ...]) -> tuple[TableSymbol, ...]:
