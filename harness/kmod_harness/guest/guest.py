@@ -14,7 +14,7 @@ from kmod_harness.guest import jobs
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.files.push import push
 from kmod_harness.guest.kernel_log import KernelLog
-from kmod_harness.guest.loaded_module import LoadedModule, load
+from kmod_harness.guest.loaded_module import LoadedModule, file_for_guest, load
 from kmod_harness.guest.modprobe import ModprobeDirectory
 from kmod_harness.guest.process import Process
 from kmod_harness.guest.restore import PendingRestore, SavedFacts
@@ -244,7 +244,8 @@ class Guest:
     ) -> LoadedModule:
         self._loaded_files[file.name] = file
         started = time.monotonic()
-        module = load(self, file, file.data, parameters, process=process, timeout=timeout)
+        data = file_for_guest(file)
+        module = load(self, file, data, parameters, process=process, timeout=timeout)
         module.load_seconds = time.monotonic() - started
         self.kernel_log.addresses.note(file.name, file.symbols, module.sections)
         self._modules.append(module)

@@ -11,6 +11,7 @@ from kmod_harness.errors import ModuleLoadError, ModuleMismatch, ProcessKilled
 from kmod_harness.guest.agent.calls import c_path, check, os_error
 from kmod_harness.guest.agent.protocol import CHUNK, Call, OutUpToResult, ResultOf
 from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.files.no_room import raise_if_no_room
 from kmod_harness.guest.files.proc_files import calls_that_read, content
 from kmod_harness.guest.process import Process
 from kmod_harness.kmod.loading.parameters import Parameter, format_parameters
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 DIRECTORY = "/kmod-harness/loaded"
 _PROC_MODULES = "/proc/modules"
 _SYMBOLS = (".symtab", ".strtab")
+#: A file lies in the guest's memory, and the kernel reads it into as much again.
+_LARGE_BYTES = 16 << 20
 
 
 class ModuleOwner(Protocol):
@@ -164,7 +167,11 @@ def load(
     """
     process = process or guest.syscaller
     path = f"{DIRECTORY}/{file.name}.ko"
-    _push(guest.syscaller, path, data)
+    try:
+        _push(guest.syscaller, path, data)
+    except OSError as error:
+        raise_if_no_room(error, f"{file.name}.ko", len(data), guest.machine.spec.memory_mib)
+        raise
     mark = guest.kernel_log.mark()
     try:
         words = os.fsencode(format_parameters(parameters)) + b"\0"
@@ -195,6 +202,15 @@ def load(
             advice=refusal_advice(result.errno, log, is_listed=file.name in names),
         )
     return LoadedModule(guest, file)
+
+
+def file_for_guest(file: KernelModule) -> bytes:
+    """Returns the bytes to load: of a large file without debug information, which would fill the guest."""
+    if len(file.data) < _LARGE_BYTES:
+        return file.data
+    from kmod_harness.kmod.elf.without_debug import without_debug  # lazy: few are so large
+
+    return without_debug(file)
 
 
 def _push(process: Process, path: str, data: bytes) -> None:

@@ -74,8 +74,8 @@ class RamFile:
 def kernel_command_line(spec: Spec) -> str:
     """Returns the kernel's command line; the user's words come last and so win, but for the log's console.
 
-    The kernel gives up its early console for the console that is named last (register_console(),
-    kernel/printk/printk.c, 6.1): were that another, such as one it does not have, every line would come twice.
+    The kernel gives up its early console for the one that is named last (register_console(),
+    kernel/printk/printk.c, 6.1): were that one it does not have, every line would come twice.
     """
     first_names = {word.partition("=")[0] for word in spec.append}
     own = [word for word in KERNEL_WORDS if word != _EARLY_CONSOLE or not first_names & _EARLY_NAMES]

@@ -140,3 +140,9 @@ def _first_link(path: str, paths: Mapping[str, str]) -> str | None:
     parts = path.strip("/").split("/")
     prefixes = ("/" + "/".join(parts[:n]) for n in range(1, len(parts) + 1))
     return next((prefix for prefix in prefixes if paths.get(prefix)), None)
+
+
+def bytes_below(source: Path) -> int:
+    """Returns the bytes of a file, or of all regular files below a directory."""
+    files = [source] if source.is_file() else source.rglob("*")
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())

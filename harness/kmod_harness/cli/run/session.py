@@ -20,11 +20,12 @@ from kmod_harness.cli.run.modules import (
     refuse_unknown_parameters,
     unload_all,
 )
-from kmod_harness.cli.run.pushed import DIRECTORY, Push, check_program, resolve_command
+from kmod_harness.cli.run.pushed import DIRECTORY, Push, bytes_below, check_program, resolve_command
 from kmod_harness.cli.run.record import RunRecord
 from kmod_harness.cli.run.request import RunRequest
 from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, QemuDied
 from kmod_harness.guest.agent.protocol import Kind, ProtocolError
+from kmod_harness.guest.files.no_room import raise_if_no_room
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
 from kmod_harness.host.exceptions import as_harness_error, is_guests_answer
@@ -251,6 +252,7 @@ def _push(guest: Guest, push: Push, say: Callable[[str], None]) -> None:
             note = f"note: --push leaves out {path}: neither a file, a directory nor a link"
             say("\n".join(wrapped(note, further="      ")))
     except OSError as error:
+        raise_if_no_room(error, str(push.source), bytes_below(push.source), guest.spec.memory_mib)
         raise Misuse(
             f"could not copy {push.source} to {push.target} in the guest: {error.strerror}"
         ) from None

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmod_harness.errors import ModuleFileError
+from kmod_harness.kmod.elf.build_id import parse_build_id
 from kmod_harness.kmod.elf.ko_file import damaged, module_bytes, refuse_other_kinds
 from kmod_harness.kmod.elf.modinfo import named_values, parse_modinfo
+from kmod_harness.kmod.elf.modversions import parse_versions
 from kmod_harness.kmod.elf.symbol_table import SHN_UNDEF, TableSymbol, parse_symbol_table
 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 
 _MODINFO = ".modinfo"
 _THIS_MODULE = ".gnu.linkonce.this_module"
-#: `struct modversion_info` of a 64-bit kernel (include/linux/module.h, 6.1): CRC, then the name.
-_MODVERSION = struct.Struct("<Q56s")
 #: `Elf64_Shdr` (System V ABI, 4): name, type, flags, address, offset, size, link, info, alignment, entry.
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 #: Section types of the System V ABI, of GNU and of the x86-64 psABI.
@@ -247,7 +247,7 @@ def _parse(data: bytes, path: Path, *, is_split_debug: bool) -> KernelModule:
         symbols=symbols,
         undefined=undefined,
         exports=_exports(symbols),
-        versions=_versions(contents.get("__versions", b"")),
+        versions=parse_versions(contents.get("__versions", b"")),
         has_debug_info=any(s.name == ".debug_info" and s.size > 0 for s in sections),
         build_id=parse_build_id(contents.get(".note.gnu.build-id", b"")),
         data=data,
@@ -342,22 +342,3 @@ def _exports(symbols: tuple[Symbol, ...]) -> dict[str, bool | None]:
         for symbol in symbols
         if symbol.name.startswith("__ksymtab_") and symbol.section is not None
     }
-
-
-def _versions(data: bytes) -> dict[str, int]:
-    whole = data[: len(data) // _MODVERSION.size * _MODVERSION.size]
-    return {
-        name.split(b"\0", 1)[0].decode("utf-8", "replace"): crc & 0xFFFFFFFF
-        for crc, name in _MODVERSION.iter_unpack(whole)
-    }
-
-
-def parse_build_id(data: bytes) -> str:
-    """Returns the descriptor of the GNU build-id note (note header: name size, descriptor size, type)."""
-    if len(data) < 12:
-        return ""
-    name_size, size, kind = struct.unpack_from("<III", data)
-    start = 12 + (name_size + 3) // 4 * 4
-    if kind != 3:  # NT_GNU_BUILD_ID
-        return ""
-    return data[start : start + size].hex()

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kmod_harness.errors import ModuleFileError
+from kmod_harness.kmod.elf.build_id import parse_build_id
 from kmod_harness.kmod.elf.ko_file import module_bytes
-from kmod_harness.kmod.elf.module import KernelModule, parse_build_id, parse_module, read_section
+from kmod_harness.kmod.elf.module import KernelModule, parse_module, read_section
 
 _DEBUG = Path("usr/lib/debug")
 
