@@ -106,6 +106,13 @@ def test_expected_panic(guest, faulty_ko):
 def test_hangs(chardev, write_faulty):
     write_faulty("hang")
 
+def test_asks_for_its_guest_and_sleeps_too_long(request, faulty_ko):
+    guest = request.getfixturevalue("guest")
+    guest.load(faulty_ko, fault="block")
+
+def test_asks_for_its_guest(request):
+    assert request.getfixturevalue("guest").run(["true"]).status == 0
+
 def test_qemu_is_killed(guest, chardev):
     os.kill(guest.machine.pid, signal.SIGKILL)
     guest.run(["true"])

@@ -41,6 +41,8 @@ def suite(run_suite: RunSuite, chardev_ko: Path, faulty_ko: Path) -> SuiteRun:
         ("test_panics", ("failure",), "panic"),
         ("test_expected_panic", ("passed",), "passed"),
         ("test_hangs", ("failure",), "hang"),
+        ("test_asks_for_its_guest_and_sleeps_too_long", ("failure",), "hang"),
+        ("test_asks_for_its_guest", ("passed",), "passed"),
         ("test_qemu_is_killed", ("failure",), "qemu-died"),
         ("test_the_other_guest_warns", ("failure",), "splat"),
         ("test_known_to_warn", ("skipped",), "splat"),

@@ -84,7 +84,7 @@ def run(
     if isinstance(argv, str):
         raise TypeError('argv is a sequence of strings; for a shell line: ["sh", "-c", line]')
     seconds = RUN_SECONDS if timeout is None else timeout
-    deadline = machine.deadline(shlex.join(argv), seconds, exact=timeout is not None)
+    deadline = machine.deadline(shlex.join(argv), seconds, exact=timeout is not None, of_a_call=True)
     variables = {**ENVIRONMENT, **(environment or {})}
     payload = encode_run(
         [os.fsencode(word) for word in argv],

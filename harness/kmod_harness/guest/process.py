@@ -238,7 +238,9 @@ class Process:
     def _deadline(self, calls: Sequence[Call], timeout: float | None) -> Deadline:
         what = _name(calls) or f"a batch of {len(calls)} calls"
         seconds = CALL_SECONDS if timeout is None else timeout
-        return self._machine.deadline(f"{what} in the guest", seconds, exact=timeout is not None)
+        return self._machine.deadline(
+            f"{what} in the guest", seconds, exact=timeout is not None, of_a_call=True
+        )
 
     def _decode(self, frame: Frame, calls: Sequence[Call]) -> list[Result]:
         if frame.kind == Kind.CALLS:

@@ -38,6 +38,7 @@ def conclude(
     case.came += [incident.report for incident in incidents if incident.report is not None]
     unexpected = [one.error for one, is_expected in zip(incidents, flags, strict=True) if not is_expected]
     failure = _failure(case, phase, raised, unexpected)
+    case.has_hung = case.has_hung or isinstance(failure, GuestHang)
     if failure is not None:
         told = next((incident for incident in incidents if incident.error is failure), None)
         case.where = told.where if told else ()
@@ -64,6 +65,11 @@ def _failure(
 ) -> BaseException | None:
     if phase == "teardown" and case.is_settled:
         return _what_remains(raised, case)
+    if phase == "teardown" and case.has_hung:
+        # what still hangs is told already: a process that cannot be ended, a module that cannot be unloaded
+        unexpected = [error for error in unexpected if not isinstance(error, GuestHang)]
+        if raised is not None and all(isinstance(error, GuestHang) for error in _leaves(raised)):
+            raised = _what_remains(raised, case)
     if unexpected:
         return min((*unexpected, *_own(raised)), key=lambda error: PRECEDENCE.index(outcome_of_error(error)))
     if raised is not None and not _is_expected(raised, case):

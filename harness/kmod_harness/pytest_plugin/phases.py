@@ -116,13 +116,18 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
 
 
 def _is_judged(item: pytest.Item) -> bool:
-    """Whether a test uses guests, or expects something of one; a fixture of that name may be a stranger's."""
-    if item.stash[CASE].expected:
+    """Whether a test uses guests, or expects something of one; a fixture of that name may be a stranger's.
+
+    One that did stays one that does: a fixture that it asks for by getfixturevalue() is in no list.
+    """
+    case = item.stash[CASE]
+    if case.expected:
         return True
-    if STATE not in item.config.stash:
-        return False
-    state = item.config.stash[STATE]
-    return "machine" in getattr(item, "fixturenames", ()) or state.was_used or bool(state.incidents)
+    if STATE in item.config.stash and not case.is_judged:
+        state = item.config.stash[STATE]
+        is_listed = "machine" in getattr(item, "fixturenames", ())
+        case.is_judged = is_listed or state.was_used or bool(state.incidents)
+    return case.is_judged
 
 
 def _record(item: pytest.Item, case: Case, report: pytest.TestReport, error: BaseException | None) -> None:

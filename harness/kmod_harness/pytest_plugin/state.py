@@ -129,6 +129,10 @@ class Case:
         #: the reports that came, in order
         self.came: list[Report] = []
         self.is_settled = False
+        #: a deadline passed in it
+        self.has_hung = False
+        #: it uses guests, or used one
+        self.is_judged = False
         self.has_bundle = False
         self.has_failed = False
         self.where: tuple[Place, ...] = ()

@@ -181,6 +181,7 @@ def test_after_a_command_that_overran_its_time_the_module_is_still_unloaded(char
     status, found = run_json(chardev_ko, "--timeout", "1", "--", "sleep", "100")
     assert (status, found["outcome"]) == (5, "hang")
     assert found["reason"] == "sleep 100 took longer than 1 s"
+    assert found["error"]["advice"] == "if it may take that long, give it more: --timeout"
     assert found["modules"][0]["unloaded"] is True
 
 

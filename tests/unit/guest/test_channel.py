@@ -66,7 +66,9 @@ class Host:
         self.channel = AgentChannel(self.machine)
         self._mine = mine
 
-    def deadline(self, what: str, seconds: float, *, exact: bool = False) -> Deadline:
+    def deadline(
+        self, what: str, seconds: float, *, exact: bool = False, of_a_call: bool = False
+    ) -> Deadline:
         return Deadline(what, seconds)
 
     def process(self, number: int = 1, pid: int = 100) -> Process:

@@ -109,6 +109,7 @@ def _boot_and_drive(
         machine = guest.machine if guest else start_machine(record.prepared)
     with machine:
         record.qemu_argv = machine.argv
+        machine.calls_prolonged_by = "--timeout"
         try:
             with record.stage("boot"):
                 prepared = record.prepared
