@@ -23,6 +23,8 @@ def test_a_run_is_one_json_object(chardev_ko: Path) -> None:
         "argv": ["sh", "-c", command],
         "status": 3,
         "how": "exit status 3",
+        "signal": None,
+        "killed_by": None,
         "stdout": "out\nhello/kmod-harness/pushed\n",
         "stderr": "err\n",
     }
@@ -259,3 +261,20 @@ def test_a_script_without_its_interpreter_is_refused_before_the_boot(tmp_path: P
     status, found = run_json("--", script)
     assert (status, found["timings"]["boot"]) == (2, None)
     assert "lacks: /bin/bash" in found["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "command", "status", "outcome"),
+    [("77,32", "exit 32", 8, "nothing-tested"), ("77", "exit 4", 1, "failed"), ("", "exit 4", 1, "failed")],
+)
+def test_which_statuses_mean_skipped_is_said_by_an_option(
+    statuses: str, command: str, status: int, outcome: str
+) -> None:
+    found = run_json("--skip-status", statuses, "--", "sh", "-c", command)
+    assert (found[0], found[1]["outcome"]) == (status, outcome)
+
+
+def test_a_command_that_a_signal_killed_names_it() -> None:
+    status, found = run_json("--", "sh", "-c", "kill -TERM $$")
+    assert (status, found["reason"]) == (1, "the command was killed by SIGTERM")
+    assert (found["command"]["signal"], found["command"]["killed_by"]) == ("SIGTERM", None)

@@ -30,7 +30,7 @@ A report of the kernel about itself counts wherever it stands in the log, from t
 exit status:
   0 passed   1 failed   2 usage or set-up   3 kernel splat (oops, BUG, ...)
   4 panic   5 hang   6 boot failed   7 QEMU died
-  8 nothing was tested (the command exited with 4: skipped)
+  8 nothing was tested (the command exited with 4, or another --skip-status)
   130 and 143 when ended by Ctrl-C or SIGTERM
   --bisect turns 2, 6, 7 and 8 into 125 for `git bisect run`
 A fault of kmod-harness itself is an "internal error": 2 too, with a file that says where it came from.
@@ -73,6 +73,12 @@ def add_parser(commands: Any) -> None:
         default=None,
         metavar="SECONDS",
         help="for each load, the command, and each unload (default: 60)",
+    )
+    parser.add_argument(
+        "--skip-status",
+        default="4",
+        metavar="STATUS,...",
+        help="COMMAND's exit statuses that mean skipped (default: 4, kselftest's; automake has 77, LTP 32)",
     )
     parser.add_argument(
         "--expect-splat",
@@ -122,9 +128,11 @@ def execute(args: argparse.Namespace) -> int:
 
     record = RunRecord()
     expected: tuple[Expectation, ...] = ()
+    skip_statuses: frozenset[int] = frozenset()
     try:
         request = read_request(args)
         expected = request.expected
+        skip_statuses = request.skip_statuses
         session.run(request, record, say, getattr(args, "speculative", None))
     except Exception as error:
         from kmod_harness.host.exceptions import as_harness_error  # lazy
@@ -145,6 +153,8 @@ def execute(args: argparse.Namespace) -> int:
             has_command=bool(record.command),
             status=record.completed.status if record.completed else None,
             pid=record.completed.pid if record.completed else None,
+            how=record.command_end.text if record.command_end else "",
+            skip_statuses=skip_statuses,
         )
     )
     if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):

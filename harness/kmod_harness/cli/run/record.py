@@ -13,6 +13,7 @@ from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError
 from kmod_harness.klog.expected.expectation import are_expected, report_of
 
 if TYPE_CHECKING:
+    from kmod_harness.cli.run.command_end import CommandEnd
     from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.guest.guest import Guest
     from kmod_harness.guest.jobs import Completed
@@ -66,6 +67,8 @@ class RunRecord:
     slide: int | None = None
     command: Sequence[str] = ()
     completed: Completed | None = None
+    command_end: CommandEnd | None = None
+    log_before_command: int = 0
     records: Sequence[KernelRecord] = ()
     splats: Sequence[Splat] = ()
     #: KUnit's, from the kernel log
@@ -189,11 +192,14 @@ def _accelerator(record: RunRecord) -> dict[str, str] | None:
 def _command(record: RunRecord) -> dict[str, Any] | None:
     if not record.command:
         return None
-    done = record.completed
+    done, end = record.completed, record.command_end
+    how = end.text if end else done.how if done else "it was not run to its end"
     return {
         "argv": list(record.command),
         "status": done.status if done else None,
-        "how": done.how if done else "it was not run to its end",
+        "how": how,
+        "signal": (end.signal if end else "") or None,
+        "killed_by": (end.killed_by if end else "") or None,
         "stdout": done.stdout.decode(errors="replace") if done else "",
         "stderr": done.stderr.decode(errors="replace") if done else "",
     }

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from kmod_harness.cli.given_modules import GivenModules, read_given
 from kmod_harness.cli.machine_options import STEP_SECONDS, spec_from
 from kmod_harness.cli.repository_defaults import modules_of_repository, names_modules, with_repository
+from kmod_harness.cli.run.command_end import parse_statuses
 from kmod_harness.cli.run.pushed import Push, parse_push
+from kmod_harness.cli.run.run_verdict import SKIP_STATUSES
 from kmod_harness.errors import Misuse, ModuleFileError
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class RunRequest:
     bundle: Path | None = None
     keeps_bundle: bool = True
     dump: bool = False
+    skip_statuses: frozenset[int] = SKIP_STATUSES
 
 
 def read_request(args: argparse.Namespace) -> RunRequest:
@@ -76,7 +79,17 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         # a bisection would leave one at every bad commit
         keeps_bundle=not args.no_bundle and (bool(args.bundle) or not args.bisect),
         dump=args.dump,
+        skip_statuses=_skip_statuses(args.skip_status),
     )
+
+
+def _skip_statuses(text: str) -> frozenset[int]:
+    try:
+        return parse_statuses(text)
+    except ValueError:
+        raise Misuse(
+            f"--skip-status takes exit statuses, 1 to 255, not {text!r}", advice="--skip-status 4,77,32"
+        ) from None
 
 
 def read_expectation(text: str) -> Expectation:

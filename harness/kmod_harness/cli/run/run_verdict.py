@@ -19,8 +19,9 @@ from kmod_harness.klog.ktap import KtapResult, TestStatus
 from kmod_harness.klog.outcome import Outcome, outcome_of, outcome_of_error, worst
 from kmod_harness.klog.splats import Splat
 
-#: kselftest's way to say "skipped" (tools/testing/selftests/kselftest.h: KSFT_SKIP).
-KSFT_SKIP = 4
+#: kselftest's way to say "skipped" (tools/testing/selftests/kselftest.h: KSFT_SKIP). Others: automake 77,
+#: LTP 32.
+SKIP_STATUSES = frozenset((4,))
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class RunObservations:
     """The events of a run.
 
     status: the command's exit status, negative for a signal, None: it did not run. pid: the command's.
+    how: how it ended, in words. skip_statuses: those by which it says that it tested nothing.
     """
 
     errors: Sequence[BaseException] = ()
@@ -37,6 +39,8 @@ class RunObservations:
     has_command: bool = False
     status: int | None = None
     pid: int | None = None
+    how: str = ""
+    skip_statuses: frozenset[int] = SKIP_STATUSES
 
     @property
     def reports(self) -> list[Report]:
@@ -122,8 +126,11 @@ def _of_command(seen: RunObservations) -> list[RunVerdict]:
     status = seen.status
     if status is None or status == 0:
         return []
-    if status == KSFT_SKIP:
-        return [RunVerdict(Outcome.NOTHING_TESTED, "the command skipped (status 4)")]
+    if status in seen.skip_statuses:
+        return [RunVerdict(Outcome.NOTHING_TESTED, f"the command skipped (status {status})")]
     if status < 0 and killed_by(seen.pid, seen.expected_reports):
         return []
-    return [RunVerdict(Outcome.FAILED, "the command failed")]
+    if seen.how in ("", f"exit status {status}"):
+        return [RunVerdict(Outcome.FAILED, "the command failed")]
+    verb = "was" if status < 0 else "failed:"
+    return [RunVerdict(Outcome.FAILED, f"the command {verb} {seen.how}")]

@@ -266,6 +266,7 @@ def _import_run_verdict() -> None:
 
 
 def _run_command(guest: Guest, request: RunRequest, record: RunRecord, command: list[str]) -> None:
+    record.log_before_command = guest.kernel_log.mark()
     try:
         record.completed = guest.run(command, timeout=request.timeout, directory=DIRECTORY)
     except OSError as error:
@@ -290,6 +291,16 @@ def _answers(guest: Guest, record: RunRecord) -> bool:
             record.errors.append(error)
         return False
     return True
+
+
+def _note_command_end(record: RunRecord) -> None:
+    """Notes how the command ended, once the whole log is there."""
+    done = record.completed
+    if done is not None and done.status != 0:
+        from kmod_harness.cli.run.command_end import command_end  # lazy: most commands succeed
+
+        since = record.records[record.log_before_command :]
+        record.command_end = command_end(done.status, done.pid, since)
 
 
 def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
@@ -322,3 +333,4 @@ def _note_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
 
     record.records = list(records)
     record.cases = ktap_results(records)
+    _note_command_end(record)

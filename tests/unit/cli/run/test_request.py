@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.cli.parameters import assign_parameters
-from kmod_harness.cli.run.request import read_expectation
+from kmod_harness.cli.run.request import _skip_statuses, read_expectation
 from kmod_harness.errors import Misuse
 from kmod_harness.klog.expected.expectation import Expectation
 from kmod_harness.klog.kinds import SplatKind
@@ -57,6 +57,19 @@ def test_a_parameter_of_another_form_is_refused(text: str) -> None:
 def test_a_parameter_without_a_module_is_refused() -> None:
     with pytest.raises(Misuse, match="no module is given"):
         assign_parameters(["rate=9"], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "statuses"), [("4", {4}), ("4,77,32", {4, 77, 32}), ("77", {77}), ("", set())]
+)
+def test_the_statuses_of_a_skip_are_a_list(text: str, statuses: set[int]) -> None:
+    assert _skip_statuses(text) == statuses
+
+
+@pytest.mark.parametrize("text", ["0", "256", "-1", "4;5", "4,", "SKIP"])
+def test_what_is_no_status_is_refused(text: str) -> None:
+    with pytest.raises(Misuse, match="--skip-status"):
+        _skip_statuses(text)
 
 
 @pytest.mark.parametrize("text", ["ATOMIC_SLEEP", "atomic_sleep", "Atomic-Sleep"])
