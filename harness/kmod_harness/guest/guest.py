@@ -88,6 +88,8 @@ class Guest:
         self._modprobe = ModprobeDirectory(self._inherited, has_own=machine.spec.modules == "all")
         #: whether `load` ever succeeded, here or in the guest it is a checkpoint of
         self._has_loaded = bool(self._inherited)
+        #: whether a module without an exit function stays in it
+        self._has_permanent = False
         #: what `checkpoint` does; the pytest plugin sets it
         self._saver: Callable[[Guest, str], Checkpoint] | None = None
         self._shell: Shell | None = None
@@ -315,9 +317,15 @@ class Guest:
                 failures.append(hang)
         self._others.clear()
         for module in reversed(self.modules):
+            if module.is_permanent:
+                self._has_permanent = True
+                self._forget_module(module)
+                continue
             try:
                 module.unload()
             except (OSError, ProcessKilled, GuestHang) as error:
+                if isinstance(error, BlockingIOError):
+                    module._name_users(error)
                 # one that was loaded besides is nobody's to test
                 failures += [error] if module._is_given else []
                 self._forget_module(module)

@@ -15,6 +15,7 @@ from kmod_harness.guest.files.no_room import raise_if_no_room
 from kmod_harness.guest.files.proc_files import calls_that_read, content
 from kmod_harness.guest.process import Process
 from kmod_harness.kmod.loading.parameters import Parameter, format_parameters
+from kmod_harness.kmod.loading.permanent import has_no_exit
 from kmod_harness.kmod.loading.refusal import error_name, refusal_advice
 
 if TYPE_CHECKING:
@@ -74,12 +75,24 @@ class LoadedModule:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if not self._guest.machine.watch.has_ended:
+        # without an exit function it stays, as the kernel means it to
+        if not self._guest.machine.watch.has_ended and not self.is_permanent:
             try:
                 self.unload()
             except FileNotFoundError:
                 # a test unloaded it another way
                 self._guest._forget_module(self)
+            except BlockingIOError as error:
+                self._name_users(error)
+                raise
+
+    def _name_users(self, error: OSError) -> None:
+        """Notes on the error who holds the module."""
+        from kmod_harness.guest.holders import holders_of, other_users  # lazy: it is rarely in use
+
+        process = self._guest.syscaller
+        for line in (*map(str, holders_of(process)), *other_users(process, self.name)):
+            error.add_note(line)
 
     @property
     def state(self) -> str:
@@ -90,6 +103,11 @@ class LoadedModule:
     @property
     def is_loaded(self) -> bool:
         return self._proc_line() is not None
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether it has an init and no exit: the kernel never unloads it (delete_module, 6.1)."""
+        return has_no_exit(self.file)
 
     @property
     def refcnt(self) -> int:

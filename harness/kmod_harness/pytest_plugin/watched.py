@@ -245,13 +245,15 @@ class WatchedGuest:
                 self.guest.machine.settle(self._settle)
         except MachineFailure as end:
             failures = [end]
+        self.broken = self.broken or self.guest._has_permanent
         hung = any(isinstance(failure, GuestHang) for failure in failures)
         incidents = self.judge_after_hang() if hung else self.judge()
         for failure in failures:
             self.broken = True
             if isinstance(failure, OSError):
+                said = "; ".join([str(failure), *getattr(failure, "__notes__", ())])
                 warnings.warn(
-                    pytest.PytestWarning(f"clean-up failed, the guest is replaced: {failure}"), stacklevel=2
+                    pytest.PytestWarning(f"clean-up failed, the guest is replaced: {said}"), stacklevel=2
                 )
             elif not incidents:
                 incidents.append(Incident("", failure))

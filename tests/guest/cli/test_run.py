@@ -278,3 +278,16 @@ def test_a_command_that_a_signal_killed_names_it() -> None:
     status, found = run_json("--", "sh", "-c", "kill -TERM $$")
     assert (status, found["reason"]) == (1, "the command was killed by SIGTERM")
     assert (found["command"]["signal"], found["command"]["killed_by"]) == ("SIGTERM", None)
+
+
+def test_who_holds_a_module_that_cannot_be_unloaded_is_named(chardev_ko: Path) -> None:
+    left_behind = "sleep 100 </dev/chardev0 >/dev/null 2>&1 & exit 0"
+    status, found = run_json(chardev_ko, "--", "sh", "-c", left_behind)
+    assert (status, found["outcome"]) == (1, "failed")
+    assert "(sleep) has /dev/chardev0 open" in found["error"]["evidence"]
+
+
+def test_a_program_that_is_about_to_end_is_waited_for(chardev_ko: Path) -> None:
+    left_behind = "sleep 0.4 </dev/chardev0 >/dev/null 2>&1 & exit 0"
+    status, found = run_json(chardev_ko, "--", "sh", "-c", left_behind)
+    assert (status, found["modules"][0]["unloaded"]) == (0, True)

@@ -17,9 +17,12 @@ from kmod_harness.report.columns import wrapped
 if TYPE_CHECKING:
     from kmod_harness.cli.run.request import RunRequest
     from kmod_harness.guest.guest import Guest
+    from kmod_harness.guest.loaded_module import LoadedModule
     from kmod_harness.lifecycle.prepare import Prepared
 
 Say = Callable[[str], None]
+#: Seconds that a program which the command left behind has to end.
+_HOLDER_SECONDS = 1.0
 
 
 class UnloadFailed(MachineFailure):
@@ -92,25 +95,54 @@ def unload_all(guest: Guest, request: RunRequest, record: RunRecord, say: Say) -
         if row.loaded is None or not row.loaded.is_loaded:
             row.unloaded = row.loaded is not None
             continue
+        if row.loaded.is_permanent:
+            row.stays = True
+            _note(f"{row.file.name} has no exit function: it stays loaded, and is not tested for that", say)
+            continue
         try:
-            row.loaded.unload(timeout=request.timeout)
+            _unload_soon(guest, row.loaded, request.timeout)
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             if not row.load.is_given:
                 _note(f"{row.file.name}, which was loaded besides, was not unloaded: {reason}", say)
                 continue
-            raise UnloadFailed(
-                f"unloading {row.file.name} failed: {reason}",
-                evidence=f"reference count: {row.loaded.refcnt}",
-                advice="something still holds it open, or it has no exit function",
-            ) from None
+            raise _unload_failed(guest, row.loaded, error.errno or 0) from None
         row.unloaded = True
+
+
+def _unload_soon(guest: Guest, module: LoadedModule, timeout: float) -> None:
+    """Unloads a module, which a program that the command left behind may be about to give back.
+
+    Raises OSError where it is still in use after a while.
+    """
+    try:
+        module.unload(timeout=timeout)
+    except BlockingIOError:
+        from kmod_harness.guest.holders import await_end_of, holders_of  # lazy
+
+        pids = [holder.pid for holder in holders_of(guest.syscaller) if not holder.is_the_harness_own]
+        if not pids:
+            raise
+        await_end_of(guest.syscaller, pids, _HOLDER_SECONDS)
+        module.unload(timeout=timeout)
+
+
+def _unload_failed(guest: Guest, module: LoadedModule, number: int) -> UnloadFailed:
+    from kmod_harness.guest.holders import holders_of, other_users  # lazy
+
+    users = [*map(str, holders_of(guest.syscaller)), *other_users(guest.syscaller, module.name)]
+    advice = "the command has to end what it starts" if users else "its own code holds it, or a kernel thread"
+    return UnloadFailed(
+        f"unloading {module.name} failed: {os.strerror(number)}",
+        evidence="\n".join([f"reference count: {module.refcnt}", *users]),
+        advice=advice,
+    )
 
 
 def names_that_must_go(rows: Sequence[ModuleRow]) -> Iterator[str]:
     """Yields the names of modules that may leave nothing behind: all but those that were told to stay."""
     for row in rows:
-        if row.load.is_given or row.unloaded:
+        if (row.load.is_given and not row.stays) or row.unloaded:
             yield row.file.name
 
 

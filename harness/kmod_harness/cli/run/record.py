@@ -41,6 +41,8 @@ class ModuleRow:
     parameters: Mapping[str, str | None]
     loaded: LoadedModule | None = None
     unloaded: bool = False
+    #: it has no exit function
+    stays: bool = False
 
     @property
     def file(self) -> KernelModule:
