@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 from kmod_harness.errors import GuestRebooted
 from kmod_harness.guest.agent.calls import Pending
 from kmod_harness.guest.agent.protocol import Call, InOut
-from kmod_harness.guest.agent.syscalls import NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
 from kmod_harness.guest.guest import Guest
 from kmod_harness.machine.deadline import Deadline
 

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from kmod_harness.guest.agent.calls import c_path
 from kmod_harness.guest.agent.protocol import Call, InOut, OutUpToResult, Result, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS, parse_entries
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD, parse_entries
 
 _PIDFD_OPEN = 434  # pidfd_open(2), Linux 5.3
 #: Bytes read of a directory, of a text, of a link; the most processes looked at.
@@ -60,14 +61,14 @@ def holders_of(process: Asker) -> list[Holder]:
 
     Raises what ends the guest.
     """
-    pids = [int(name) for name in _names(process, "/proc") if name.isdigit()]
+    pids = [int(name) for name in names_in(process, "/proc") if name.isdigit()]
     found = (_holder(process, pid) for pid in pids[:_MOST_PROCESSES])
     return [holder for holder in found if holder.has]
 
 
 def other_users(process: Asker, module: str) -> list[str]:
     """Returns a line for each module and each mount that uses a module. Raises what ends the guest."""
-    used_by = [f"the module {name} uses it" for name in _names(process, f"/sys/module/{module}/holders")]
+    used_by = [f"the module {name} uses it" for name in names_in(process, f"/sys/module/{module}/holders")]
     mounts = (line.split() for line in _texts(process, "/proc/mounts")[0].splitlines())
     return [*used_by, *(f"{m[1]} is mounted with it" for m in mounts if len(m) > 2 and m[2] == module)]
 
@@ -84,7 +85,7 @@ def await_end_of(process: Asker, pids: Sequence[int], seconds: float) -> None:
 
 def _holder(process: Asker, pid: int) -> Holder:
     maps, comm = _texts(process, f"/proc/{pid}/maps", f"/proc/{pid}/comm")
-    files = [f"/proc/{pid}/fd/{name}" for name in _names(process, f"/proc/{pid}/fd") if name.isdigit()]
+    files = [f"/proc/{pid}/fd/{name}" for name in names_in(process, f"/proc/{pid}/fd") if name.isdigit()]
     links = process.batch(
         [Call(NUMBERS["readlink"], (c_path(file), OutUpToResult(_NAME), _NAME)) for file in files]
     )
@@ -98,7 +99,7 @@ def _may_be_a_drivers(path: str) -> bool:
     return bool(_OF_A_DRIVER.match(path)) and not _NOBODYS.match(path)
 
 
-def _names(process: Asker, directory: str) -> list[str]:
+def names_in(process: Asker, directory: str) -> list[str]:
     """Returns the names in a directory, [] where it is gone."""
     listing = _contents(process, [directory], os.O_DIRECTORY, "getdents64", _ENTRIES)[0]
     return [entry.name for entry in parse_entries(listing) if entry.name not in (".", "..")]

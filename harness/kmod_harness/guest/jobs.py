@@ -114,11 +114,16 @@ def run(
             elif frame.kind != Kind.RUN:
                 raise ProtocolError(f"frame of kind {frame.kind} during a program's run")
     except GuestHang as hang:
+        tasks = _ask_why(machine, channel, pid)
         _kill(machine, channel, tag)
         said = b"".join(output[Kind.STDOUT] + output[Kind.STDERR]).decode(errors="replace")
-        raise GuestHang(
-            hang.message, evidence=f"it had said: {said[-1500:]!r}\n{hang.evidence}", advice=hang.advice
-        ) from hang
+        told = GuestHang(
+            hang.message,
+            evidence="\n".join(filter(None, (f"it had said: {said[-1500:]!r}", tasks, hang.evidence))),
+            advice=hang.advice,
+        )
+        told.stdout, told.stderr = (b"".join(output[kind]) for kind in (Kind.STDOUT, Kind.STDERR))
+        raise told from hang
     finally:
         channel.forget(tag)
     status = os.waitstatus_to_exitcode(struct.unpack("<i", frame.payload)[0])
@@ -132,6 +137,13 @@ def run(
         time.monotonic() - started,
         pid,
     )
+
+
+def _ask_why(machine: Machine, channel: AgentChannel, pid: int | None) -> str:
+    """Returns what the program's tasks do, "" where somebody else has noted it."""
+    from kmod_harness.guest.tasks import tell_tasks  # lazy: few programs overrun their time
+
+    return "" if machine.before_kill() or pid is None else tell_tasks(machine, channel, pid)
 
 
 def _kill(machine: Machine, channel: AgentChannel, tag: int) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from kmod_harness.errors import ModuleLoadError, ModuleMismatch, ProcessKilled
 from kmod_harness.guest.agent.calls import c_path, check, os_error
 from kmod_harness.guest.agent.protocol import CHUNK, Call, OutUpToResult, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD
 from kmod_harness.guest.files.no_room import raise_if_no_room
 from kmod_harness.guest.files.proc_files import calls_that_read, content
 from kmod_harness.guest.process import Process

@@ -93,6 +93,8 @@ class Machine:
         self.boot_limit = BootLimit()
         #: called whenever something is about to be asked of the guest
         self.before_request: Callable[[], object] = lambda: None
+        #: called when a program took too long, before it is killed; whether it notes what the programs do
+        self.before_kill: Callable[[], bool] = lambda: False
         self._closed = False
         self._panic: threading.Timer | None = None
         self._kept: dict[type[Owned], Owned] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,15 @@ def test_after_a_command_that_overran_its_time_the_module_is_still_unloaded(char
     assert (status, found["outcome"]) == (5, "hang")
     assert found["reason"] == "sleep 100 took longer than 1 s"
     assert found["error"]["advice"] == "if it may take that long, give it more: --timeout"
+
+
+def test_a_command_that_overran_its_time_is_asked_before_it_is_killed(chardev_ko: Path) -> None:
+    _, found = run_json(chardev_ko, "--timeout", "1", "--", "sh", "-c", "sleep 77 & while :; do :; done")
+    told = found["interrogation"]
+    assert "(sh) runs; " in told
+    asleep = told[told.index("(sleep) sleeps in clock_nanosleep") :]
+    assert "hrtimer_nanosleep+" in asleep.partition("process ")[0]
+    assert re.search(r"Comm: (sh|sleep) ", told.partition("NMI backtrace")[2])
     assert found["modules"][0]["unloaded"] is True
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from kmod_harness.guest.agent.protocol import Call, Result, ResultOf
-from kmod_harness.guest.agent.syscalls import NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
 from kmod_harness.guest.holders import Holder, holders_of, other_users
 
 MAPS = """\

@@ -56,6 +56,7 @@ class Kept:
 
     transcripts: dict[str, str] = field(default_factory=dict)
     guest_directory: Path | None = None
+    is_of_hang: bool = False
 
 
 @dataclass

@@ -110,6 +110,7 @@ def _boot_and_drive(
     with machine:
         record.qemu_argv = machine.argv
         machine.calls_prolonged_by = "--timeout"
+        machine.before_kill = lambda: _question_hung(machine, request, record)
         try:
             with record.stage("boot"):
                 prepared = record.prepared
@@ -139,6 +140,13 @@ def _boot_and_drive(
 
                 question(machine, request, record)
             _keep_log(machine, guest, record)
+
+
+def _question_hung(machine: Machine, request: RunRequest, record: RunRecord) -> bool:
+    from kmod_harness.cli.run.evidence import question_hung  # lazy
+
+    question_hung(machine, request, record)
+    return True
 
 
 def _set_trap(machine: Machine, request: RunRequest, record: RunRecord) -> Trap | None:
@@ -243,6 +251,8 @@ def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:
         raise
     except MachineFailure as error:
         record.errors.append(error)
+        if isinstance(error, GuestHang) and record.guest is not None:
+            record.guest.machine.before_kill()
         return False
     return True
 

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from kmod_harness.guest.agent.calls import CALL_SECONDS, Pending, check
 from kmod_harness.guest.agent.protocol import CHUNK, Call, InOut, Out, OutUpToResult, Result
-from kmod_harness.guest.agent.syscalls import NUMBERS, parse_entries
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import parse_entries
 
 
 class FileOwner(Protocol):
