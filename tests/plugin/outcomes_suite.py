@@ -33,6 +33,24 @@ import pytest
 from kmod_harness.errors import KernelPanic
 from kmod_harness.errors import ProcessKilled
 
+@pytest.mark.allow_splat("WARNING:faulty_warn", times=1, reason="known", expires="2999-01-01")
+def test_allowed_warning_comes(write_faulty):
+    write_faulty("warn")
+
+@pytest.mark.allow_splat("WARNING:faulty_warn", times=1)
+def test_allowed_warning_comes_too_often(guest, faulty_ko):
+    guest.load(faulty_ko, fault="warn").unload()
+    guest.load(faulty_ko, fault="warn").unload()
+
+@pytest.mark.allow_splat("WARNING", expires="2020-01-01")
+def test_warning_is_allowed_no_more(write_faulty):
+    write_faulty("warn")
+
+@pytest.mark.allow_splat("OOPS:faulty_oops")
+@pytest.mark.allow_splat("KASAN")
+def test_allowed_oops_kills_the_writer(write_faulty):
+    write_faulty("oops")
+
 def test_passes(guest, chardev):
     with guest.open("/dev/chardev0", os.O_RDWR) as device:
         assert device.write(b"hello") == 5

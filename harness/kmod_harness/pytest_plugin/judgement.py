@@ -16,7 +16,8 @@ from kmod_harness.errors import (
     MachineFailure,
     ProcessKilled,
 )
-from kmod_harness.klog.expected.expectation import are_expected, killed_by, that_did_not_come
+from kmod_harness.klog.expected.allowance import are_excused
+from kmod_harness.klog.expected.expectation import killed_by, that_did_not_come
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 from kmod_harness.klog.outcome import PRECEDENCE, Outcome, outcome_of_error, worst
 from kmod_harness.pytest_plugin.state import Case, State
@@ -90,8 +91,8 @@ def _own(raised: BaseException | None) -> Iterator[MachineFailure]:
 
 
 def _is_expected(raised: BaseException, case: Case) -> bool:
-    """Whether an exception is only how an expected splat that came met the test."""
-    flags = are_expected(case.came, case.expected)
+    """Whether an exception is only how a splat that was expected or allowed, and came, met the test."""
+    flags = are_excused(case.came, case.expected, case.allowed)
     came = [report for report, flag in zip(case.came, flags, strict=True) if flag]
     if isinstance(raised, ProcessKilled):
         return killed_by(raised.pid, came)

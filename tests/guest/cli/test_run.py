@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kmod_harness.build.kernel.kernel import Kernel
-from shared.cli_process import kmod_harness, run_json
+from shared.cli_process import kmod_harness, run_json, unwrapped
 
 BOOT_KEYS = ("prepare", "boot", "push", "load", "command", "unload", "judge", "total")
 
@@ -301,3 +301,19 @@ def test_a_program_that_is_about_to_end_is_waited_for(chardev_ko: Path) -> None:
     left_behind = "sleep 0.4 </dev/chardev0 >/dev/null 2>&1 & exit 0"
     status, found = run_json(chardev_ko, "--", "sh", "-c", left_behind)
     assert (status, found["modules"][0]["unloaded"]) == (0, True)
+
+
+def test_a_report_that_is_allowed_fails_nothing_and_is_told_with_its_reason(faulty_ko: Path) -> None:
+    allow = "WARNING:faulty_warn; times=1; reason=known; expires=2999-01-01"
+    options = ("--param", "fault=warn", "--allow-splat", allow, "--allow-splat", "KASAN")
+    status, found = run_json(faulty_ko, *options)
+    assert (status, found["outcome"]) == (0, "passed")
+    assert [splat["allowed_by"] for splat in found["splats"]] == [allow]
+    assert [(one["kind"], one["matched"]) for one in found["allowances"]] == [("WARNING", 1), ("KASAN", 0)]
+
+
+def test_an_allowance_whose_last_day_has_passed_excuses_nothing(faulty_ko: Path) -> None:
+    options = ("--param", "fault=warn", "--no-bundle", "--allow-splat", "WARNING; expires=2020-01-01")
+    run = kmod_harness("run", faulty_ko, *options)
+    assert run.returncode == 3
+    assert "allowed no more, since its last day has passed: WARNING" in unwrapped(run.stderr)

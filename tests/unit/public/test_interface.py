@@ -28,8 +28,8 @@ MEMBERS = {
     Process: """allocate batch begin call can_be_called device_number exists is_alive is_busy kill
         list_directory make_directories memory mkdir number open peek pid poke read_file read_proc read_text
         stat syscall unlink write_file""",
-    LoadedModule: """address file is_loaded load_seconds name refcnt sections size state symbol taint
-        unload""",
+    LoadedModule: """address file is_loaded is_permanent load_seconds name refcnt sections size state symbol
+        taint unload""",
 }
 
 

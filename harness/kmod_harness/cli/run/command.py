@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ examples:
   kmod-harness run my.ko --param debug=1 -- ./my-test.sh
   kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
   kmod-harness run faulty.ko --param fault=oops --expect-splat oops
+  kmod-harness run my.ko --allow-splat "WARNING:my_probe; times=2; reason=known"
 """
 _UNTESTABLE = (ExitStatus.USAGE, ExitStatus.BOOT_FAILED, ExitStatus.QEMU_DIED, ExitStatus.NOTHING_TESTED)
 
@@ -89,6 +91,13 @@ def add_parser(commands: Any) -> None:
         "this function or title); a command it kills is not held to have failed",
     )
     parser.add_argument(
+        "--allow-splat",
+        action="append",
+        metavar="KIND[:PATTERN]",
+        help="a report that may come and is no failure; behind `;` may stand title=, function=, times=, "
+        "reason=, link=, expires=2027-03-01 (default: those of kmod-harness.toml)",
+    )
+    parser.add_argument(
         "--settle",
         type=positive_seconds,
         default=0.0,
@@ -133,6 +142,7 @@ def execute(args: argparse.Namespace) -> int:
         request = read_request(args)
         expected = request.expected
         skip_statuses = request.skip_statuses
+        _note_allowed(record, request)
         session.run(request, record, say, getattr(args, "speculative", None))
     except Exception as error:
         from kmod_harness.host.exceptions import as_harness_error  # lazy
@@ -150,6 +160,7 @@ def execute(args: argparse.Namespace) -> int:
             splats=record.splats,
             cases=record.cases,
             expected=expected,
+            allowed=record.allowed,
             has_command=bool(record.command),
             status=record.completed.status if record.completed else None,
             pid=record.completed.pid if record.completed else None,
@@ -165,6 +176,13 @@ def execute(args: argparse.Namespace) -> int:
         # of a panic that was expected, or of a bundle that could not be written
         discard(record.kept.guest_directory)
     return _finish(record, verdict, args.json, args.bisect, expected, report)
+
+
+def _note_allowed(record: RunRecord, request: RunRequest) -> None:
+    """Notes which reports may come today."""
+    today = date.today()
+    record.allowed = [one for one in request.allowed if not one.has_expired(today)]
+    record.allowed_once = [one for one in request.allowed if one.has_expired(today)]
 
 
 def _leave_bundle(

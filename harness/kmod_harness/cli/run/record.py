@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError
+from kmod_harness.klog.expected.allowance import Allowance, allowing
 from kmod_harness.klog.expected.expectation import are_expected, report_of
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ class RunRecord:
     log_before_command: int = 0
     records: Sequence[KernelRecord] = ()
     splats: Sequence[Splat] = ()
+    #: reports that may come, and those that might have until their last day
+    allowed: Sequence[Allowance] = ()
+    allowed_once: Sequence[Allowance] = ()
     #: KUnit's, from the kernel log
     cases: Sequence[KtapResult] = ()
     #: how many records the kernel logged that are in no log
@@ -103,6 +107,8 @@ def as_json(
     record: RunRecord, verdict: RunVerdict, exit_status: int, expected: Sequence[Expectation]
 ) -> dict[str, Any]:
     """Returns the JSON object of a run: sizes in bytes, times in seconds, addresses as hex strings."""
+    reports = [report_of(splat) for splat in record.splats]
+    by = allowing(reports, expected, record.allowed)
     return {
         "version": VERSION,
         "outcome": _outcome(record, verdict),
@@ -122,12 +128,14 @@ def as_json(
         "kernel_log_dropped": record.lost + max(0, len(record.records) - MAX_RECORDS),
         "kernel_log_lost": record.lost,
         "splats": [
-            _splat(splat, is_expected)
-            for splat, is_expected in zip(
-                record.splats,
-                are_expected([report_of(splat) for splat in record.splats], expected),
-                strict=True,
+            {**_splat(splat, is_expected), "allowed_by": str(one) if one is not None else None}
+            for splat, is_expected, one in zip(
+                record.splats, are_expected(reports, expected), by, strict=True
             )
+        ],
+        "allowances": [
+            *(_allowance(one, by.count(one)) for one in record.allowed),
+            *(_allowance(one, 0, has_expired=True) for one in record.allowed_once),
         ],
         "ktap": [
             {"name": case.name, "status": case.status.value, "reason": case.reason} for case in record.cases
@@ -219,6 +227,21 @@ def _splat(splat: Splat, is_expected: bool) -> dict[str, Any]:
         "function": splat.function,
         "modules": list(splat.modules),
         "text": splat.text,
+    }
+
+
+def _allowance(allowance: Allowance, matched: int, *, has_expired: bool = False) -> dict[str, Any]:
+    return {
+        "kind": allowance.kind.value,
+        "pattern": allowance.pattern,
+        "title": allowance.title,
+        "function": allowance.function,
+        "times": allowance.times,
+        "reason": allowance.reason,
+        "link": allowance.link,
+        "expires": allowance.expires.isoformat() if allowance.expires else None,
+        "expired": has_expired,
+        "matched": matched,
     }
 
 

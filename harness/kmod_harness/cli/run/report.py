@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from kmod_harness.cli.verdict_line import VerdictLine
 from kmod_harness.errors import KernelPanic, KernelSplat, KmodHarnessError
-from kmod_harness.klog.expected.expectation import are_expected, report_of
+from kmod_harness.klog.expected.allowance import (
+    Allowance,
+    allowing,
+    are_excused,
+    that_came_too_often,
+    that_matched_nothing,
+)
+from kmod_harness.klog.expected.expectation import report_of
 from kmod_harness.report.colour import BOLD, painted
 from kmod_harness.report.columns import error_lines, plural, wrapped
 
@@ -32,14 +39,24 @@ def say(text: str) -> None:
 def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expectation] = ()) -> None:
     """Say what went wrong and the last line.
 
-    Of a splat that was expected only the title is shown, of those that are alike the first and their number.
+    Of a splat that was expected or allowed only the title is shown, of those that are alike the first and
+    their number.
     """
-    flags = are_expected([report_of(splat) for splat in record.splats], expected)
-    for splat, is_expected, times in alike(record.splats, flags):
+    reports = [report_of(splat) for splat in record.splats]
+    by = allowing(reports, expected, record.allowed)
+    flags = are_excused(reports, expected, record.allowed)
+    excuses = dict(zip(map(id, record.splats), map(_excuse, flags, by), strict=True))
+    for splat, is_excused, times in alike(record.splats, flags):
         often = f", {times} times, the first of them" if times > 1 else ""
-        say_heading(f"{splat.kind}{' (expected)' if is_expected else ''}: {splat.title}{often}")
-        if not is_expected:
+        say_heading(f"{splat.kind}{excuses[id(splat)]}: {splat.title}{often}")
+        if not is_excused:
             say("\n".join(_readable(splat, record)))
+    for allowance in that_matched_nothing(reports, record.allowed):
+        say_note(f"allowed, and did not come: {allowance}")
+    for allowance in that_came_too_often(reports, record.allowed):
+        say_note(f"allowed {allowance.times} times, and came more often: {allowance}")
+    for allowance in record.allowed_once:
+        say_note(f"allowed no more, since its last day has passed: {allowance}")
     if record.splats:
         from kmod_harness.report.without_lines import notes_on_missing_lines  # lazy
 
@@ -77,6 +94,12 @@ def alike(splats: Sequence[Splat], flags: Sequence[bool]) -> list[tuple[Splat, b
         first, _, times = found.get(key, (splat, is_expected, 0))
         found[key] = (first, is_expected, times + 1)
     return list(found.values())
+
+
+def _excuse(is_excused: bool, by: Allowance | None) -> str:
+    if by is not None:
+        return f" (allowed{': ' if by.why else ''}{by.why})"
+    return " (expected)" if is_excused else ""
 
 
 def say_note(text: str) -> None:

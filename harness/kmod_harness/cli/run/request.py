@@ -17,6 +17,7 @@ from kmod_harness.cli.run.run_verdict import SKIP_STATUSES
 from kmod_harness.errors import Misuse, ModuleFileError
 
 if TYPE_CHECKING:
+    from kmod_harness.klog.expected.allowance import Allowance
     from kmod_harness.klog.expected.expectation import Expectation
     from kmod_harness.spec.spec import Spec
 
@@ -44,6 +45,7 @@ class RunRequest:
     keeps_bundle: bool = True
     dump: bool = False
     skip_statuses: frozenset[int] = SKIP_STATUSES
+    allowed: tuple[Allowance, ...] = ()
 
 
 def read_request(args: argparse.Namespace) -> RunRequest:
@@ -80,6 +82,7 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         keeps_bundle=not args.no_bundle and (bool(args.bundle) or not args.bisect),
         dump=args.dump,
         skip_statuses=_skip_statuses(args.skip_status),
+        allowed=tuple(map(read_allowance, args.allow_splat or ())),
     )
 
 
@@ -106,6 +109,22 @@ def read_expectation(text: str) -> Expectation:
         raise Misuse(
             f"--expect-splat: there is no kind {text.partition(':')[0]!r}",
             evidence=", ".join(kind.value for kind in SplatKind),
+        ) from None
+
+
+def read_allowance(text: str) -> Allowance:
+    """Returns what `KIND[:PATTERN][; NAME=VALUE ...]` allows. Raises Misuse that says what is wrong."""
+    from kmod_harness.klog.expected.allowance import parse_allowance  # lazy
+    from kmod_harness.klog.kinds import SplatKind  # lazy
+
+    try:
+        return parse_allowance(text)
+    except ValueError as error:
+        is_of_kind = "kind" in str(error)
+        raise Misuse(
+            f"--allow-splat {text}: {error}",
+            evidence=", ".join(kind.value for kind in SplatKind) if is_of_kind else "",
+            advice='"KIND:PATTERN; times=2; reason=why; link=where; expires=2027-03-01"',
         ) from None
 
 

@@ -29,7 +29,8 @@ from kmod_harness.guest.files.no_room import raise_if_no_room
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
 from kmod_harness.host.exceptions import as_harness_error, is_guests_answer
-from kmod_harness.klog.expected.expectation import are_expected, kinds_of, report_of
+from kmod_harness.klog.expected.allowance import are_excused
+from kmod_harness.klog.expected.expectation import kinds_of, report_of
 from kmod_harness.lifecycle.counters_from_outside import counters_of_the_silent
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
@@ -227,7 +228,7 @@ def _drive(
         names = list(names_that_must_go(record.modules))
         nodes = appeared if len(names) == len(record.modules) else []
         _attempt(record, lambda: check_nothing_left(guest, names, nodes), "judge")
-        if names and not _has_misbehaved(guest, request):
+        if names and not _has_misbehaved(guest, request, record):
             _attempt(record, guest.scan_kmemleak, "judge")
     if unloaded and request.settle:
         unloaded = _attempt(record, lambda: guest.machine.settle(request.settle), "judge")
@@ -236,10 +237,10 @@ def _drive(
         _attempt(record, lambda: guest.kernel_log.complete(guest.process()), "judge")
 
 
-def _has_misbehaved(guest: Guest, request: RunRequest) -> bool:
-    """True when the kernel has reported what nobody expected: what leaks then may be for that reason."""
+def _has_misbehaved(guest: Guest, request: RunRequest, record: RunRecord) -> bool:
+    """True when the kernel has reported what nobody excused: what leaks then may be for that reason."""
     splats = guest.kernel_log.splats_since(guest.kernel_log.restore_mark)
-    return not all(are_expected([report_of(splat) for splat in splats], request.expected))
+    return not all(are_excused([report_of(splat) for splat in splats], request.expected, record.allowed))
 
 
 def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:
