@@ -131,11 +131,12 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Runs, reports, and returns the exit status."""
     from kmod_harness.cli.run import session  # lazy
+    from kmod_harness.cli.run.live_output import LiveOutput  # lazy
     from kmod_harness.cli.run.record import RunRecord  # lazy
     from kmod_harness.cli.run.report import report, say  # lazy
     from kmod_harness.cli.run.request import read_request  # lazy
 
-    record = RunRecord()
+    record = RunRecord(live_output=None if args.json else LiveOutput())
     expected: tuple[Expectation, ...] = ()
     skip_statuses: frozenset[int] = frozenset()
     try:
@@ -239,8 +240,8 @@ def _finish(
         if json_wanted:
             _print_json(as_json(record, verdict, status, expected))
             delivered = True
-        elif record.completed is not None:
-            _pass_on(record.completed.stdout, record.completed.stderr)
+        elif record.live_output is not None and record.live_output.trouble is not None:
+            troubles.append(record.live_output.trouble)
     except BrokenPipeError:
         # whoever read stdout has gone: the verdict stands
         drop_output()
@@ -259,14 +260,6 @@ def _finish(
         print(f"kmod-harness: {as_harness_error(trouble)}", file=sys.stderr)
     # what failed has failed, and an object that was printed holds; what passed could not be told
     return status if delivered else status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
-
-
-def _pass_on(stdout: bytes, stderr: bytes) -> None:
-    sys.stderr.flush()
-    sys.stderr.buffer.write(stderr)
-    sys.stderr.buffer.flush()
-    sys.stdout.buffer.write(stdout)
-    sys.stdout.buffer.flush()
 
 
 def _ended_object(

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError
+from kmod_harness.errors import ExitStatus, GuestHang, InternalError, KmodHarnessError
 from kmod_harness.klog.expected.allowance import Allowance, allowing
 from kmod_harness.klog.expected.expectation import are_expected, report_of
 
 if TYPE_CHECKING:
     from kmod_harness.cli.run.command_end import CommandEnd
+    from kmod_harness.cli.run.live_output import LiveOutput
     from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.guest.guest import Guest
     from kmod_harness.guest.jobs import Completed
@@ -71,6 +72,10 @@ class RunRecord:
     slide: int | None = None
     command: Sequence[str] = ()
     completed: Completed | None = None
+    #: the command's, where it took too long
+    overdue: GuestHang | None = None
+    #: is given what the command says; None keeps it for the JSON object
+    live_output: LiveOutput | None = None
     command_end: CommandEnd | None = None
     log_before_command: int = 0
     records: Sequence[KernelRecord] = ()
@@ -204,6 +209,9 @@ def _command(record: RunRecord) -> dict[str, Any] | None:
     if not record.command:
         return None
     done, end = record.completed, record.command_end
+    stdout, stderr = (done.stdout, done.stderr) if done else (b"", b"")
+    if record.overdue is not None:
+        stdout, stderr = record.overdue.stdout, record.overdue.stderr
     how = end.text if end else done.how if done else "it was not run to its end"
     return {
         "argv": list(record.command),
@@ -211,8 +219,8 @@ def _command(record: RunRecord) -> dict[str, Any] | None:
         "how": how,
         "signal": (end.signal if end else "") or None,
         "killed_by": (end.killed_by if end else "") or None,
-        "stdout": done.stdout.decode(errors="replace") if done else "",
-        "stderr": done.stderr.decode(errors="replace") if done else "",
+        "stdout": stdout.decode(errors="replace"),
+        "stderr": stderr.decode(errors="replace"),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmod_harness.checks.unloading import check_nothing_left, device_nodes
+from kmod_harness.cli.run.guests_command import note_command_end, run_command
 from kmod_harness.cli.run.modules import (
     load_all,
     names_that_must_go,
@@ -220,7 +220,7 @@ def _drive(
     ready = _attempt(record, lambda: load_all(guest, request, record, say), "load")
     appeared = sorted(device_nodes(guest) - before) if ready else []
     if ready and command:
-        ready = _attempt(record, lambda: _run_command(guest, request, record, command), "command")
+        ready = _attempt(record, lambda: run_command(guest, request, record, command), "command")
     if not ready and not _answers(guest, record):
         return
     unloaded = _attempt(record, lambda: unload_all(guest, request, record, say), "unload")
@@ -276,17 +276,6 @@ def _import_run_verdict() -> None:
     import_module("kmod_harness.cli.run.run_verdict")
 
 
-def _run_command(guest: Guest, request: RunRequest, record: RunRecord, command: list[str]) -> None:
-    record.log_before_command = guest.kernel_log.mark()
-    try:
-        record.completed = guest.run(command, timeout=request.timeout, directory=DIRECTORY)
-    except OSError as error:
-        raise Misuse(
-            f"the guest cannot execute {command[0]}: {os.strerror(error.errno or 0)}",
-            advice="a word with a slash, such as ./test.sh, is pushed from here",
-        ) from None
-
-
 def _answers(guest: Guest, record: RunRecord) -> bool:
     """True when the guest's agent still answers; what ended the machine is kept as an error.
 
@@ -302,16 +291,6 @@ def _answers(guest: Guest, record: RunRecord) -> bool:
             record.errors.append(error)
         return False
     return True
-
-
-def _note_command_end(record: RunRecord) -> None:
-    """Notes how the command ended, once the whole log is there."""
-    done = record.completed
-    if done is not None and done.status != 0:
-        from kmod_harness.cli.run.command_end import command_end  # lazy: most commands succeed
-
-        since = record.records[record.log_before_command :]
-        record.command_end = command_end(done.status, done.pid, since)
 
 
 def _keep_log(machine: Machine, guest: Guest | None, record: RunRecord) -> None:
@@ -344,4 +323,4 @@ def _note_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
 
     record.records = list(records)
     record.cases = ktap_results(records)
-    _note_command_end(record)
+    note_command_end(record)
