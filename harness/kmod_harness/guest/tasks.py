@@ -51,13 +51,12 @@ class Task:
 
     def __str__(self) -> str:
         call = f" in {self.call}" if self.call else ""
-        times = f"{self.user_seconds:.1f} s in user mode, {self.kernel_seconds:.1f} s in the kernel so far"
-        return "\n".join(
-            [
-                f"process {self.pid} ({self.name}) {_STATES.get(self.state, self.state)}{call}; {times}",
-                *(f"  {line}" for line in self.stack),
-            ]
-        )
+        told = [f"process {self.pid} ({self.name}) {_STATES.get(self.state, self.state)}{call}"]
+        if self.state == "R":
+            told.append(
+                f"  {self.user_seconds:.1f} s in user mode, {self.kernel_seconds:.1f} s in the kernel"
+            )
+        return "\n".join([*told, *(f"  {line}" for line in self.stack)])
 
 
 def tell_tasks(machine: Machine, channel: AgentChannel, session: int | None = None) -> str:

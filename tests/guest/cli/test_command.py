@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from shared.cli_process import COMMAND, PATIENCE, run_json, start
+from shared.cli_process import COMMAND, PATIENCE, kmod_harness, run_json, start, unwrapped
 
 
 def fed(data: bytes, *command: str) -> subprocess.CompletedProcess[bytes]:
@@ -48,6 +49,28 @@ def test_a_line_comes_while_the_command_still_runs() -> None:
     assert process.stdout.readline() == "second\n"
     assert time.monotonic() - first > 1.5
     assert process.wait(PATIENCE) == 0
+
+
+def test_a_command_finds_what_lies_beside_it_here(tmp_path: Path, faulty_ko: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/common.sh").write_text("insmod faulty.ko fault=warn\n")
+    (tmp_path / "faulty.ko").write_bytes(faulty_ko.read_bytes())
+    script = tmp_path / "check.sh"
+    script.write_text("#!/bin/sh\n. ./lib/common.sh\n")
+    script.chmod(0o755)
+
+    run = kmod_harness("run", "--no-bundle", "--push", ".", "--", "./check.sh", cwd=tmp_path)
+
+    assert run.returncode == 3, run.stderr
+    # the module was loaded by the command: its lines are found all the same
+    assert "faulty/traps.c:" in run.stderr
+
+
+def test_what_a_module_says_is_shown_and_no_programs_words(chardev_ko: Path) -> None:
+    run = kmod_harness("run", chardev_ko, "--", "sh", "-c", "echo FORGED > /dev/kmsg")
+    said = unwrapped(run.stderr)
+    assert "] chardev: loaded: major" in said and "] chardev: unloaded" in said
+    assert "FORGED" not in said and "taints kernel" not in said
 
 
 def test_what_an_overdue_command_had_said_is_kept() -> None:

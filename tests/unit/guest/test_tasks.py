@@ -20,15 +20,16 @@ def test_a_name_may_hold_anything(name: str) -> None:
 @pytest.mark.parametrize(
     ("state", "call", "said"),
     [
-        ("S", "7 0x1 0x2", "process 41 (cat) sleeps in poll;"),
-        ("D", "1 0x1 0x2", "process 41 (cat) sleeps, and takes no signal in write;"),
-        ("R", "running", "process 41 (cat) runs;"),
-        ("R", "-1 0x7ffc 0x401374", "process 41 (cat) runs;"),
+        ("S", "7 0x1 0x2", "process 41 (cat) sleeps in poll"),
+        ("D", "1 0x1 0x2", "process 41 (cat) sleeps, and takes no signal in write"),
+        ("R", "running", "process 41 (cat) runs"),
+        ("R", "-1 0x7ffc 0x401374", "process 41 (cat) runs"),
         ("Z", "", "process 41 (cat) has ended"),
-        ("S", "999 0x1", "process 41 (cat) sleeps in system call 999;"),
+        ("S", "999 0x1", "process 41 (cat) sleeps in system call 999"),
     ],
 )
 def test_a_task_is_told_in_words_with_its_stack(state: str, call: str, said: str) -> None:
     told = str(parse_task(STAT.format(pid=41, name="cat", state=state, user=0, kernel=0), STACK, call))
     assert told.startswith(said)
-    assert told.splitlines()[1] == "  [<0>] chardev_read+0x1c/0x40 [chardev]"
+    assert told.splitlines()[-2] == "  [<0>] chardev_read+0x1c/0x40 [chardev]"
+    assert ("in user mode" in told) == (state == "R")

@@ -110,7 +110,7 @@ def leave_bundle(
         qemu_argv=record.qemu_argv,
         versions={"python": platform.python_version(), "qemu": record.prepared.qemu},
         kernel=record.prepared.kernel,
-        modules=[row.file for row in record.modules],
+        modules=record.files,
         kept_guest=record.kept.guest_directory,
     )
     made = write_bundle(place, failure)

@@ -72,6 +72,7 @@ def refuse_unknown_parameters(rows: Sequence[ModuleRow], say: Say, *, force: boo
 
 def load_all(guest: Guest, request: RunRequest, record: RunRecord, say: Say) -> None:
     """Loads the run's modules. Raises ModuleLoadError, DependencyNotLoaded, and what ends the guest."""
+    record.log_before_load = guest.kernel_log.mark()
     for row in record.modules:
         # a process of its own, as insmod's: an init that hangs or oopses takes nothing else with it
         row.loaded = load_planned(

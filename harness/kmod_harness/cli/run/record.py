@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,7 +78,10 @@ class RunRecord:
     #: is given what the command says; None keeps it for the JSON object
     live_output: LiveOutput | None = None
     command_end: CommandEnd | None = None
+    log_before_load: int | None = None
     log_before_command: int = 0
+    #: the .ko files and directories that were pushed
+    pushed: Sequence[Path] = ()
     records: Sequence[KernelRecord] = ()
     splats: Sequence[Splat] = ()
     #: reports that may come, and those that might have until their last day
@@ -102,6 +106,15 @@ class RunRecord:
             yield
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - start
+
+    @functools.cached_property
+    def files(self) -> list[KernelModule]:
+        """The modules of the run, and those of its reports that the command loaded from what was pushed."""
+        from kmod_harness.cli.run.pushed import pushed_modules  # lazy
+
+        own = [row.file for row in self.modules]
+        named = {name for splat in self.splats for name in splat.modules} - {file.name for file in own}
+        return [*own, *pushed_modules(self.pushed, named)]
 
     @property
     def seconds(self) -> float:

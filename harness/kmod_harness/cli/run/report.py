@@ -25,10 +25,17 @@ if TYPE_CHECKING:
     from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.klog.expected.expectation import Expectation
     from kmod_harness.klog.ktap import KtapResult
+    from kmod_harness.klog.records import KernelRecord
     from kmod_harness.klog.splats import Splat
 
 #: The most lines of one error shown; --json holds all.
 _MOST_LINES = 60
+#: The most messages of the kernel shown.
+_MOST_MESSAGES = 20
+#: How its answer begins when it is asked why something hangs.
+_ASKED = "sysrq: Show "
+#: What the kernel says of any module that was not built with it.
+_OF_ANY_MODULE = ("loading out-of-tree module taints kernel", "module verification failed: signature")
 
 
 def say(text: str) -> None:
@@ -42,6 +49,8 @@ def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expecta
     Of a splat that was expected or allowed only the title is shown, of those that are alike the first and
     their number.
     """
+    for line in said_by_kernel(record):
+        say(line)
     reports = [report_of(splat) for splat in record.splats]
     by = allowing(reports, expected, record.allowed)
     flags = are_excused(reports, expected, record.allowed)
@@ -60,7 +69,7 @@ def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expecta
     if record.splats:
         from kmod_harness.report.without_lines import notes_on_missing_lines  # lazy
 
-        for note in notes_on_missing_lines(record.splats, [row.file for row in record.modules]):
+        for note in notes_on_missing_lines(record.splats, record.files):
             say_note(note)
     for case in record.cases:
         say(_case_line(case))
@@ -77,10 +86,37 @@ def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expecta
             say(_shortened(said))
     if told := record.kept.transcripts.get("interrogation"):
         say_heading("asked what it does, the guest says")
-        say(_shortened(told.rstrip().splitlines()))
+        lines = [part for line in told.rstrip().splitlines() for part in wrapped(line, further="        ")]
+        say(_shortened(lines))
     if record.bundle is not None:
         say(f"evidence: {record.bundle}")
     say(str(last))
+
+
+def said_by_kernel(record: RunRecord) -> list[str]:
+    """Return the kernel's messages since the modules were loaded, the first of them, without its reports.
+
+    What it says when it is asked why something hangs is told elsewhere.
+    """
+    since = record.log_before_load
+    if since is None:
+        return []
+    reported = {line for splat in record.splats for line in range(splat.first_line, splat.last_line + 1)}
+    asked = next((at for at, one in enumerate(record.records) if one.text.startswith(_ASKED)), None)
+    lines = [
+        f"[{one.timestamp:12.6f}] {one.text}"
+        for at, one in enumerate(record.records[:asked])
+        if at >= since and at not in reported and not _tells_nothing(one)
+    ]
+    if len(lines) > _MOST_MESSAGES:
+        lines = [*lines[:_MOST_MESSAGES], f"... ({len(lines) - _MOST_MESSAGES} more messages, all in --json)"]
+    return [part for line in lines for part in wrapped(line, further="    ")]
+
+
+def _tells_nothing(record: KernelRecord) -> bool:
+    """Whether a record is no message of a module's: a program's, or what the kernel says of any module."""
+    is_of_any = any(words in record.text for words in _OF_ANY_MODULE)
+    return record.timestamp is None or record.is_a_programs or is_of_any or not record.text.strip()
 
 
 def alike(splats: Sequence[Splat], flags: Sequence[bool]) -> list[tuple[Splat, bool, int]]:
@@ -139,9 +175,8 @@ def _readable(splat: Splat, record: RunRecord) -> list[str]:
     from kmod_harness.kmod.symbols.symbolizer import Symbolizer  # lazy
     from kmod_harness.report.symbolized import FrameLines  # lazy
 
-    modules = [row.file for row in record.modules]
     try:
-        return readable(splat, FrameLines(Symbolizer(record.prepared.kernel.vmlinux, modules)))
+        return readable(splat, FrameLines(Symbolizer(record.prepared.kernel.vmlinux, record.files)))
     except KmodHarnessError:
         return readable(splat, None)
 

@@ -211,6 +211,7 @@ def _drive(
             guest.make_directories(DIRECTORY)
         for push in pushes:
             _push(guest, push, say)
+    record.pushed = [push.source for push in pushes]
     before = device_nodes(guest)
     # while the guest works, and nothing here does; when it answers, the interpreter is had at once
     sys.setswitchinterval(0.0002)
