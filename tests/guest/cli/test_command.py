@@ -78,3 +78,18 @@ def test_what_an_overdue_command_had_said_is_kept() -> None:
     assert (status, found["outcome"]) == (5, "hang")
     assert len(found["command"]["stdout"]) == 23893
     assert found["command"]["stderr"] == "oh\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (("--param", "fault=init_error"), 0),
+        (("--param", "fault=oops", "--param", "when=write"), 1),
+        (("--param", "fault=warn"), 3),
+    ],
+)
+def test_a_load_that_has_to_fail(faulty_ko: Path, options: tuple[str, ...], status: int) -> None:
+    found = run_json(faulty_ko, *options, "--no-bundle", "--expect-load-error", "EIO")
+    assert found[0] == status
+    if status == 1:
+        assert found[1]["reason"].startswith("the expected load error EIO")

@@ -91,6 +91,12 @@ def add_parser(commands: Any) -> None:
         "this function or title); a command it kills is not held to have failed",
     )
     parser.add_argument(
+        "--expect-load-error",
+        default="",
+        metavar="ERRNO",
+        help="a load must fail with this, as ENODEV without the hardware; the rest of the run goes on",
+    )
+    parser.add_argument(
         "--allow-splat",
         action="append",
         metavar="KIND[:PATTERN]",

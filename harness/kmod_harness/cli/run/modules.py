@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 from kmod_harness.cli.given_modules import plan_given
 from kmod_harness.cli.parameters import assign_parameters
 from kmod_harness.cli.run.record import ModuleRow, RunRecord
-from kmod_harness.errors import MachineFailure, Misuse, ModuleMismatch, UnknownModule
+from kmod_harness.errors import (
+    CheckFailed,
+    MachineFailure,
+    Misuse,
+    ModuleLoadError,
+    ModuleMismatch,
+    UnknownModule,
+)
 from kmod_harness.guest.dependencies import list_for_modprobe, load_planned, said_besides
+from kmod_harness.kmod.loading.refusal import error_name
 from kmod_harness.kmod.preflight import advice_for, preflight, unknown_parameters
 from kmod_harness.report.columns import wrapped
 
@@ -71,15 +79,30 @@ def refuse_unknown_parameters(rows: Sequence[ModuleRow], say: Say, *, force: boo
 
 
 def load_all(guest: Guest, request: RunRequest, record: RunRecord, say: Say) -> None:
-    """Loads the run's modules. Raises ModuleLoadError, DependencyNotLoaded, and what ends the guest."""
+    """Loads the run's modules. Raises ModuleLoadError, DependencyNotLoaded, and what ends the guest.
+
+    A load that fails as expected is none; CheckFailed where none does.
+    """
     record.log_before_load = guest.kernel_log.mark()
+    refused: list[ModuleRow] = []
     for row in record.modules:
         # a process of its own, as insmod's: an init that hangs or oopses takes nothing else with it
-        row.loaded = load_planned(
-            guest, row.load, row.parameters, process=guest.process(), timeout=request.timeout
-        )
+        try:
+            row.loaded = load_planned(
+                guest, row.load, row.parameters, process=guest.process(), timeout=request.timeout
+            )
+        except ModuleLoadError as error:
+            if error.errno != request.expected_load_error:
+                raise
+            _note(f"{row.file.name} was not loaded, as expected: {error_name(error.errno)}", say)
+            refused.append(row)
         if row.loaded is not None and row.load.is_given:
             say(f"loaded {row.file.name} at {row.loaded.address:#x}, {row.loaded.size} bytes")
+    if request.expected_load_error is not None and not refused:
+        raise CheckFailed(
+            f"the expected load error {error_name(request.expected_load_error)} did not come",
+            advice="every module was loaded",
+        )
     there = [row.load for row in record.modules if row.loaded is not None]
     list_for_modprobe(guest, there)
     besides = said_besides(there)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class RunRequest:
     """given: the modules. parameters: as they were typed. timeout: seconds of each step.
 
+    expected_load_error: the errno with which a load must fail.
     settle: seconds between the unload and the verdict. words: a command line that asks for the same.
     """
 
@@ -46,6 +47,7 @@ class RunRequest:
     dump: bool = False
     skip_statuses: frozenset[int] = SKIP_STATUSES
     allowed: tuple[Allowance, ...] = ()
+    expected_load_error: int | None = None
 
 
 def read_request(args: argparse.Namespace) -> RunRequest:
@@ -82,6 +84,7 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         keeps_bundle=not args.no_bundle and (bool(args.bundle) or not args.bisect),
         dump=args.dump,
         skip_statuses=_skip_statuses(args.skip_status),
+        expected_load_error=_load_error(args.expect_load_error),
         allowed=tuple(map(read_allowance, args.allow_splat or ())),
     )
 
@@ -93,6 +96,19 @@ def _skip_statuses(text: str) -> frozenset[int]:
         raise Misuse(
             f"--skip-status takes exit statuses, 1 to 255, not {text!r}", advice="--skip-status 4,77,32"
         ) from None
+
+
+def _load_error(text: str) -> int | None:
+    """Returns the errno of a name such as ENODEV or of a number, None for "". Raises Misuse."""
+    if not text:
+        return None
+    import errno  # lazy: rarely asked for
+
+    numbers = {name: number for number, name in errno.errorcode.items()}
+    number = numbers.get(text.upper(), int(text) if text.isdecimal() else 0)
+    if not 0 < number < 4096:
+        raise Misuse(f"--expect-load-error takes an errno, as ENODEV or 19, not {text!r}")
+    return number
 
 
 def read_expectation(text: str) -> Expectation:

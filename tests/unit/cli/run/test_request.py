@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.cli.parameters import assign_parameters
-from kmod_harness.cli.run.request import _skip_statuses, read_expectation
+from kmod_harness.cli.run.request import _load_error, _skip_statuses, read_expectation
 from kmod_harness.errors import Misuse
 from kmod_harness.klog.expected.expectation import Expectation
 from kmod_harness.klog.kinds import SplatKind
@@ -81,3 +81,16 @@ def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
     with pytest.raises(Misuse) as error:
         read_expectation("segfault")
     assert "OOPS, BUG, WARNING" in error.value.evidence
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("", None), ("ENODEV", 19), ("enodev", 19), ("19", 19), ("517", 517)]
+)
+def test_an_expected_load_error_is_a_name_or_a_number(text: str, number: int | None) -> None:
+    assert _load_error(text) == number
+
+
+@pytest.mark.parametrize("text", ["ENOSUCH", "0", "-19", "4096"])
+def test_what_is_no_errno_is_refused(text: str) -> None:
+    with pytest.raises(Misuse, match="--expect-load-error"):
+        _load_error(text)
