@@ -191,9 +191,14 @@ class ProcessKilled(MachineFailure):
 
 
 class GuestHang(MachineFailure):
-    """A deadline passed, or the kernel itself reported a lockup, stall or hung task."""
+    """A deadline passed, or the kernel itself reported a lockup, stall or hung task.
+
+    stdout, stderr: what a program that took too long had written until then.
+    """
 
     exit_status = ExitStatus.HANG
+    stdout: bytes = b""
+    stderr: bytes = b""
 
 
 class ModuleLoadError(MachineFailure):

@@ -22,7 +22,7 @@ from restores import measure_clones, measure_restores, measure_tests, measure_xd
 
 from kmod_harness import Guest, Prepared, Spec, boot, prepare
 from kmod_harness.guest.agent.protocol import Call
-from kmod_harness.guest.agent.syscalls import NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
 from kmod_harness.machine.argv import MACHINE_TYPE
 
 ROOT = Path(__file__).parents[2]

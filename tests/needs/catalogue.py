@@ -25,7 +25,11 @@ RECORDED_LOGS = ROOT.parent / "shared" / "data" / "kernel-logs"
 
 _TOOLS = (
     Need("gcc", programs("gcc"), Debian("gcc", ("run",))),
-    Need("binutils", programs("as", "ld", "readelf", "strip", "addr2line"), Debian("binutils", ("run",))),
+    Need(
+        "binutils",
+        programs("as", "ld", "readelf", "strip", "addr2line", "objcopy"),
+        Debian("binutils", ("run",)),
+    ),
     Need("make", programs("make"), Debian("make", ("run",))),
     Need("QEMU", programs("qemu-system-x86_64"), Debian("qemu-system-x86", ("run",))),
     Need("qemu-img", programs("qemu-img"), Debian("qemu-utils", ("run",))),

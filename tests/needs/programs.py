@@ -15,7 +15,13 @@ _ESSENTIAL = "apt-cache apt-get bash cat cp dpkg-deb dpkg-query env false grep s
 _HARNESS = "as gcc ld make qemu-img qemu-system-x86_64"
 ALWAYS_THERE = frozenset(f"{_ESSENTIAL} {_HARNESS}".split())
 #: Where a need's name is not the program's.
-_NEED_OF = {"debugfs": "mke2fs", "readelf": "binutils", "strip": "binutils", "addr2line": "binutils"}
+_NEED_OF = {
+    "debugfs": "mke2fs",
+    "readelf": "binutils",
+    "strip": "binutils",
+    "addr2line": "binutils",
+    "objcopy": "binutils",
+}
 _SYSTEM = ("/usr/", "/bin/", "/sbin/")
 
 

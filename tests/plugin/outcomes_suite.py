@@ -33,6 +33,24 @@ import pytest
 from kmod_harness.errors import KernelPanic
 from kmod_harness.errors import ProcessKilled
 
+@pytest.mark.allow_splat("WARNING:faulty_warn", times=1, reason="known", expires="2999-01-01")
+def test_allowed_warning_comes(write_faulty):
+    write_faulty("warn")
+
+@pytest.mark.allow_splat("WARNING:faulty_warn", times=1)
+def test_allowed_warning_comes_too_often(guest, faulty_ko):
+    guest.load(faulty_ko, fault="warn").unload()
+    guest.load(faulty_ko, fault="warn").unload()
+
+@pytest.mark.allow_splat("WARNING", expires="2020-01-01")
+def test_warning_is_allowed_no_more(write_faulty):
+    write_faulty("warn")
+
+@pytest.mark.allow_splat("OOPS:faulty_oops")
+@pytest.mark.allow_splat("KASAN")
+def test_allowed_oops_kills_the_writer(write_faulty):
+    write_faulty("oops")
+
 def test_passes(guest, chardev):
     with guest.open("/dev/chardev0", os.O_RDWR) as device:
         assert device.write(b"hello") == 5
@@ -105,6 +123,13 @@ def test_expected_panic(guest, faulty_ko):
 
 def test_hangs(chardev, write_faulty):
     write_faulty("hang")
+
+def test_asks_for_its_guest_and_sleeps_too_long(request, faulty_ko):
+    guest = request.getfixturevalue("guest")
+    guest.load(faulty_ko, fault="block")
+
+def test_asks_for_its_guest(request):
+    assert request.getfixturevalue("guest").run(["true"]).status == 0
 
 def test_qemu_is_killed(guest, chardev):
     os.kill(guest.machine.pid, signal.SIGKILL)

@@ -9,6 +9,7 @@ import pytest
 
 from plugin.outcomes_suite import CONFTEST, SUITE
 from plugin.strangers import RunSuite, SuiteRun
+from shared.cli_process import unwrapped
 
 #: Seconds: long for any call to a guest on a busy machine, short for a test of a hang.
 TIMEOUT = 6.0
@@ -24,6 +25,10 @@ def suite(run_suite: RunSuite, chardev_ko: Path, faulty_ko: Path) -> SuiteRun:
     ("test", "status", "outcome"),
     [
         ("test_passes", ("passed",), "passed"),
+        ("test_allowed_warning_comes", ("passed",), "passed"),
+        ("test_allowed_warning_comes_too_often", ("failure",), "splat"),
+        ("test_warning_is_allowed_no_more", ("failure",), "splat"),
+        ("test_allowed_oops_kills_the_writer", ("passed",), "passed"),
         ("test_fails", ("failure",), "failed"),
         ("test_oops_in_write", ("failure",), "splat"),
         ("test_after_an_oops", ("passed",), "passed"),
@@ -41,6 +46,8 @@ def suite(run_suite: RunSuite, chardev_ko: Path, faulty_ko: Path) -> SuiteRun:
         ("test_panics", ("failure",), "panic"),
         ("test_expected_panic", ("passed",), "passed"),
         ("test_hangs", ("failure",), "hang"),
+        ("test_asks_for_its_guest_and_sleeps_too_long", ("failure",), "hang"),
+        ("test_asks_for_its_guest", ("passed",), "passed"),
         ("test_qemu_is_killed", ("failure",), "qemu-died"),
         ("test_the_other_guest_warns", ("failure",), "splat"),
         ("test_known_to_warn", ("skipped",), "splat"),
@@ -263,3 +270,16 @@ def test_the_run_fails_and_says_what_ran(suite: SuiteRun) -> None:
     assert suite.status == pytest.ExitCode.TESTS_FAILED
     assert re.search(r"^kmod-harness: kernel \S+ .*(tcg|kvm): ", suite.output, re.MULTILINE)
     assert re.search(r"^kmod-harness: \d+ restores", suite.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "allowed, and came once: WARNING:faulty_warn; times=1; reason=known; expires=2999-01-01",
+        "allowed, and came once: OOPS:faulty_oops",
+        "allowed, and did not come: KASAN",
+        "allowed no more, since its last day has passed: WARNING; expires=2020-01-01",
+    ],
+)
+def test_the_summary_tells_what_came_of_each_allowance(suite: SuiteRun, line: str) -> None:
+    assert line in unwrapped(suite.output)

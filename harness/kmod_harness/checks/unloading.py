@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from kmod_harness.checks.require import require
 from kmod_harness.guest.agent.calls import c_path, check
 from kmod_harness.guest.agent.protocol import Call, OutUpToResult, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS, parse_entries
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD, parse_entries
 from kmod_harness.guest.files.proc_files import calls_that_read, content
 from kmod_harness.guest.guest import Guest
 

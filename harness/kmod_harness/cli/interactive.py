@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 from kmod_harness.errors import GuestRebooted
 from kmod_harness.guest.agent.calls import Pending
 from kmod_harness.guest.agent.protocol import Call, InOut
-from kmod_harness.guest.agent.syscalls import NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
 from kmod_harness.guest.guest import Guest
 from kmod_harness.machine.deadline import Deadline
 
@@ -25,6 +25,8 @@ ESCAPE = b"\x1d"
 _PIDFD_OPEN = 434  # pidfd_open(2), Linux 5.3
 #: Seconds a line that is fed may run: a day.
 _LINE_SECONDS = 86400.0
+#: The shell's (docs/design.md, decision 1).
+_TERMINAL = "/dev/ttyS1"
 _LEAVING = ("exit", "logout")
 
 
@@ -39,11 +41,11 @@ def connect_terminal(guest: Guest, keyboard: int, screen: int) -> None:
     term = os.environ.get("TERM", "linux")
     shell.run(f"stty sane rows {rows} cols {columns}; export TERM={_word(term)}; PS1='# '")
     ended = _when_it_ends(guest, pid)
-    with _raw(keyboard):
+    with _raw(keyboard), _resized() as resized:
         # a newline: the prompt that came in answer to the set-up was swallowed with it
         guest.machine.shell.sendall(b"\n")
         with contextlib.suppress(GuestRebooted):
-            _forward(guest, keyboard, screen, ended)
+            _forward(guest, keyboard, screen, ended, resized)
     print()
 
 
@@ -71,13 +73,16 @@ def feed_lines(guest: Guest, lines: BinaryIO, output: TextIO) -> int:
     return int(status != 0)
 
 
-def _forward(guest: Guest, keyboard: int, screen: int, ended: Pending) -> None:
+def _forward(guest: Guest, keyboard: int, screen: int, ended: Pending, resized: int) -> None:
     machine = guest.machine
     shell, agent = machine.shell.fileno(), machine.agent.fileno()
     forever = Deadline("the session", None, machine.clock)
     last = b""
     while True:
-        ready = machine.watch.wait([keyboard, shell, agent], forever)
+        ready = machine.watch.wait([keyboard, shell, agent, resized], forever)
+        if resized in ready:
+            os.eventfd_read(resized)
+            _pass_size_on(guest, screen)
         if shell in ready:
             _write_all(screen, machine.shell.recv(65536))
         if agent in ready:
@@ -90,6 +95,25 @@ def _forward(guest: Guest, keyboard: int, screen: int, ended: Pending) -> None:
                 return
             last = typed[-1:] if typed.endswith(ESCAPE) else b""
             machine.shell.sendall(typed)
+
+
+def _pass_size_on(guest: Guest, screen: int) -> None:
+    """Gives the guest's terminal the size of this one; what runs there is told by SIGWINCH."""
+    columns, rows = os.get_terminal_size(screen)
+    with guest.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK) as terminal:
+        terminal.ioctl(termios.TIOCSWINSZ, struct.pack("<4H", rows, columns, 0, 0))
+
+
+@contextlib.contextmanager
+def _resized() -> Iterator[int]:
+    """Yields an eventfd that can be read when the terminal's size has changed."""
+    changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    before = signal.signal(signal.SIGWINCH, lambda *_: os.eventfd_write(changed, 1))
+    try:
+        yield changed
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+        os.close(changed)
 
 
 def _when_it_ends(guest: Guest, pid: int) -> Pending:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kmod_harness.errors import DependencyNotLoaded, ModuleLoadError
-from kmod_harness.guest.loaded_module import LoadedModule, Parameter, refuse
+from kmod_harness.guest.loaded_module import LoadedModule, refuse
 from kmod_harness.guest.modprobe import ModprobeDirectory
 from kmod_harness.kmod.elf.module import KernelModule, read_module
 from kmod_harness.kmod.loading import names
 from kmod_harness.kmod.loading.own_modules import OwnModules
+from kmod_harness.kmod.loading.parameters import Parameter
 from kmod_harness.kmod.loading.plan import Load, LoadPlan, plan_loading
 from kmod_harness.kmod.preflight import KernelFacts, preflight
 from kmod_harness.spec.spec import Spec

@@ -14,10 +14,12 @@ from kmod_harness.guest import jobs
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.files.push import push
 from kmod_harness.guest.kernel_log import KernelLog
-from kmod_harness.guest.loaded_module import LoadedModule, Parameter, load
+from kmod_harness.guest.loaded_module import LoadedModule, file_for_guest, load
 from kmod_harness.guest.modprobe import ModprobeDirectory
 from kmod_harness.guest.process import Process
+from kmod_harness.guest.programs.callers import Callers
 from kmod_harness.guest.restore import PendingRestore, SavedFacts
+from kmod_harness.kmod.loading.parameters import Parameter
 from kmod_harness.machine.deadline import BootLimit
 from kmod_harness.machine.machine import Machine
 from kmod_harness.spec.spec import Spec
@@ -42,6 +44,8 @@ class Checkpoint(Protocol):
 class Guest:
     """A booted guest. Everything here fails at once, and says so, when the machine ends.
 
+    Threads may use it at once; each has a process of its own in the guest.
+
     `kernel_facts` gives what is known of its kernel for the check before a load, None for no check,
     `own_modules` the modules it comes with. `boot_seconds` runs from QEMU's start to the agent's first word.
     `saved` is what the template of a restored guest remembers, `restoring` the same guest when it was called
@@ -64,13 +68,13 @@ class Guest:
         if saved is not None and restoring is None:
             restoring = PendingRestore(machine, saved)
         self._channel = restoring.channel if restoring else AgentChannel(machine)
-        self._process: Process | None = None
+        self._callers = Callers(self._new_process)
         limit = BootLimit(boot_timeout) if boot_timeout is not None else machine.boot_limit
         deadline = machine.deadline("the boot", limit.seconds, exact=boot_timeout is not None)
         if restoring is None:
             self._channel.await_hello(deadline, str(limit))
         else:
-            self._process = restoring.finish(deadline)
+            self._callers.first = restoring.finish(deadline)
         self.was_restored = saved is not None
         #: the kernel's, in bytes, where it was told before; None where it has to be read
         self._known_slide = saved.slide if saved else None
@@ -87,6 +91,8 @@ class Guest:
         self._modprobe = ModprobeDirectory(self._inherited, has_own=machine.spec.modules == "all")
         #: whether `load` ever succeeded, here or in the guest it is a checkpoint of
         self._has_loaded = bool(self._inherited)
+        #: whether a module without an exit function stays in it
+        self._has_permanent = False
         #: what `checkpoint` does; the pytest plugin sets it
         self._saver: Callable[[Guest, str], Checkpoint] | None = None
         self._shell: Shell | None = None
@@ -103,13 +109,8 @@ class Guest:
 
     @property
     def syscaller(self) -> Process:
-        """The process behind this class's own calls; a new one when the last was killed or blocks."""
-        if self._process is None or not self._process.is_alive:
-            self._process = self._new_process()
-        elif self._process.is_busy:
-            self._others.append(self._process)
-            self._process = self._new_process()
-        return self._process
+        """The process behind this thread's calls; a new one when the last was killed or blocks."""
+        return self._callers.of_this_thread()
 
     def _new_process(self) -> Process:
         return Process(self.machine, self._channel, self._spares.pop() if self._spares else None)
@@ -243,7 +244,8 @@ class Guest:
     ) -> LoadedModule:
         self._loaded_files[file.name] = file
         started = time.monotonic()
-        module = load(self, file, file.data, parameters, process=process, timeout=timeout)
+        data = file_for_guest(file)
+        module = load(self, file, data, parameters, process=process, timeout=timeout)
         module.load_seconds = time.monotonic() - started
         self.kernel_log.addresses.note(file.name, file.symbols, module.sections)
         self._modules.append(module)
@@ -306,16 +308,22 @@ class Guest:
         """Ends this guest's processes and unloads what `load` left; returns what failed."""
         failures: list[MachineFailure | OSError] = []
         # its own as well: a file that a test left open would keep the module in use
-        for process in filter(None, (*self._others, self._process)):
+        for process in (*self._others, *self._callers):
             try:
                 process.kill()
             except GuestHang as hang:
                 failures.append(hang)
         self._others.clear()
         for module in reversed(self.modules):
+            if module.is_permanent:
+                self._has_permanent = True
+                self._forget_module(module)
+                continue
             try:
                 module.unload()
             except (OSError, ProcessKilled, GuestHang) as error:
+                if isinstance(error, BlockingIOError):
+                    module._name_users(error)
                 # one that was loaded besides is nobody's to test
                 failures += [error] if module._is_given else []
                 self._forget_module(module)

@@ -9,11 +9,13 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from kmod_harness.errors import CommandFailed, GuestHang
 from kmod_harness.guest.agent.calls import os_error, signal_name
 from kmod_harness.guest.agent.channel import AgentChannel
-from kmod_harness.guest.agent.protocol import Kind, ProtocolError, encode_run
+from kmod_harness.guest.agent.protocol import Frame, Kind, ProtocolError, encode_run
+from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine
 
 #: Seconds a program may run unless the caller says otherwise (times 4 under emulation).
@@ -64,6 +66,48 @@ class Completed:
         return self
 
 
+class Receiver(Protocol):
+    """Is given what a program writes, as it comes."""
+
+    def __call__(self, data: bytes, *, is_stderr: bool) -> None: ...
+
+
+class Source(Protocol):
+    """What the program reads, passed on as it comes (guest/programs/feed.py)."""
+
+    def sources(self) -> list[int]: ...
+
+    def note_reader(self) -> None: ...
+
+    def forward(self) -> None: ...
+
+
+class _Output:
+    """The program's stdout and stderr, kept as far as the guest may be trusted with memory."""
+
+    def __init__(self, receiver: Receiver | None) -> None:
+        self._receiver = receiver
+        self._size = 0
+        self._parts: dict[int, list[bytes]] = {Kind.STDOUT: [], Kind.STDERR: []}
+
+    def takes(self, frame: Frame) -> bool:
+        """Whether the frame is output; it is kept then."""
+        if frame.kind not in self._parts:
+            return False
+        self._size += len(frame.payload)
+        if self._size <= MAX_OUTPUT:
+            self._parts[frame.kind].append(frame.payload)
+            if self._receiver is not None:
+                self._receiver(frame.payload, is_stderr=frame.kind == Kind.STDERR)
+        return True
+
+    @property
+    def both(self) -> tuple[bytes, bytes]:
+        """stdout and stderr."""
+        dropped = b"\nkmod-harness: output beyond 64 MiB was dropped\n" if self._size > MAX_OUTPUT else b""
+        return b"".join(self._parts[Kind.STDOUT]), b"".join(self._parts[Kind.STDERR]) + dropped
+
+
 def run(
     machine: Machine,
     channel: AgentChannel,
@@ -73,18 +117,20 @@ def run(
     environment: Mapping[str, str] | None = None,
     directory: str = "",
     input_path: str = "",
+    receiver: Receiver | None = None,
+    source: Source | None = None,
 ) -> Completed:
     """Runs a program and returns how it ended.
 
-    `input_path` is a file of the guest for its stdin, "" for /dev/null. Raises
-    OSError with the guest's errno when it cannot be executed, GuestHang when it
-    takes longer than `timeout` seconds (it is killed then), and what Watch.wait
-    raises.
+    `input_path` is a file of the guest for its stdin, "" for /dev/null; `source` gives that file what it is
+    to hold, `receiver` is given the output as it comes. Raises OSError with the guest's errno when it cannot
+    be executed, GuestHang when it takes longer than `timeout` seconds (it is asked why, and killed then), and
+    what Watch.wait raises.
     """
     if isinstance(argv, str):
         raise TypeError('argv is a sequence of strings; for a shell line: ["sh", "-c", line]')
     seconds = RUN_SECONDS if timeout is None else timeout
-    deadline = machine.deadline(shlex.join(argv), seconds, exact=timeout is not None)
+    deadline = machine.deadline(shlex.join(argv), seconds, exact=timeout is not None, of_a_call=True)
     variables = {**ENVIRONMENT, **(environment or {})}
     payload = encode_run(
         [os.fsencode(word) for word in argv],
@@ -94,44 +140,64 @@ def run(
     )
     started = time.monotonic()
     tag = channel.send(Kind.RUN, payload, deadline=deadline)
-    output: dict[int, list[bytes]] = {Kind.STDOUT: [], Kind.STDERR: []}
-    size = 0
+    output = _Output(receiver)
     pid: int | None = None
     try:
-        while True:
-            frame = channel.receive(tag, deadline)
-            if frame.kind in output:
-                size += len(frame.payload)
-                if size <= MAX_OUTPUT:
-                    output[frame.kind].append(frame.payload)
-            elif frame.kind == Kind.ERROR:
+        while (frame := _next_frame(machine, channel, tag, deadline, source)).kind != Kind.EXIT:
+            if output.takes(frame):
+                continue
+            if frame.kind == Kind.ERROR:
                 about = f"{argv[0]} in {directory}" if directory else argv[0]
                 raise os_error(struct.unpack("<i", frame.payload)[0], about)
-            elif frame.kind == Kind.EXIT:
-                break
-            elif frame.kind == Kind.RUN and len(frame.payload) >= _PID.size:
-                (pid,) = _PID.unpack_from(frame.payload)
-            elif frame.kind != Kind.RUN:
+            if frame.kind != Kind.RUN:
                 raise ProtocolError(f"frame of kind {frame.kind} during a program's run")
+            if source is not None:
+                source.note_reader()
+            if len(frame.payload) >= _PID.size:
+                (pid,) = _PID.unpack_from(frame.payload)
     except GuestHang as hang:
+        tasks = _ask_why(machine, channel, pid)
         _kill(machine, channel, tag)
-        said = b"".join(output[Kind.STDOUT] + output[Kind.STDERR]).decode(errors="replace")
-        raise GuestHang(
-            hang.message, evidence=f"it had said: {said[-1500:]!r}\n{hang.evidence}", advice=hang.advice
-        ) from hang
+        raise _with_output(hang, output.both, tasks) from hang
     finally:
         channel.forget(tag)
     status = os.waitstatus_to_exitcode(struct.unpack("<i", frame.payload)[0])
-    if size > MAX_OUTPUT:
-        output[Kind.STDERR].append(b"\nkmod-harness: output beyond 64 MiB was dropped\n")
-    return Completed(
-        tuple(argv),
-        status,
-        b"".join(output[Kind.STDOUT]),
-        b"".join(output[Kind.STDERR]),
-        time.monotonic() - started,
-        pid,
+    return Completed(tuple(argv), status, *output.both, time.monotonic() - started, pid)
+
+
+def _next_frame(
+    machine: Machine, channel: AgentChannel, tag: int, deadline: Deadline, source: Source | None
+) -> Frame:
+    """Returns the program's next frame; passes its input on meanwhile."""
+    while source is not None and not channel.has_frame(tag):
+        agent, sources = machine.agent.fileno(), source.sources()
+        if channel.has_frame(tag):
+            # it came with an answer to the source
+            break
+        ready = machine.watch.wait([agent, *sources], deadline)
+        if ready & set(sources):
+            source.forward()
+        if agent in ready:
+            channel.take_in()
+    return channel.receive(tag, deadline)
+
+
+def _with_output(hang: GuestHang, output: tuple[bytes, bytes], tasks: str) -> GuestHang:
+    said = b"".join(output).decode(errors="replace")
+    told = GuestHang(
+        hang.message,
+        evidence="\n".join(filter(None, (f"it had said: {said[-1500:]!r}", tasks, hang.evidence))),
+        advice=hang.advice,
     )
+    told.stdout, told.stderr = output
+    return told
+
+
+def _ask_why(machine: Machine, channel: AgentChannel, pid: int | None) -> str:
+    """Returns what the program's tasks do, "" where somebody else has noted it."""
+    from kmod_harness.guest.tasks import tell_tasks  # lazy: few programs overrun their time
+
+    return "" if machine.before_kill() or pid is None else tell_tasks(machine, channel, pid)
 
 
 def _kill(machine: Machine, channel: AgentChannel, tag: int) -> None:

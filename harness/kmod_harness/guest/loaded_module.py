@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 from kmod_harness.errors import ModuleLoadError, ModuleMismatch, ProcessKilled
 from kmod_harness.guest.agent.calls import c_path, check, os_error
 from kmod_harness.guest.agent.protocol import CHUNK, Call, OutUpToResult, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD
+from kmod_harness.guest.files.no_room import raise_if_no_room
 from kmod_harness.guest.files.proc_files import calls_that_read, content
 from kmod_harness.guest.process import Process
+from kmod_harness.kmod.loading.parameters import Parameter, format_parameters
+from kmod_harness.kmod.loading.permanent import has_no_exit
 from kmod_harness.kmod.loading.refusal import error_name, refusal_advice
 
 if TYPE_CHECKING:
@@ -21,12 +25,12 @@ if TYPE_CHECKING:
     from kmod_harness.kmod.mismatches import Mismatch
     from kmod_harness.machine.machine import Machine
 
-Parameter = str | int | bool | Sequence[str | int | bool]
-
 #: Where loaded files lie in the guest.
 DIRECTORY = "/kmod-harness/loaded"
 _PROC_MODULES = "/proc/modules"
 _SYMBOLS = (".symtab", ".strtab")
+#: A file lies in the guest's memory, and the kernel reads it into as much again.
+_LARGE_BYTES = 16 << 20
 
 
 class ModuleOwner(Protocol):
@@ -72,12 +76,24 @@ class LoadedModule:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if not self._guest.machine.watch.has_ended:
+        # without an exit function it stays, as the kernel means it to
+        if not self._guest.machine.watch.has_ended and not self.is_permanent:
             try:
                 self.unload()
             except FileNotFoundError:
                 # a test unloaded it another way
                 self._guest._forget_module(self)
+            except BlockingIOError as error:
+                self._name_users(error)
+                raise
+
+    def _name_users(self, error: OSError) -> None:
+        """Notes on the error who holds the module."""
+        from kmod_harness.guest.holders import holders_of, other_users  # lazy: it is rarely in use
+
+        process = self._guest.syscaller
+        for line in (*map(str, holders_of(process)), *other_users(process, self.name)):
+            error.add_note(line)
 
     @property
     def state(self) -> str:
@@ -88,6 +104,11 @@ class LoadedModule:
     @property
     def is_loaded(self) -> bool:
         return self._proc_line() is not None
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether it has an init and no exit: the kernel never unloads it (delete_module, 6.1)."""
+        return has_no_exit(self.file)
 
     @property
     def refcnt(self) -> int:
@@ -165,7 +186,11 @@ def load(
     """
     process = process or guest.syscaller
     path = f"{DIRECTORY}/{file.name}.ko"
-    _push(guest.syscaller, path, data)
+    try:
+        _push(guest.syscaller, path, data)
+    except OSError as error:
+        raise_if_no_room(error, f"{file.name}.ko", len(data), guest.machine.spec.memory_mib)
+        raise
     mark = guest.kernel_log.mark()
     try:
         words = os.fsencode(format_parameters(parameters)) + b"\0"
@@ -196,6 +221,15 @@ def load(
             advice=refusal_advice(result.errno, log, is_listed=file.name in names),
         )
     return LoadedModule(guest, file)
+
+
+def file_for_guest(file: KernelModule) -> bytes:
+    """Returns the bytes to load: of a large file without debug information, which would fill the guest."""
+    if len(file.data) < _LARGE_BYTES:
+        return file.data
+    from kmod_harness.kmod.elf.without_debug import without_debug  # lazy: few are so large
+
+    return without_debug(file)
 
 
 def _push(process: Process, path: str, data: bytes) -> None:
@@ -230,24 +264,3 @@ def refuse(file: KernelModule, mismatches: Sequence[Mismatch], *, kernel: str) -
             advice=f"{advice_for(fatal, file, kernel)}"
             "\n-> load(..., force=True) shows the kernel's own answer",
         )
-
-
-def format_parameters(parameters: Mapping[str, Parameter]) -> str:
-    """Returns the text finit_module takes (kernel/params.c, 6.1: parse_args).
-
-    >>> format_parameters({"minors": 2, "debug": True, "name": "a b", "ports": [1, 2]})
-    'minors=2 debug=Y name="a b" ports=1,2'
-    """
-    return " ".join(f"{name}={_format(name, value)}" for name, value in parameters.items())
-
-
-def _format(name: str, value: Parameter) -> str:
-    if isinstance(value, bool):
-        return "Y" if value else "N"
-    if isinstance(value, int):
-        return str(value)
-    if not isinstance(value, str):
-        return ",".join(_format(name, item) for item in value)
-    if '"' in value or "\0" in value:
-        raise ValueError(f'parameter {name}: the kernel has no way to pass a " or NUL: {value!r}')
-    return f'"{value}"' if not value or any(c.isspace() for c in value) else value

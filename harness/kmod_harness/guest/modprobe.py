@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from kmod_harness.guest.agent.calls import c_path
 from kmod_harness.guest.agent.protocol import Call, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD
 from kmod_harness.guest.loaded_module import DIRECTORY
 from kmod_harness.kmod.loading.depmod_files import format_builtin, softdeps_of
 from kmod_harness.kmod.loading.modprobe_lists import MARK, Listed, modprobe_lists

@@ -28,6 +28,7 @@ from kmod_harness.guest.agent.protocol import (
     decode_results,
     encode_calls,
 )
+from kmod_harness.guest.agent.syscall_table import NUMBERS
 from kmod_harness.guest.files.open_file import GuestFile
 from kmod_harness.guest.files.proc_files import read_whole
 from kmod_harness.machine.deadline import Deadline
@@ -127,8 +128,16 @@ class Process:
         return self.begin([Call(number, tuple(arguments))]).results(timeout)[0]
 
     def call(self, name: str, *arguments: int | bytes | Out | InOut | ResultOf, about: str = "") -> Result:
-        """Returns the result of the named call. Raises OSError with the guest's errno."""
-        (result,) = self.batch([Call(syscalls.NUMBERS[name], tuple(arguments))])
+        """Returns the result of the named call. Raises OSError with the guest's errno, Misuse for no call."""
+        if name not in NUMBERS:
+            import difflib  # lazy: for a mistake alone
+
+            near = difflib.get_close_matches(name, NUMBERS, n=3)
+            raise Misuse(
+                f"x86-64 has no system call {name!r}",
+                advice=f"did you mean {' or '.join(near)}?" if near else "process.syscall() takes a number",
+            )
+        (result,) = self.batch([Call(NUMBERS[name], tuple(arguments))])
         return check(result, about)
 
     # --- memory of the process itself
@@ -200,7 +209,7 @@ class Process:
             file.write_all(data)
 
     def exists(self, path: str) -> bool:
-        return self.syscall(syscalls.NUMBERS["faccessat"], syscalls.AT_FDCWD, c_path(path), 0).errno == 0
+        return self.syscall(NUMBERS["faccessat"], syscalls.AT_FDCWD, c_path(path), 0).errno == 0
 
     def unlink(self, path: str) -> None:
         self.call("unlink", c_path(path), about=path)
@@ -210,7 +219,7 @@ class Process:
 
     def make_directories(self, paths: Sequence[str]) -> None:
         """Makes directories in this order; one that exists is left as it is. Raises OSError."""
-        calls = [Call(syscalls.NUMBERS["mkdir"], (c_path(path), 0o755)) for path in paths]
+        calls = [Call(NUMBERS["mkdir"], (c_path(path), 0o755)) for path in paths]
         for path, result in zip(paths, self.batch(calls), strict=True):
             if result.errno != errno.EEXIST:
                 check(result, path)
@@ -238,7 +247,9 @@ class Process:
     def _deadline(self, calls: Sequence[Call], timeout: float | None) -> Deadline:
         what = _name(calls) or f"a batch of {len(calls)} calls"
         seconds = CALL_SECONDS if timeout is None else timeout
-        return self._machine.deadline(f"{what} in the guest", seconds, exact=timeout is not None)
+        return self._machine.deadline(
+            f"{what} in the guest", seconds, exact=timeout is not None, of_a_call=True
+        )
 
     def _decode(self, frame: Frame, calls: Sequence[Call]) -> list[Result]:
         if frame.kind == Kind.CALLS:

@@ -17,7 +17,8 @@ from kmod_harness.errors import BootFailed
 from kmod_harness.guest.agent.calls import CALL_SECONDS, Pending
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.agent.protocol import Call, Result, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD
 from kmod_harness.guest.process import Process
 from kmod_harness.machine.deadline import Deadline
 from kmod_harness.machine.machine import Machine

@@ -180,7 +180,7 @@ def serial_shell(machine: Machine) -> Shell:
 
     def deadline(what: str, seconds: float | None) -> Deadline:
         limit = SHELL_SECONDS if seconds is None else seconds
-        return machine.deadline(what, limit, exact=seconds is not None)
+        return machine.deadline(what, limit, exact=seconds is not None, of_a_call=True)
 
     return Shell(
         machine.shell,

@@ -100,7 +100,9 @@ class Ssh:
             raise SshFailed("the SSH connection was closed")
         machine = self._guest.machine
         seconds = SSH_SECONDS if timeout is None else timeout
-        deadline = machine.deadline(f"{shlex.join(argv)} by SSH", seconds, exact=timeout is not None)
+        deadline = machine.deadline(
+            f"{shlex.join(argv)} by SSH", seconds, exact=timeout is not None, of_a_call=True
+        )
         started = time.monotonic()
         with transport.open_session() as channel:
             channel.exec_command(shlex.join(argv))

@@ -16,6 +16,8 @@ GPL_COMPATIBLE = frozenset(
 #: Undefined names that are not looked up: some tools leave this one of the linker behind. The kernel ignores
 #: such names on other architectures only (`ignore_undef_symbol`, kernel/module/main.c).
 _IGNORED = frozenset(("_GLOBAL_OFFSET_TABLE_",))
+#: Parameters that the kernel takes for any module (`unknown_module_param_cb`, kernel/module/main.c).
+_OF_ANY_MODULE = frozenset(("dyndbg", "async_probe"))
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def unknown_parameters(module: KernelModule, given: Iterable[str]) -> tuple[Mism
         )
         for name in given
         if plain(name) not in {plain(parameter) for parameter in module.parameters}
-        and name != "dyndbg"  # taken by the kernel itself
+        and plain(name) not in _OF_ANY_MODULE
     )
 
 

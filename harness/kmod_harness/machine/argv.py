@@ -15,11 +15,13 @@ from kmod_harness.spec.spec import Spec
 MACHINE_TYPE = "pc-q35-7.2"
 AGENT_PORT = "kmod-harness.agent"
 
+_EARLY_CONSOLE = "earlycon=uart8250,io,0x3f8,115200"
+_CONSOLE = "console=ttyS0,115200"
 #: What every kernel is told, and why.
 KERNEL_WORDS = (
     # from the first line on: a kernel that dies early must be heard
-    "earlycon=uart8250,io,0x3f8,115200",
-    "console=ttyS0,115200",
+    _EARLY_CONSOLE,
+    _CONSOLE,
     # "<4>[ 1.234567] text": levels in the log
     "console_msg_format=syslog",
     # all levels: what a module says is its evidence
@@ -35,6 +37,8 @@ KERNEL_WORDS = (
     "sysrq_always_enabled",
     "rdinit=/kmod-harness/init",
 )
+#: With these of the user's, an early console of ours would say each line once more on the same port.
+_EARLY_NAMES = frozenset(("earlycon", "earlyprintk", "keep_bootcon"))
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,15 @@ class RamFile:
 
 
 def kernel_command_line(spec: Spec) -> str:
-    """Returns the kernel's command line; the user's words come last and so win."""
-    return " ".join((*KERNEL_WORDS, *spec.append))
+    """Returns the kernel's command line; the user's words come last and so win, but for the log's console.
+
+    The kernel gives up its early console for the one that is named last (register_console(),
+    kernel/printk/printk.c, 6.1): were that one it does not have, every line would come twice.
+    """
+    first_names = {word.partition("=")[0] for word in spec.append}
+    own = [word for word in KERNEL_WORDS if word != _EARLY_CONSOLE or not first_names & _EARLY_NAMES]
+    last = [_CONSOLE] if "console" in first_names else []
+    return " ".join((*own, *spec.append, *last))
 
 
 def qemu_argv(

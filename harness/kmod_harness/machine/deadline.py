@@ -45,12 +45,16 @@ class Clock:
 
 @dataclass(frozen=True)
 class Deadline:
-    """`seconds` from its creation for `what`; None never ends."""
+    """`seconds` from its creation for `what`; None never ends.
+
+    prolonged_by: how a user gives it more, "" where nobody can.
+    """
 
     what: str
     seconds: float | None
     clock: Clock = field(default_factory=Clock)
     _start: float = field(default=-1.0)
+    prolonged_by: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_start", self.clock.now())

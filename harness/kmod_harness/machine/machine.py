@@ -90,10 +90,14 @@ class Machine:
         self.clock = clock or Clock()
         #: exact seconds in place of the harness's own limits, None for those
         self.call_limit: float | None = None
+        #: how a user gives a call more time
+        self.calls_prolonged_by = "timeout= of the call"
         #: for its boot; who knows the kernel's configuration sets another
         self.boot_limit = BootLimit()
         #: called whenever something is about to be asked of the guest
         self.before_request: Callable[[], object] = lambda: None
+        #: called when a program took too long, before it is killed; whether it notes what the programs do
+        self.before_kill: Callable[[], bool] = lambda: False
         self._closed = False
         self._panic: threading.Timer | None = None
         self._timers: list[threading.Timer] = []
@@ -194,17 +198,20 @@ class Machine:
     def pid(self) -> int:
         return self._qemu.pid
 
-    def deadline(self, what: str, seconds: float, *, exact: bool = False) -> Deadline:
+    def deadline(
+        self, what: str, seconds: float, *, exact: bool = False, of_a_call: bool = False
+    ) -> Deadline:
         """Returns a deadline on this machine's clock.
 
         The harness's own limits are longer under software emulation; `exact` is
         for those a user gave. `call_limit`, where set, stands for all of the former.
+        of_a_call: a user made the call, and may give it more time.
         """
         self.before_request()
         if not exact:
             own = seconds * self.accelerator.deadline_factor
             seconds = own if self.call_limit is None else self.call_limit
-        return Deadline(what, seconds, self.clock)
+        return Deadline(what, seconds, self.clock, prolonged_by=self.calls_prolonged_by if of_a_call else "")
 
     def settle(self, seconds: float) -> None:
         """Lets the guest run on for so long. Raises what ends the machine meanwhile."""

@@ -136,7 +136,9 @@ class Watch:
                 raise GuestHang(
                     f"{deadline.what} took longer than {deadline.seconds:g} s",
                     evidence=self._console_tail(_EVIDENCE_LINES),
-                    advice="if it may take that long, give it more with --timeout",
+                    advice=f"if it may take that long, give it more: {deadline.prolonged_by}"
+                    if deadline.prolonged_by
+                    else "",
                 )
 
     def raise_if_ended(self) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from kmod_harness.pytest_plugin import markers, options, reporting
+from kmod_harness.pytest_plugin.allowed import allowed_splats
 from kmod_harness.pytest_plugin.fixtures import (
     built_modules,
     guest,
@@ -67,6 +68,7 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, object, object]:
     markers.check(items)
+    allowed_splats.check(config, items)
     if config.getoption("loadgroup", False):
         markers.group_by_spec(items)
     return (yield)

@@ -16,7 +16,8 @@ from kmod_harness.errors import (
     MachineFailure,
     ProcessKilled,
 )
-from kmod_harness.klog.expected.expectation import are_expected, killed_by, that_did_not_come
+from kmod_harness.klog.expected.allowance import are_excused
+from kmod_harness.klog.expected.expectation import killed_by, that_did_not_come
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 from kmod_harness.klog.outcome import PRECEDENCE, Outcome, outcome_of_error, worst
 from kmod_harness.pytest_plugin.state import Case, State
@@ -38,6 +39,7 @@ def conclude(
     case.came += [incident.report for incident in incidents if incident.report is not None]
     unexpected = [one.error for one, is_expected in zip(incidents, flags, strict=True) if not is_expected]
     failure = _failure(case, phase, raised, unexpected)
+    case.has_hung = case.has_hung or isinstance(failure, GuestHang)
     if failure is not None:
         told = next((incident for incident in incidents if incident.error is failure), None)
         case.where = told.where if told else ()
@@ -64,6 +66,11 @@ def _failure(
 ) -> BaseException | None:
     if phase == "teardown" and case.is_settled:
         return _what_remains(raised, case)
+    if phase == "teardown" and case.has_hung:
+        # what still hangs is told already: a process that cannot be ended, a module that cannot be unloaded
+        unexpected = [error for error in unexpected if not isinstance(error, GuestHang)]
+        if raised is not None and all(isinstance(error, GuestHang) for error in _leaves(raised)):
+            raised = _what_remains(raised, case)
     if unexpected:
         return min((*unexpected, *_own(raised)), key=lambda error: PRECEDENCE.index(outcome_of_error(error)))
     if raised is not None and not _is_expected(raised, case):
@@ -84,8 +91,8 @@ def _own(raised: BaseException | None) -> Iterator[MachineFailure]:
 
 
 def _is_expected(raised: BaseException, case: Case) -> bool:
-    """Whether an exception is only how an expected splat that came met the test."""
-    flags = are_expected(case.came, case.expected)
+    """Whether an exception is only how a splat that was expected or allowed, and came, met the test."""
+    flags = are_excused(case.came, case.expected, case.allowed)
     came = [report for report, flag in zip(case.came, flags, strict=True) if flag]
     if isinstance(raised, ProcessKilled):
         return killed_by(raised.pid, came)

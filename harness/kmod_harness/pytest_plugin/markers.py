@@ -14,6 +14,8 @@ _REGISTERED = (
     "expect_splat(kind): the kernel reports `kind` (OOPS, WARNING, PANIC, ...), or the function or title "
     "in `KIND:PATTERN`, during this test; "
     "that is no failure, its absence is one. Repeat it for several kinds.",
+    "allow_splat(kind, *, title, function, times, reason, link, expires): the kernel may report `kind`, or "
+    "`KIND:PATTERN`, during this test, so often at most and until that day; that is no failure.",
     "cold_boot: this test gets a freshly booted guest of its own.",
 )
 

@@ -25,6 +25,7 @@ class Settings:
     bundles: where failures leave their evidence, "" for pytest's cache directory. dump: the guest's memory
     and state are part of it whatever the failure. debug: a failing
     test's guest waits for gdb.
+    allowed: reports that may come, as texts.
     given: the options that were set at all, as they were written. repository: what its file says;
     taken: what was taken from there.
     """
@@ -39,6 +40,7 @@ class Settings:
     bundles: str
     dump: bool
     debug: bool
+    allowed: tuple[str, ...]
     given: tuple[str, ...]
     repository: Repository
     taken: tuple[str, ...]
@@ -88,6 +90,7 @@ OPTIONS = (
     Option("settle", "wait this long at each test's end for what fires late", "SECONDS"),
     Option("timeout", "limit of each call to a guest that has none of its own", "SECONDS"),
     Option("boot-timeout", "limit of a boot", "SECONDS"),
+    Option("allow-splat", "report that may come, KIND[:PATTERN][; times=N; ...]; repeat it", "KIND", "many"),
     Option("debug", "a failing test's guest stands still and waits for gdb (with pytest -s)", shape="flag"),
     Option("bundles", "directory for what failed tests leave (default: in pytest's cache)", "DIR"),
     Option("dump", "keep the guest of any failure, not of panics, hangs and oopses alone", shape="flag"),
@@ -166,6 +169,7 @@ def read_settings(config: pytest.Config) -> Settings:
         bundles=str(values["bundles"]),
         dump=bool(values["dump"]),
         debug=bool(values["debug"]),
+        allowed=words("allow-splat"),
         given=given,
         repository=repository,
         taken=tuple(f"{name}={value}" for name, value in taken.items()),

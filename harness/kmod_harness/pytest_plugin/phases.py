@@ -7,6 +7,7 @@ from collections.abc import Generator
 import pytest
 
 from kmod_harness.errors import KmodHarnessError
+from kmod_harness.pytest_plugin.allowed.allowed_splats import allowances, note_what_came
 from kmod_harness.pytest_plugin.failure.frames import hide_own_frames
 from kmod_harness.pytest_plugin.failure.text import failure_text
 from kmod_harness.pytest_plugin.fixtures import follow_override
@@ -23,7 +24,7 @@ Phase = Generator[None, object, object]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Phase:
-    item.stash[CASE] = Case(expectations(item))
+    item.stash[CASE] = Case(expectations(item), allowances(item))
     item.config.stash[RUNNING] = item
     follow_override(item)
     if STATE in item.config.stash:
@@ -58,7 +59,11 @@ def pytest_runtest_teardown(item: pytest.Item) -> Phase:
         result = yield
     except _FAILURES as error:
         raised = error
-    _conclude(item, "teardown", raised)
+    try:
+        _conclude(item, "teardown", raised)
+    finally:
+        if _is_judged(item):
+            note_what_came(item)
     return result
 
 
@@ -116,13 +121,18 @@ def _conclude(item: pytest.Item, phase: str, raised: BaseException | None) -> No
 
 
 def _is_judged(item: pytest.Item) -> bool:
-    """Whether a test uses guests, or expects something of one; a fixture of that name may be a stranger's."""
-    if item.stash[CASE].expected:
+    """Whether a test uses guests, or expects something of one; a fixture of that name may be a stranger's.
+
+    One that did stays one that does: a fixture that it asks for by getfixturevalue() is in no list.
+    """
+    case = item.stash[CASE]
+    if case.expected:
         return True
-    if STATE not in item.config.stash:
-        return False
-    state = item.config.stash[STATE]
-    return "machine" in getattr(item, "fixturenames", ()) or state.was_used or bool(state.incidents)
+    if STATE in item.config.stash and not case.is_judged:
+        state = item.config.stash[STATE]
+        is_listed = "machine" in getattr(item, "fixturenames", ())
+        case.is_judged = is_listed or state.was_used or bool(state.incidents)
+    return case.is_judged
 
 
 def _record(item: pytest.Item, case: Case, report: pytest.TestReport, error: BaseException | None) -> None:

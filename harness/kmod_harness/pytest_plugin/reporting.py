@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kmod_harness.pytest_plugin.allowed import allowed_splats
 from kmod_harness.pytest_plugin.failure.text import as_failure
 from kmod_harness.pytest_plugin.options import SETTINGS
 from kmod_harness.pytest_plugin.state import STATE
@@ -30,6 +31,9 @@ def summary(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Writes which machines ran, how many boots and restores it took, here and in xdist's workers."""
     ran = [*config.stash.get(_FROM_WORKERS, []), *_machines(config)]
     for line in dict.fromkeys(line for machines in ran for line in machines["about"]):
+        for part in wrapped(f"kmod-harness: {line}", further="    "):
+            reporter.write_line(part)
+    for line in allowed_splats.told(machines["allowed"] for machines in ran):
         for part in wrapped(f"kmod-harness: {line}", further="    "):
             reporter.write_line(part)
     for what in ("boots", "restores"):
@@ -68,4 +72,11 @@ def _machines(config: pytest.Config) -> list[dict[str, Any]]:
     if STATE not in config.stash:
         return []
     state = config.stash[STATE]
-    return [{"about": list(state.about), "boots": list(state.boots), "restores": list(state.restores)}]
+    return [
+        {
+            "about": list(state.about),
+            "boots": list(state.boots),
+            "restores": list(state.restores),
+            "allowed": allowed_splats.sent(config),
+        }
+    ]

@@ -11,6 +11,7 @@ import pytest
 from kmod_harness.errors import GuestHang
 
 if TYPE_CHECKING:
+    from kmod_harness.klog.expected.allowance import Allowance
     from kmod_harness.klog.expected.expectation import Expectation, Report
     from kmod_harness.machine.deadline import Clock
     from kmod_harness.pytest_plugin.failure.evidence import Evidence
@@ -124,11 +125,17 @@ class Case:
     were under way when the kernel did what it fails with.
     """
 
-    def __init__(self, expected: tuple[Expectation, ...]) -> None:
+    def __init__(self, expected: tuple[Expectation, ...], allowed: tuple[Allowance, ...] = ()) -> None:
         self.expected = expected
+        #: the reports that may come
+        self.allowed = allowed
         #: the reports that came, in order
         self.came: list[Report] = []
         self.is_settled = False
+        #: a deadline passed in it
+        self.has_hung = False
+        #: it uses guests, or used one
+        self.is_judged = False
         self.has_bundle = False
         self.has_failed = False
         self.where: tuple[Place, ...] = ()
@@ -138,13 +145,13 @@ class Case:
         self.late: list[Incident] = []
 
     def expects(self, incidents: Sequence[Incident]) -> list[bool]:
-        """Returns for each incident whether it is one that the test expects, after those that came."""
-        if not self.expected:
+        """Returns for each incident whether the test expects or allows it, after those that came."""
+        if not self.expected and not self.allowed:
             return [False] * len(incidents)
-        from kmod_harness.klog.expected.expectation import are_expected  # lazy
+        from kmod_harness.klog.expected.allowance import are_excused  # lazy
 
         reports = [incident.report for incident in incidents if incident.report is not None]
-        flags = iter(are_expected([*self.came, *reports], self.expected)[len(self.came) :])
+        flags = iter(are_excused([*self.came, *reports], self.expected, self.allowed)[len(self.came) :])
         return [incident.report is not None and next(flags) for incident in incidents]
 
 

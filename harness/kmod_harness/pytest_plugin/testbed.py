@@ -113,6 +113,7 @@ class Testbed:
                 raise
             self._had_a_guest = True
             guest.machine.call_limit = self.settings.timeout
+            guest.machine.calls_prolonged_by = "timeout= of the call, or --kh-timeout"
             guest._saver = functools.partial(self._save, life)
             watched = WatchedGuest(guest, self.prepared.kernel, settle=self.settings.settle)
             for incident in watched.judge(wait=not guest.was_restored):

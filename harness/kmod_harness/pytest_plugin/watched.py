@@ -23,6 +23,7 @@ from kmod_harness.errors import (
     ProcessKilled,
 )
 from kmod_harness.guest.guest import Guest
+from kmod_harness.guest.tasks import tell_tasks
 from kmod_harness.klog.expected.expectation import Report, report_of
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.ktap import TestStatus, ktap_results
@@ -76,6 +77,9 @@ class WatchedGuest:
         self.interrogation = ""
         #: its state where its kernel oopsed
         self.kept_guest: Path | None = None
+        #: what its programs did when one took too long
+        self._tasks = ""
+        guest.machine.before_kill = self._note_tasks
         self._has_trap = False
         self._settle = settle
         self.broken = False
@@ -96,6 +100,7 @@ class WatchedGuest:
         """keeps_oops: an oops would be a failure, and leave the guest's state."""
         self._test_began = self.guest.kernel_log.mark()
         self._last_calls.clear()
+        self._tasks = ""
         if item is not None and not (self._uses and self._uses[-1].item is item):
             self._note_use(item)
         self._is_in_test = True
@@ -171,8 +176,17 @@ class WatchedGuest:
         from kmod_harness.machine.interrogation import interrogate  # lazy
 
         if not self.interrogation and not self.guest.machine.watch.has_ended:
+            self._note_tasks()
+            told = [self._tasks] if self._tasks else []
             with contextlib.suppress(MachineFailure):
-                self.interrogation = str(interrogate(self.guest.machine))
+                told.append(str(interrogate(self.guest.machine)))
+            self.interrogation = "\n".join(told)
+
+    def _note_tasks(self) -> bool:
+        """Notes what the guest's programs do, the first time in a test that something takes too long."""
+        if not self._tasks:
+            self._tasks = tell_tasks(self.guest.machine, self.guest._channel)
+        return bool(self._tasks)
 
     @property
     def modules(self) -> tuple[KernelModule, ...]:
@@ -245,13 +259,15 @@ class WatchedGuest:
                 self.guest.machine.settle(self._settle)
         except MachineFailure as end:
             failures = [end]
+        self.broken = self.broken or self.guest._has_permanent
         hung = any(isinstance(failure, GuestHang) for failure in failures)
         incidents = self.judge_after_hang() if hung else self.judge()
         for failure in failures:
             self.broken = True
             if isinstance(failure, OSError):
+                said = "; ".join([str(failure), *getattr(failure, "__notes__", ())])
                 warnings.warn(
-                    pytest.PytestWarning(f"clean-up failed, the guest is replaced: {failure}"), stacklevel=2
+                    pytest.PytestWarning(f"clean-up failed, the guest is replaced: {said}"), stacklevel=2
                 )
             elif not incidents:
                 incidents.append(Incident("", failure))

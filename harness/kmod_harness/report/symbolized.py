@@ -8,8 +8,9 @@ from pathlib import Path
 
 from kmod_harness.host.directories import working_directory
 from kmod_harness.klog.frames import Frame, frames_of, position_of
-from kmod_harness.klog.records import KernelRecord, parse_console
+from kmod_harness.klog.records import KernelRecord
 from kmod_harness.klog.splats import Splat, find_splats
+from kmod_harness.klog.syslog.prefixes import parse_copied_log
 from kmod_harness.kmod.symbols.symbolizer import SourceLine, Symbolizer
 from kmod_harness.report.code_bytes import disassembled, parse_code
 
@@ -49,7 +50,7 @@ def symbolized(log: str | bytes, symbolizer: Symbolizer) -> str:
     line. Other lines are unchanged.
     """
     lines = FrameLines(symbolizer)
-    records = parse_console(log)
+    records = parse_copied_log(log)
     behind: dict[int, list[str]] = {}
     for splat in find_splats(records):
         behind.setdefault(splat.last_line, []).extend(source_at_fault(splat, lines))

@@ -33,6 +33,7 @@ def options_said(repository: Repository, given: Collection[str]) -> dict[str, ob
         "firmware": machine.firmware,
         "boot-timeout": repository.boot_timeout,
         "timeout": repository.timeout,
+        "allow-splat": repository.allowed or None,
     }
     void = _KERNEL if _KERNEL & set(given) else frozenset()
     return {

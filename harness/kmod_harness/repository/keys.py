@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from kmod_harness.host.resources import fragment_names
+from kmod_harness.repository.allowed import read_allowed
+from kmod_harness.repository.wrong_value import WrongValue, shown
 from kmod_harness.spec.kernel_name import parse_kernel_name
 from kmod_harness.spec.spec import ROOTFS_NAMES, Spec, SpecError, parse_disk, parse_size_mib
 
@@ -17,10 +18,6 @@ T = TypeVar("T")
 
 #: The most seconds a limit may have, as on the command line.
 _MOST_SECONDS = 86400 * 20
-
-
-class WrongValue(ValueError):
-    """A value is not what its key takes; the text says what was expected."""
 
 
 #: Returns the setting for a value of the file, whose directory is given. Raises WrongValue.
@@ -34,12 +31,6 @@ class Key:
     name: str
     setting: str
     read: Read
-
-
-def shown(value: object) -> str:
-    """Return a value as TOML writes it, cut to what fits a line."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _text(value: object, expected: str) -> str:
@@ -160,6 +151,8 @@ LIMIT_KEYS = (
     Key("boot-timeout", "boot_timeout", _seconds),
     Key("timeout", "timeout", _seconds),
 )
+#: Of the reports that may come, each a table [[allow]].
+ALLOWED_KEYS = (Key("allow", "allowed", read_allowed),)
 #: Of the table [modules].
 MODULE_KEYS = (
     Key("modules.kbuild", "kbuild", _directories),

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from kmod_harness.errors import Misuse
-from kmod_harness.repository.keys import LIMIT_KEYS, MACHINE_KEYS, MODULE_KEYS, Key, WrongValue, shown
+from kmod_harness.repository.keys import ALLOWED_KEYS, LIMIT_KEYS, MACHINE_KEYS, MODULE_KEYS, Key
 from kmod_harness.repository.locate import FILE, PYPROJECT, TABLE
 from kmod_harness.repository.settings import MachineDefaults, Repository, RepositoryModules
+from kmod_harness.repository.wrong_value import WrongValue, shown
 
-_TOP_KEYS = (*MACHINE_KEYS, *LIMIT_KEYS)
+_TOP_KEYS = (*MACHINE_KEYS, *LIMIT_KEYS, *ALLOWED_KEYS)
 _MODULES = "modules"
 #: Every key, dotted, in the order of the documentation.
 KEY_NAMES = tuple(key.name for key in (*_TOP_KEYS, *MODULE_KEYS))
@@ -52,7 +53,11 @@ def parse_settings(data: bytes, file: Path) -> Repository:
         raise _told(mistakes, file, text, prefix)
     limits = {key.setting: said.pop(key.setting, None) for key in LIMIT_KEYS}
     return Repository(
-        file=file, machine=MachineDefaults(**said), modules=RepositoryModules(**said_of_modules), **limits
+        file=file,
+        allowed=said.pop("allowed", ()),
+        machine=MachineDefaults(**said),
+        modules=RepositoryModules(**said_of_modules),
+        **limits,
     )
 
 

@@ -48,7 +48,8 @@ class RepositoryModules:
 class Repository:
     """The settings of the file. file: its path, None where there is none.
 
-    boot_timeout, timeout: seconds, None where the file says nothing.
+    boot_timeout, timeout: seconds, None where the file says nothing. allowed: reports that may come, as
+    --allow-splat takes them.
     """
 
     file: Path | None = None
@@ -56,6 +57,7 @@ class Repository:
     boot_timeout: float | None = None
     timeout: float | None = None
     modules: RepositoryModules = field(default_factory=RepositoryModules)
+    allowed: tuple[str, ...] = ()
 
     @property
     def directory(self) -> Path:

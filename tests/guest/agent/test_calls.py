@@ -15,7 +15,7 @@ import pytest
 
 from kmod_harness.errors import GuestHang, Misuse, ProcessKilled
 from kmod_harness.guest.agent.protocol import MAX_CALLS, Call, InOut, Out, OutUpToResult, ResultOf
-from kmod_harness.guest.agent.syscalls import NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
 from kmod_harness.guest.guest import Guest
 
 GETPID, KILL, PIPE, READ = NUMBERS["getpid"], NUMBERS["kill"], NUMBERS["pipe"], NUMBERS["read"]
@@ -196,9 +196,15 @@ class TestProcesses:
 
     def test_one_that_exits_is_not_said_to_be_killed(self, guest: Guest) -> None:
         exit_group = 231
-        with pytest.raises(ProcessKilled, match="ended with status 3 in system call 231") as ended:
+        with pytest.raises(ProcessKilled, match="ended with status 3 in exit_group") as ended:
             guest.process().syscall(exit_group, 3)
         assert ended.value.signal == 0
+
+    def test_a_call_that_there_is_not_is_told_with_those_of_a_like_name(self, guest: Guest) -> None:
+        with pytest.raises(Misuse, match="no system call 'epoll_created'") as raised:
+            guest.syscaller.call("epoll_created", 1)
+        assert "epoll_create" in raised.value.advice
+        assert guest.syscaller.call("epoll_create1", 0).value > 2
 
     def test_63_live_at_once_and_the_64th_is_refused(self, guest: Guest) -> None:
         guest.syscaller.call("getpid")

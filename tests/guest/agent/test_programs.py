@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,14 @@ def test_the_agent_answers_after_memory_has_run_out(guest: Guest) -> None:
 
     assert killed.value.signal == signal.SIGKILL
     assert guest.run(["echo", "still here"]).text == "still here\n"
+
+
+def test_threads_may_use_a_guest_at_once(guest: Guest) -> None:
+    def says(number: int) -> int:
+        path = f"/tmp/of-{number}"
+        guest.write_file(path, str(number).encode())
+        said = guest.run(["sh", "-c", f"sleep 0.1; cat {path}"]).text
+        return int(said) + int(guest.read_file(path))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(says, range(12))) == [2 * number for number in range(12)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kmod_harness.build.kernel.kernel import Kernel
-from shared.cli_process import kmod_harness, run_json
+from shared.cli_process import kmod_harness, run_json, unwrapped
 
 BOOT_KEYS = ("prepare", "boot", "push", "load", "command", "unload", "judge", "total")
 
@@ -23,6 +24,8 @@ def test_a_run_is_one_json_object(chardev_ko: Path) -> None:
         "argv": ["sh", "-c", command],
         "status": 3,
         "how": "exit status 3",
+        "signal": None,
+        "killed_by": None,
         "stdout": "out\nhello/kmod-harness/pushed\n",
         "stderr": "err\n",
     }
@@ -181,6 +184,16 @@ def test_after_a_command_that_overran_its_time_the_module_is_still_unloaded(char
     status, found = run_json(chardev_ko, "--timeout", "1", "--", "sleep", "100")
     assert (status, found["outcome"]) == (5, "hang")
     assert found["reason"] == "sleep 100 took longer than 1 s"
+    assert found["error"]["advice"] == "if it may take that long, give it more: --timeout"
+
+
+def test_a_command_that_overran_its_time_is_asked_before_it_is_killed(chardev_ko: Path) -> None:
+    _, found = run_json(chardev_ko, "--timeout", "1", "--", "sh", "-c", "sleep 77 & while :; do :; done")
+    told = found["interrogation"]
+    assert "(sh) runs" in told
+    asleep = told[told.index("(sleep) sleeps in clock_nanosleep") :]
+    assert "hrtimer_nanosleep+" in asleep.partition("process ")[0]
+    assert re.search(r"Comm: (sh|sleep) ", told.partition("NMI backtrace")[2])
     assert found["modules"][0]["unloaded"] is True
 
 
@@ -258,3 +271,49 @@ def test_a_script_without_its_interpreter_is_refused_before_the_boot(tmp_path: P
     status, found = run_json("--", script)
     assert (status, found["timings"]["boot"]) == (2, None)
     assert "lacks: /bin/bash" in found["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "command", "status", "outcome"),
+    [("77,32", "exit 32", 8, "nothing-tested"), ("77", "exit 4", 1, "failed"), ("", "exit 4", 1, "failed")],
+)
+def test_which_statuses_mean_skipped_is_said_by_an_option(
+    statuses: str, command: str, status: int, outcome: str
+) -> None:
+    found = run_json("--skip-status", statuses, "--", "sh", "-c", command)
+    assert (found[0], found[1]["outcome"]) == (status, outcome)
+
+
+def test_a_command_that_a_signal_killed_names_it() -> None:
+    status, found = run_json("--", "sh", "-c", "kill -TERM $$")
+    assert (status, found["reason"]) == (1, "the command was killed by SIGTERM")
+    assert (found["command"]["signal"], found["command"]["killed_by"]) == ("SIGTERM", None)
+
+
+def test_who_holds_a_module_that_cannot_be_unloaded_is_named(chardev_ko: Path) -> None:
+    left_behind = "sleep 100 </dev/chardev0 >/dev/null 2>&1 & exit 0"
+    status, found = run_json(chardev_ko, "--", "sh", "-c", left_behind)
+    assert (status, found["outcome"]) == (1, "failed")
+    assert "(sleep) has /dev/chardev0 open" in found["error"]["evidence"]
+
+
+def test_a_program_that_is_about_to_end_is_waited_for(chardev_ko: Path) -> None:
+    left_behind = "sleep 0.4 </dev/chardev0 >/dev/null 2>&1 & exit 0"
+    status, found = run_json(chardev_ko, "--", "sh", "-c", left_behind)
+    assert (status, found["modules"][0]["unloaded"]) == (0, True)
+
+
+def test_a_report_that_is_allowed_fails_nothing_and_is_told_with_its_reason(faulty_ko: Path) -> None:
+    allow = "WARNING:faulty_warn; times=1; reason=known; expires=2999-01-01"
+    options = ("--param", "fault=warn", "--allow-splat", allow, "--allow-splat", "KASAN")
+    status, found = run_json(faulty_ko, *options)
+    assert (status, found["outcome"]) == (0, "passed")
+    assert [splat["allowed_by"] for splat in found["splats"]] == [allow]
+    assert [(one["kind"], one["matched"]) for one in found["allowances"]] == [("WARNING", 1), ("KASAN", 0)]
+
+
+def test_an_allowance_whose_last_day_has_passed_excuses_nothing(faulty_ko: Path) -> None:
+    options = ("--param", "fault=warn", "--no-bundle", "--allow-splat", "WARNING; expires=2020-01-01")
+    run = kmod_harness("run", faulty_ko, *options)
+    assert run.returncode == 3
+    assert "allowed no more, since its last day has passed: WARNING" in unwrapped(run.stderr)

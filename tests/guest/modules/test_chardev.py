@@ -159,7 +159,7 @@ class TestPoll:
         self, guest: Guest, chardev: LoadedModule
     ) -> None:
         from kmod_harness.guest.agent.protocol import Call, InOut
-        from kmod_harness.guest.agent.syscalls import NUMBERS
+        from kmod_harness.guest.agent.syscall_table import NUMBERS
 
         with guest.process() as reader, guest.open("/dev/chardev0", os.O_RDWR) as writer:
             file = reader.open("/dev/chardev0")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmod_harness.errors import GuestHang, KernelOops, ModuleFileError, ModuleLoadError, ModuleMismatch
-from kmod_harness.guest.agent.syscalls import NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
 from kmod_harness.guest.guest import Guest
 from kmod_harness.kmod.addresses import in_module_range
 from kmod_harness.kmod.elf.module import read_module

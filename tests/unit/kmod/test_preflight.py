@@ -92,6 +92,6 @@ def test_a_symbol_of_another_version_is_found_by_its_crc() -> None:
 
 
 def test_an_unknown_parameter_is_named_with_those_there_are() -> None:
-    (mismatch,) = unknown_parameters(PLAIN, ["size", "sise", "dyndbg"])
+    (mismatch,) = unknown_parameters(PLAIN, ["size", "sise", "dyndbg", "async_probe"])
     assert (mismatch.subject, mismatch.fatal) == ("sise", False)
     assert "size" in mismatch.text

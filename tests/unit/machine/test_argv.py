@@ -116,6 +116,21 @@ def test_the_kernels_console_is_the_first_serial_port_and_the_shell_the_second()
     assert "console=ttyS0,115200" in kernel_command_line(Spec()).split(" ")
 
 
+@pytest.mark.parametrize(
+    "words", [("console=tty0",), ("console=",), ("quiet", "console=ttyS1", "loglevel=3")]
+)
+def test_the_logs_console_is_the_last_whatever_others_are_asked_for(words: tuple[str, ...]) -> None:
+    *_, last = (w for w in kernel_command_line(Spec(append=words)).split(" ") if w.startswith("console="))
+    assert last == "console=ttyS0,115200"
+    assert set(words) <= set(kernel_command_line(Spec(append=words)).split(" "))
+
+
+@pytest.mark.parametrize("word", ["earlycon", "earlyprintk=serial,ttyS0,115200", "keep_bootcon"])
+def test_one_early_console_is_enough(word: str) -> None:
+    command_line = kernel_command_line(Spec(append=(word,))).split(" ")
+    assert [w for w in command_line if w.startswith("earlycon=uart8250")] == []
+
+
 def test_a_comma_in_a_path_is_not_the_end_of_an_option() -> None:
     ends = dataclasses.replace(ENDS, directory=Path("/tmp/a,b"))
     argv = argv_of(Spec(), ends=ends, ram=RamFile(Path("/tmp/r,am"), shared=False))

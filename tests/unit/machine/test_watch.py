@@ -88,6 +88,13 @@ def test_silence_until_the_deadline_is_a_hang_with_the_kernels_last_words(
     assert 0.2 <= took < 2
     assert "read took longer than 0.2 s" in str(hang)
     assert "last words" in hang.evidence
+    assert hang.advice == ""
+
+
+def test_what_a_user_can_prolong_is_told_with_how(watch: Watch, pipe: tuple[int, int]) -> None:
+    deadline = Deadline("read", 0.01, prolonged_by="--kh-timeout")
+    _, hang = seconds_until(GuestHang, lambda: watch.wait([pipe[0]], deadline))
+    assert hang.advice.endswith("give it more: --kh-timeout")
 
 
 def test_a_qemu_that_is_killed_is_known_at_once(

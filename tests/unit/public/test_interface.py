@@ -23,13 +23,13 @@ MEMBERS = {
     Guest: """boot_seconds check_before_loading checkpoint device_number exists judge kallsyms kernel_log
         load machine make_directories module modules open process push read_file read_text run scan_kmemleak
         shell spec ssh syscaller was_restored write_file""",
-    GuestFile: """close fd getdents ioctl lseek mmap path poll process read read_async read_at write
-        write_all write_async write_at""",
+    GuestFile: """close fd getdents ioctl lseek mmap munmap path poll process read read_async read_at
+        write write_all write_async write_at""",
     Process: """allocate batch begin call can_be_called device_number exists is_alive is_busy kill
         list_directory make_directories memory mkdir number open peek pid poke read_file read_proc read_text
         stat syscall unlink write_file""",
-    LoadedModule: """address file is_loaded load_seconds name refcnt sections size state symbol taint
-        unload""",
+    LoadedModule: """address file is_loaded is_permanent load_seconds name refcnt sections size state symbol
+        taint unload""",
 }
 
 

@@ -32,6 +32,20 @@ timeout = 2.5
 [modules]
 kbuild = [".", "other"]
 load = ["hello.ko", "other/it.ko"]
+
+[[allow]]
+kind = "WARNING"
+pattern = "my_probe"
+times = 2
+reason = "known"
+expires = 2027-03-01
+
+[[allow]]
+kind = "BUG"
+title = "kernel BUG in *"
+function = "my_*"
+link = "https://bugs.example/1"
+expires = "2027-03-01"
 """
 
 
@@ -67,7 +81,35 @@ def test_everything_that_can_be_said_is_read_and_paths_are_the_files() -> None:
             kbuild=(Path("/repo"), Path("/repo/other")),
             load=(Path("/repo/hello.ko"), Path("/repo/other/it.ko")),
         ),
+        allowed=(
+            "WARNING:my_probe; times=2; reason=known; expires=2027-03-01",
+            "BUG; title=kernel BUG in *; function=my_*; link=https://bugs.example/1; expires=2027-03-01",
+        ),
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('reason = "known"', "`allow` needs the kind of a report"),
+        ("kind = 3", "`allow` needs the kind of a report"),
+        ('kind = "BUG:x"', "`allow` needs the kind of a report"),
+        ('kind = "BUG"\nwhy = "known"', "`allow` has no `why`; it takes kind, pattern,"),
+        ('kind = "BUG"\ntimes = 0', "above 0 for `times`, not 0"),
+        ('kind = "BUG"\ntimes = true', "above 0 for `times`, not true"),
+        ('kind = "BUG"\nexpires = 2027-03-01T10:00:00', "takes a day for `expires`"),
+        ('kind = "BUG"\nexpires = "soon"', "takes a day for `expires`"),
+        ('kind = "BUG"\nreason = 1', "takes a text for `reason`"),
+    ],
+)
+def test_a_wrong_allowance_is_told_with_its_line(table: str, said: str) -> None:
+    message = mistake(f"cpus = 1\n\n[[allow]]\n{table}\n").message
+    assert message.startswith("/repo/kmod-harness.toml:3: ")
+    assert said in message
+
+
+def test_allow_is_a_table() -> None:
+    assert "`allow` is a table, [[allow]], not" in mistake('allow = "WARNING"\n').message
 
 
 def test_this_file_says_something_for_every_key_there_is() -> None:
@@ -142,7 +184,7 @@ def test_a_wrong_value_is_told_with_what_was_expected(line: str, told: str) -> N
         ("[modules]\ncpu = 2\n", "did you mean `cpus`? It stands at the top, before [modules]"),
         ('kbuild = ["."]\n', ":1: `kbuild` is no key of kmod-harness: it stands below [modules]"),
         ("[tool.kmod-harness]\n", "`tool` is no key of kmod-harness: in kmod-harness.toml the keys stand at"),
-        ("[allow]\nxyzzy = 1\n", ":1: `allow` is no key of kmod-harness"),
+        ("[permit]\nxyzzy = 1\n", ":1: `permit` is no key of kmod-harness"),
     ],
 )
 def test_an_unknown_key_is_told_with_its_line_and_the_nearest(text: str, told: str) -> None:

@@ -146,7 +146,7 @@ def _attach(machine: Machine, kernel: Kernel, script: Path, *, printed: bool) ->
 def _driven(
     guest: Guest,
     plan: LoadPlan,
-    parameters: Mapping[str, Mapping[str, str]],
+    parameters: Mapping[str, Mapping[str, str | None]],
     command: Sequence[str],
 ) -> Iterator[None]:
     """Has the modules loaded, and the command run, as soon as gdb lets the guest go on."""

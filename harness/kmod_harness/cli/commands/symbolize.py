@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kmod_harness.build.kernel.kernel import Kernel
+    from kmod_harness.klog.splats import Splat
     from kmod_harness.kmod.elf.module import KernelModule
 
 
@@ -22,7 +25,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--kernel", default="minimal", help="whose vmlinux: minimal, or a directory")
     parser.add_argument("--vmlinux", metavar="FILE", help="a vmlinux with debug information")
     parser.add_argument(
-        "--module", action="append", default=[], metavar="MODULE.ko", help="a module in the log; repeatable"
+        "--module",
+        action="append",
+        default=[],
+        metavar="MODULE.ko",
+        help="a module in the log, or its .ko.debug; repeatable",
     )
     parser.set_defaults(execute=execute, parser=parser)
 
@@ -30,6 +37,9 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Prints the log with places; raises Misuse for a file that is not there or not what it should be."""
     from kmod_harness.errors import Misuse  # lazy
+    from kmod_harness.klog.splats import find_splats  # lazy
+    from kmod_harness.klog.syslog.prefixes import parse_copied_log  # lazy
+    from kmod_harness.kmod.elf.split_debug import read_symbols  # lazy
     from kmod_harness.kmod.symbols.symbolizer import Symbolizer  # lazy
     from kmod_harness.report.symbolized import symbolized  # lazy
 
@@ -39,24 +49,45 @@ def execute(args: argparse.Namespace) -> int:
         log = Path(args.log).read_bytes()
     else:
         raise Misuse(f"there is no log {args.log}", advice="kmod-harness symbolize LOG, or the log on stdin")
-    print(symbolized(log, Symbolizer(_vmlinux(args), _modules(args.module))))
+    kernel = None if args.vmlinux is not None else _kernel(args.kernel)
+    modules = [read_symbols(path) for path in args.module]
+    print(symbolized(log, Symbolizer(kernel.vmlinux if kernel else _vmlinux(args.vmlinux), modules)))
+    _say_doubts(find_splats(parse_copied_log(log)), modules, kernel.release if kernel else "")
     return 0
 
 
-def _vmlinux(args: argparse.Namespace) -> Path | None:
+def _kernel(name: str) -> Kernel:
     from kmod_harness.build.kernel.known import resolve_kernel  # lazy
-    from kmod_harness.errors import Misuse  # lazy
     from kmod_harness.spec.spec import Spec  # lazy
 
-    if args.vmlinux is None:
-        return resolve_kernel(Spec(kernel=args.kernel)).vmlinux
-    path = Path(args.vmlinux)
+    return resolve_kernel(Spec(kernel=name))
+
+
+def _vmlinux(text: str) -> Path:
+    from kmod_harness.errors import Misuse  # lazy
+
+    path = Path(text)
     if not path.is_file():
         raise Misuse(f"there is no vmlinux {path}", advice="--vmlinux takes kbuild's, not a bzImage")
     return path
 
 
-def _modules(paths: list[str]) -> list[KernelModule]:
-    from kmod_harness.kmod.elf.module import read_module  # lazy
+def _say_doubts(splats: Sequence[Splat], modules: Sequence[KernelModule], release: str) -> None:
+    """Says which lines may be missing or wrong, since the files are not those of the log."""
+    from kmod_harness.report.columns import wrapped  # lazy
+    from kmod_harness.report.other_build import reasons_for_another_build, releases_in  # lazy
+    from kmod_harness.report.without_lines import notes_on_missing_lines  # lazy
 
-    return [read_module(path) for path in paths]
+    notes = [
+        f"the log is of another build of {name}, so that its source lines may be wrong: {reason}"
+        for name, reason in reasons_for_another_build(splats, modules).items()
+    ]
+    others = [other for other in releases_in(splats) if release and other != release]
+    if others:
+        notes.append(
+            f"the log is of Linux {', '.join(others)}, the kernel's own lines are of {release}: another"
+            " --kernel, or its --vmlinux"
+        )
+    notes += notes_on_missing_lines(splats, modules)
+    for note in notes:
+        print("\n".join(wrapped(f"note: {note}", further="      ")), file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,8 @@ from kmod_harness.cli.repository_defaults import modules_of_repository
 from kmod_harness.cli.verify.request import plan
 from kmod_harness.errors import Misuse
 from kmod_harness.explain.observe.experiment import Subject
-from kmod_harness.guest.loaded_module import format_parameters
 from kmod_harness.kmod.elf.module import KernelModule, read_module
+from kmod_harness.kmod.loading.parameters import Parameter, format_parameters
 from kmod_harness.kmod.preflight import unknown_parameters
 from kmod_harness.lifecycle.prepare import Prepared, prepare
 
@@ -36,7 +37,7 @@ class ExplainRequest:
 
     prepared: Prepared
     subject: Subject
-    parameters: dict[str, str]
+    parameters: Mapping[str, Parameter]
     before: tuple[KernelModule, ...]
     shown_path: str
     commands: tuple[str, ...]
@@ -89,7 +90,7 @@ def _request(
     args: argparse.Namespace,
     prepared: Prepared,
     file: KernelModule,
-    defaults: dict[str, str],
+    defaults: Mapping[str, Parameter],
     *,
     dependent: KernelModule | None = None,
     before: tuple[KernelModule, ...] = (),

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ A report of the kernel about itself counts wherever it stands in the log, from t
 exit status:
   0 passed   1 failed   2 usage or set-up   3 kernel splat (oops, BUG, ...)
   4 panic   5 hang   6 boot failed   7 QEMU died
-  8 nothing was tested (the command exited with 4: skipped)
+  8 nothing was tested (the command exited with 4, or another --skip-status)
   130 and 143 when ended by Ctrl-C or SIGTERM
   --bisect turns 2, 6, 7 and 8 into 125 for `git bisect run`
 A fault of kmod-harness itself is an "internal error": 2 too, with a file that says where it came from.
@@ -41,6 +42,7 @@ examples:
   kmod-harness run my.ko --param debug=1 -- ./my-test.sh
   kmod-harness run core.ko driver.ko --param core.slots=2 --param rate=9 --json
   kmod-harness run faulty.ko --param fault=oops --expect-splat oops
+  kmod-harness run my.ko --allow-splat "WARNING:my_probe; times=2; reason=known"
 """
 _UNTESTABLE = (ExitStatus.USAGE, ExitStatus.BOOT_FAILED, ExitStatus.QEMU_DIED, ExitStatus.NOTHING_TESTED)
 
@@ -75,12 +77,31 @@ def add_parser(commands: Any) -> None:
         help="for each load, the command, and each unload (default: 60)",
     )
     parser.add_argument(
+        "--skip-status",
+        default="4",
+        metavar="STATUS,...",
+        help="COMMAND's exit statuses that mean skipped (default: 4, kselftest's; automake has 77, LTP 32)",
+    )
+    parser.add_argument(
         "--expect-splat",
         action="append",
         default=[],
         metavar="KIND[:PATTERN]",
         help="a report that must come and is no failure: OOPS, BUG, WARNING, PANIC, ... (of "
         "this function or title); a command it kills is not held to have failed",
+    )
+    parser.add_argument(
+        "--expect-load-error",
+        default="",
+        metavar="ERRNO",
+        help="a load must fail with this, as ENODEV without the hardware; the rest of the run goes on",
+    )
+    parser.add_argument(
+        "--allow-splat",
+        action="append",
+        metavar="KIND[:PATTERN]",
+        help="a report that may come and is no failure; behind `;` may stand title=, function=, times=, "
+        "reason=, link=, expires=2027-03-01 (default: those of kmod-harness.toml)",
     )
     parser.add_argument(
         "--settle",
@@ -116,15 +137,19 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Runs, reports, and returns the exit status."""
     from kmod_harness.cli.run import session  # lazy
+    from kmod_harness.cli.run.live_output import LiveOutput  # lazy
     from kmod_harness.cli.run.record import RunRecord  # lazy
     from kmod_harness.cli.run.report import report, say  # lazy
     from kmod_harness.cli.run.request import read_request  # lazy
 
-    record = RunRecord()
+    record = RunRecord(live_output=None if args.json else LiveOutput())
     expected: tuple[Expectation, ...] = ()
+    skip_statuses: frozenset[int] = frozenset()
     try:
         request = read_request(args)
         expected = request.expected
+        skip_statuses = request.skip_statuses
+        _note_allowed(record, request)
         session.run(request, record, say, getattr(args, "speculative", None))
     except Exception as error:
         from kmod_harness.host.exceptions import as_harness_error  # lazy
@@ -142,9 +167,12 @@ def execute(args: argparse.Namespace) -> int:
             splats=record.splats,
             cases=record.cases,
             expected=expected,
+            allowed=record.allowed,
             has_command=bool(record.command),
             status=record.completed.status if record.completed else None,
             pid=record.completed.pid if record.completed else None,
+            how=record.command_end.text if record.command_end else "",
+            skip_statuses=skip_statuses,
         )
     )
     if verdict.outcome.exit_status not in (ExitStatus.PASSED, ExitStatus.USAGE):
@@ -155,6 +183,13 @@ def execute(args: argparse.Namespace) -> int:
         # of a panic that was expected, or of a bundle that could not be written
         discard(record.kept.guest_directory)
     return _finish(record, verdict, args.json, args.bisect, expected, report)
+
+
+def _note_allowed(record: RunRecord, request: RunRequest) -> None:
+    """Notes which reports may come today."""
+    today = date.today()
+    record.allowed = [one for one in request.allowed if not one.has_expired(today)]
+    record.allowed_once = [one for one in request.allowed if one.has_expired(today)]
 
 
 def _leave_bundle(
@@ -211,8 +246,8 @@ def _finish(
         if json_wanted:
             _print_json(as_json(record, verdict, status, expected))
             delivered = True
-        elif record.completed is not None:
-            _pass_on(record.completed.stdout, record.completed.stderr)
+        elif record.live_output is not None and record.live_output.trouble is not None:
+            troubles.append(record.live_output.trouble)
     except BrokenPipeError:
         # whoever read stdout has gone: the verdict stands
         drop_output()
@@ -231,14 +266,6 @@ def _finish(
         print(f"kmod-harness: {as_harness_error(trouble)}", file=sys.stderr)
     # what failed has failed, and an object that was printed holds; what passed could not be told
     return status if delivered else status or exit_status_for(ExitStatus.USAGE, bisect=bisect)
-
-
-def _pass_on(stdout: bytes, stderr: bytes) -> None:
-    sys.stderr.flush()
-    sys.stderr.buffer.write(stderr)
-    sys.stderr.buffer.flush()
-    sys.stdout.buffer.write(stdout)
-    sys.stdout.buffer.flush()
 
 
 def _ended_object(

@@ -29,16 +29,53 @@ def question(machine: Machine, request: RunRequest, record: RunRecord) -> None:
     They are kept of a panic and of a hang, of any other failure when the request says so; of an oops
     its state was kept when it came.
     """
-    hangs = any(isinstance(error, GuestHang) for error in record.errors)
+    if any(isinstance(error, GuestHang) for error in record.errors):
+        question_hung(machine, request, record)
+    if record.kept.is_of_hang:
+        return
     panicked = any(isinstance(error, KernelPanic) for error in record.errors)
-    if hangs:
-        from kmod_harness.machine.interrogation import interrogate  # lazy
+    if panicked or (request.dump and record.kept.guest_directory is None):
+        _keep(machine, request, record)
 
-        with contextlib.suppress(KmodHarnessError):
-            record.kept.transcripts["interrogation"] = str(interrogate(machine))
+
+def question_hung(machine: Machine, request: RunRequest, record: RunRecord) -> None:
+    """Asks a guest in which something took too long what it does, once, and keeps its memory and state.
+
+    It is asked before anything is ended, and runs on.
+    """
+    if record.kept.is_of_hang:
+        return
+    record.kept.is_of_hang = True
+    from kmod_harness.guest.tasks import tell_tasks  # lazy
+    from kmod_harness.machine.interrogation import interrogate  # lazy
+
+    told = []
+    if record.guest is not None:
+        told.append(_with_lines(tell_tasks(machine, record.guest._channel), record))
+    with contextlib.suppress(KmodHarnessError):
+        told.append(str(interrogate(machine)))
+    record.kept.transcripts["interrogation"] = "\n".join(filter(None, told))
+    _keep(machine, request, record)
+
+
+def _with_lines(text: str, record: RunRecord) -> str:
+    """Returns the text with source lines behind its frames, where they can be told."""
+    from kmod_harness.kmod.symbols.symbolizer import Symbolizer  # lazy
+    from kmod_harness.report.symbolized import symbolized  # lazy
+
+    if record.prepared is None or not text:
+        return text
+    try:
+        return symbolized(
+            text, Symbolizer(record.prepared.kernel.vmlinux, [row.file for row in record.modules])
+        )
+    except KmodHarnessError:
+        return text
+
+
+def _keep(machine: Machine, request: RunRequest, record: RunRecord) -> None:
     of_oops = record.kept.guest_directory
-    wanted = hangs or panicked or (request.dump and of_oops is None)
-    if wanted and request.keeps_bundle:
+    if request.keeps_bundle:
         from kmod_harness.lifecycle.failing_state import discard, keep_guest  # lazy
 
         assert record.prepared is not None
@@ -73,7 +110,7 @@ def leave_bundle(
         qemu_argv=record.qemu_argv,
         versions={"python": platform.python_version(), "qemu": record.prepared.qemu},
         kernel=record.prepared.kernel,
-        modules=[row.file for row in record.modules],
+        modules=record.files,
         kept_guest=record.kept.guest_directory,
     )
     made = write_bundle(place, failure)

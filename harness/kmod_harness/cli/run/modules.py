@@ -9,17 +9,28 @@ from typing import TYPE_CHECKING
 from kmod_harness.cli.given_modules import plan_given
 from kmod_harness.cli.parameters import assign_parameters
 from kmod_harness.cli.run.record import ModuleRow, RunRecord
-from kmod_harness.errors import MachineFailure, Misuse, ModuleMismatch, UnknownModule
+from kmod_harness.errors import (
+    CheckFailed,
+    MachineFailure,
+    Misuse,
+    ModuleLoadError,
+    ModuleMismatch,
+    UnknownModule,
+)
 from kmod_harness.guest.dependencies import list_for_modprobe, load_planned, said_besides
+from kmod_harness.kmod.loading.refusal import error_name
 from kmod_harness.kmod.preflight import advice_for, preflight, unknown_parameters
 from kmod_harness.report.columns import wrapped
 
 if TYPE_CHECKING:
     from kmod_harness.cli.run.request import RunRequest
     from kmod_harness.guest.guest import Guest
+    from kmod_harness.guest.loaded_module import LoadedModule
     from kmod_harness.lifecycle.prepare import Prepared
 
 Say = Callable[[str], None]
+#: Seconds that a program which the command left behind has to end.
+_HOLDER_SECONDS = 1.0
 
 
 class UnloadFailed(MachineFailure):
@@ -68,14 +79,30 @@ def refuse_unknown_parameters(rows: Sequence[ModuleRow], say: Say, *, force: boo
 
 
 def load_all(guest: Guest, request: RunRequest, record: RunRecord, say: Say) -> None:
-    """Loads the run's modules. Raises ModuleLoadError, DependencyNotLoaded, and what ends the guest."""
+    """Loads the run's modules. Raises ModuleLoadError, DependencyNotLoaded, and what ends the guest.
+
+    A load that fails as expected is none; CheckFailed where none does.
+    """
+    record.log_before_load = guest.kernel_log.mark()
+    refused: list[ModuleRow] = []
     for row in record.modules:
         # a process of its own, as insmod's: an init that hangs or oopses takes nothing else with it
-        row.loaded = load_planned(
-            guest, row.load, row.parameters, process=guest.process(), timeout=request.timeout
-        )
+        try:
+            row.loaded = load_planned(
+                guest, row.load, row.parameters, process=guest.process(), timeout=request.timeout
+            )
+        except ModuleLoadError as error:
+            if error.errno != request.expected_load_error:
+                raise
+            _note(f"{row.file.name} was not loaded, as expected: {error_name(error.errno)}", say)
+            refused.append(row)
         if row.loaded is not None and row.load.is_given:
             say(f"loaded {row.file.name} at {row.loaded.address:#x}, {row.loaded.size} bytes")
+    if request.expected_load_error is not None and not refused:
+        raise CheckFailed(
+            f"the expected load error {error_name(request.expected_load_error)} did not come",
+            advice="every module was loaded",
+        )
     there = [row.load for row in record.modules if row.loaded is not None]
     list_for_modprobe(guest, there)
     besides = said_besides(there)
@@ -92,25 +119,54 @@ def unload_all(guest: Guest, request: RunRequest, record: RunRecord, say: Say) -
         if row.loaded is None or not row.loaded.is_loaded:
             row.unloaded = row.loaded is not None
             continue
+        if row.loaded.is_permanent:
+            row.stays = True
+            _note(f"{row.file.name} has no exit function: it stays loaded, and is not tested for that", say)
+            continue
         try:
-            row.loaded.unload(timeout=request.timeout)
+            _unload_soon(guest, row.loaded, request.timeout)
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             if not row.load.is_given:
                 _note(f"{row.file.name}, which was loaded besides, was not unloaded: {reason}", say)
                 continue
-            raise UnloadFailed(
-                f"unloading {row.file.name} failed: {reason}",
-                evidence=f"reference count: {row.loaded.refcnt}",
-                advice="something still holds it open, or it has no exit function",
-            ) from None
+            raise _unload_failed(guest, row.loaded, error.errno or 0) from None
         row.unloaded = True
+
+
+def _unload_soon(guest: Guest, module: LoadedModule, timeout: float) -> None:
+    """Unloads a module, which a program that the command left behind may be about to give back.
+
+    Raises OSError where it is still in use after a while.
+    """
+    try:
+        module.unload(timeout=timeout)
+    except BlockingIOError:
+        from kmod_harness.guest.holders import await_end_of, holders_of  # lazy
+
+        pids = [holder.pid for holder in holders_of(guest.syscaller) if not holder.is_the_harness_own]
+        if not pids:
+            raise
+        await_end_of(guest.syscaller, pids, _HOLDER_SECONDS)
+        module.unload(timeout=timeout)
+
+
+def _unload_failed(guest: Guest, module: LoadedModule, number: int) -> UnloadFailed:
+    from kmod_harness.guest.holders import holders_of, other_users  # lazy
+
+    users = [*map(str, holders_of(guest.syscaller)), *other_users(guest.syscaller, module.name)]
+    advice = "the command has to end what it starts" if users else "its own code holds it, or a kernel thread"
+    return UnloadFailed(
+        f"unloading {module.name} failed: {os.strerror(number)}",
+        evidence="\n".join([f"reference count: {module.refcnt}", *users]),
+        advice=advice,
+    )
 
 
 def names_that_must_go(rows: Sequence[ModuleRow]) -> Iterator[str]:
     """Yields the names of modules that may leave nothing behind: all but those that were told to stay."""
     for row in rows:
-        if row.load.is_given or row.unloaded:
+        if (row.load.is_given and not row.stays) or row.unloaded:
             yield row.file.name
 
 

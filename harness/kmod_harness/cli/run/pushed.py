@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kmod_harness.errors import Misuse
+from kmod_harness.errors import Misuse, ModuleFileError
 from kmod_harness.kmod.elf.programs import missing_in, program_needs
+
+if TYPE_CHECKING:
+    from kmod_harness.kmod.elf.module import KernelModule
 
 #: Where files of the host go unless told otherwise, and the command's working directory.
 DIRECTORY = "/kmod-harness/pushed"
@@ -27,7 +32,10 @@ class Push:
 
 
 def parse_push(text: str) -> Push:
-    """Returns the push for `HOST[:GUEST]`. Raises Misuse: no such file, a relative GUEST."""
+    """Returns the push for `HOST[:GUEST]`, of `.` what lies in it.
+
+    Raises Misuse: no such file, a relative GUEST.
+    """
     host, _, guest = text.partition(":")
     if not Path(host).exists() and Path(text).exists():
         host, guest = text, ""
@@ -38,7 +46,11 @@ def parse_push(text: str) -> Push:
         raise Misuse(f"--push {text}: the guest's path must be absolute, not {guest!r}")
     if guest.endswith("/"):
         guest += source.resolve().name
-    return Push(source, posixpath.normpath(guest) if guest else f"{DIRECTORY}/{source.resolve().name}")
+    if guest:
+        return Push(source, posixpath.normpath(guest))
+    # `.` has no name of its own: what lies in it goes to where the command runs
+    is_nameless = source.is_dir() and posixpath.basename(host.rstrip("/")) in (".", "..")
+    return Push(source, DIRECTORY if is_nameless else f"{DIRECTORY}/{source.resolve().name}")
 
 
 def resolve_command(command: Sequence[str], guest_paths: Mapping[str, str]) -> tuple[list[str], Push | None]:
@@ -140,3 +152,23 @@ def _first_link(path: str, paths: Mapping[str, str]) -> str | None:
     parts = path.strip("/").split("/")
     prefixes = ("/" + "/".join(parts[:n]) for n in range(1, len(parts) + 1))
     return next((prefix for prefix in prefixes if paths.get(prefix)), None)
+
+
+def bytes_below(source: Path) -> int:
+    """Returns the bytes of a file, or of all regular files below a directory."""
+    files = [source] if source.is_file() else source.rglob("*")
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
+
+
+def pushed_modules(sources: Iterable[Path], names: Collection[str]) -> list[KernelModule]:
+    """Returns the modules of these names among pushed files: a command may have loaded them itself."""
+    from kmod_harness.kmod.elf.split_debug import read_symbols  # lazy: for a report alone
+
+    found: dict[str, KernelModule] = {}
+    for source in sources if names else ():
+        for path in [source] if source.is_file() else sorted(source.rglob("*.ko*")):
+            name = path.name.partition(".ko")[0].replace("-", "_")
+            if name in names and name not in found:
+                with contextlib.suppress(ModuleFileError):
+                    found[name] = read_symbols(path)
+    return list(found.values())

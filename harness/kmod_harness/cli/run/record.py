@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmod_harness.errors import ExitStatus, InternalError, KmodHarnessError
+from kmod_harness.errors import ExitStatus, GuestHang, InternalError, KmodHarnessError
+from kmod_harness.klog.expected.allowance import Allowance, allowing
 from kmod_harness.klog.expected.expectation import are_expected, report_of
 
 if TYPE_CHECKING:
+    from kmod_harness.cli.run.command_end import CommandEnd
+    from kmod_harness.cli.run.live_output import LiveOutput
     from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.guest.guest import Guest
     from kmod_harness.guest.jobs import Completed
@@ -37,9 +41,11 @@ class ModuleRow:
     """A module of the run; `loaded` is None until the kernel took it."""
 
     load: Load
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str | None]
     loaded: LoadedModule | None = None
     unloaded: bool = False
+    #: it has no exit function
+    stays: bool = False
 
     @property
     def file(self) -> KernelModule:
@@ -53,6 +59,7 @@ class Kept:
 
     transcripts: dict[str, str] = field(default_factory=dict)
     guest_directory: Path | None = None
+    is_of_hang: bool = False
 
 
 @dataclass
@@ -66,8 +73,20 @@ class RunRecord:
     slide: int | None = None
     command: Sequence[str] = ()
     completed: Completed | None = None
+    #: the command's, where it took too long
+    overdue: GuestHang | None = None
+    #: is given what the command says; None keeps it for the JSON object
+    live_output: LiveOutput | None = None
+    command_end: CommandEnd | None = None
+    log_before_load: int | None = None
+    log_before_command: int = 0
+    #: the .ko files and directories that were pushed
+    pushed: Sequence[Path] = ()
     records: Sequence[KernelRecord] = ()
     splats: Sequence[Splat] = ()
+    #: reports that may come, and those that might have until their last day
+    allowed: Sequence[Allowance] = ()
+    allowed_once: Sequence[Allowance] = ()
     #: KUnit's, from the kernel log
     cases: Sequence[KtapResult] = ()
     #: how many records the kernel logged that are in no log
@@ -88,6 +107,15 @@ class RunRecord:
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - start
 
+    @functools.cached_property
+    def files(self) -> list[KernelModule]:
+        """The modules of the run, and those of its reports that the command loaded from what was pushed."""
+        from kmod_harness.cli.run.pushed import pushed_modules  # lazy
+
+        own = [row.file for row in self.modules]
+        named = {name for splat in self.splats for name in splat.modules} - {file.name for file in own}
+        return [*own, *pushed_modules(self.pushed, named)]
+
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
@@ -97,6 +125,8 @@ def as_json(
     record: RunRecord, verdict: RunVerdict, exit_status: int, expected: Sequence[Expectation]
 ) -> dict[str, Any]:
     """Returns the JSON object of a run: sizes in bytes, times in seconds, addresses as hex strings."""
+    reports = [report_of(splat) for splat in record.splats]
+    by = allowing(reports, expected, record.allowed)
     return {
         "version": VERSION,
         "outcome": _outcome(record, verdict),
@@ -116,12 +146,14 @@ def as_json(
         "kernel_log_dropped": record.lost + max(0, len(record.records) - MAX_RECORDS),
         "kernel_log_lost": record.lost,
         "splats": [
-            _splat(splat, is_expected)
-            for splat, is_expected in zip(
-                record.splats,
-                are_expected([report_of(splat) for splat in record.splats], expected),
-                strict=True,
+            {**_splat(splat, is_expected), "allowed_by": str(one) if one is not None else None}
+            for splat, is_expected, one in zip(
+                record.splats, are_expected(reports, expected), by, strict=True
             )
+        ],
+        "allowances": [
+            *(_allowance(one, by.count(one)) for one in record.allowed),
+            *(_allowance(one, 0, has_expired=True) for one in record.allowed_once),
         ],
         "ktap": [
             {"name": case.name, "status": case.status.value, "reason": case.reason} for case in record.cases
@@ -189,13 +221,19 @@ def _accelerator(record: RunRecord) -> dict[str, str] | None:
 def _command(record: RunRecord) -> dict[str, Any] | None:
     if not record.command:
         return None
-    done = record.completed
+    done, end = record.completed, record.command_end
+    stdout, stderr = (done.stdout, done.stderr) if done else (b"", b"")
+    if record.overdue is not None:
+        stdout, stderr = record.overdue.stdout, record.overdue.stderr
+    how = end.text if end else done.how if done else "it was not run to its end"
     return {
         "argv": list(record.command),
         "status": done.status if done else None,
-        "how": done.how if done else "it was not run to its end",
-        "stdout": done.stdout.decode(errors="replace") if done else "",
-        "stderr": done.stderr.decode(errors="replace") if done else "",
+        "how": how,
+        "signal": (end.signal if end else "") or None,
+        "killed_by": (end.killed_by if end else "") or None,
+        "stdout": stdout.decode(errors="replace"),
+        "stderr": stderr.decode(errors="replace"),
     }
 
 
@@ -210,6 +248,21 @@ def _splat(splat: Splat, is_expected: bool) -> dict[str, Any]:
         "function": splat.function,
         "modules": list(splat.modules),
         "text": splat.text,
+    }
+
+
+def _allowance(allowance: Allowance, matched: int, *, has_expired: bool = False) -> dict[str, Any]:
+    return {
+        "kind": allowance.kind.value,
+        "pattern": allowance.pattern,
+        "title": allowance.title,
+        "function": allowance.function,
+        "times": allowance.times,
+        "reason": allowance.reason,
+        "link": allowance.link,
+        "expires": allowance.expires.isoformat() if allowance.expires else None,
+        "expired": has_expired,
+        "matched": matched,
     }
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from kmod_harness.cli.verdict_line import VerdictLine
 from kmod_harness.errors import KernelPanic, KernelSplat, KmodHarnessError
-from kmod_harness.klog.expected.expectation import are_expected, report_of
+from kmod_harness.klog.expected.allowance import (
+    Allowance,
+    allowing,
+    are_excused,
+    that_came_too_often,
+    that_matched_nothing,
+)
+from kmod_harness.klog.expected.expectation import report_of
 from kmod_harness.report.colour import BOLD, painted
 from kmod_harness.report.columns import error_lines, plural, wrapped
 
@@ -18,10 +25,17 @@ if TYPE_CHECKING:
     from kmod_harness.cli.run.run_verdict import RunVerdict
     from kmod_harness.klog.expected.expectation import Expectation
     from kmod_harness.klog.ktap import KtapResult
+    from kmod_harness.klog.records import KernelRecord
     from kmod_harness.klog.splats import Splat
 
 #: The most lines of one error shown; --json holds all.
 _MOST_LINES = 60
+#: The most messages of the kernel shown.
+_MOST_MESSAGES = 20
+#: How its answer begins when it is asked why something hangs.
+_ASKED = "sysrq: Show "
+#: What the kernel says of any module that was not built with it.
+_OF_ANY_MODULE = ("loading out-of-tree module taints kernel", "module verification failed: signature")
 
 
 def say(text: str) -> None:
@@ -32,14 +46,31 @@ def say(text: str) -> None:
 def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expectation] = ()) -> None:
     """Say what went wrong and the last line.
 
-    Of a splat that was expected only the title is shown, of those that are alike the first and their number.
+    Of a splat that was expected or allowed only the title is shown, of those that are alike the first and
+    their number.
     """
-    flags = are_expected([report_of(splat) for splat in record.splats], expected)
-    for splat, is_expected, times in alike(record.splats, flags):
+    for line in said_by_kernel(record):
+        say(line)
+    reports = [report_of(splat) for splat in record.splats]
+    by = allowing(reports, expected, record.allowed)
+    flags = are_excused(reports, expected, record.allowed)
+    excuses = dict(zip(map(id, record.splats), map(_excuse, flags, by), strict=True))
+    for splat, is_excused, times in alike(record.splats, flags):
         often = f", {times} times, the first of them" if times > 1 else ""
-        say_heading(f"{splat.kind}{' (expected)' if is_expected else ''}: {splat.title}{often}")
-        if not is_expected:
+        say_heading(f"{splat.kind}{excuses[id(splat)]}: {splat.title}{often}")
+        if not is_excused:
             say("\n".join(_readable(splat, record)))
+    for allowance in that_matched_nothing(reports, record.allowed):
+        say_note(f"allowed, and did not come: {allowance}")
+    for allowance in that_came_too_often(reports, record.allowed):
+        say_note(f"allowed {allowance.times} times, and came more often: {allowance}")
+    for allowance in record.allowed_once:
+        say_note(f"allowed no more, since its last day has passed: {allowance}")
+    if record.splats:
+        from kmod_harness.report.without_lines import notes_on_missing_lines  # lazy
+
+        for note in notes_on_missing_lines(record.splats, record.files):
+            say_note(note)
     for case in record.cases:
         say(_case_line(case))
     last = last_line(record, verdict)
@@ -55,10 +86,37 @@ def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expecta
             say(_shortened(said))
     if told := record.kept.transcripts.get("interrogation"):
         say_heading("asked what it does, the guest says")
-        say(_shortened(told.rstrip().splitlines()))
+        lines = [part for line in told.rstrip().splitlines() for part in wrapped(line, further="        ")]
+        say(_shortened(lines))
     if record.bundle is not None:
         say(f"evidence: {record.bundle}")
     say(str(last))
+
+
+def said_by_kernel(record: RunRecord) -> list[str]:
+    """Return the kernel's messages since the modules were loaded, the first of them, without its reports.
+
+    What it says when it is asked why something hangs is told elsewhere.
+    """
+    since = record.log_before_load
+    if since is None:
+        return []
+    reported = {line for splat in record.splats for line in range(splat.first_line, splat.last_line + 1)}
+    asked = next((at for at, one in enumerate(record.records) if one.text.startswith(_ASKED)), None)
+    lines = [
+        f"[{one.timestamp:12.6f}] {one.text}"
+        for at, one in enumerate(record.records[:asked])
+        if at >= since and at not in reported and not _tells_nothing(one)
+    ]
+    if len(lines) > _MOST_MESSAGES:
+        lines = [*lines[:_MOST_MESSAGES], f"... ({len(lines) - _MOST_MESSAGES} more messages, all in --json)"]
+    return [part for line in lines for part in wrapped(line, further="    ")]
+
+
+def _tells_nothing(record: KernelRecord) -> bool:
+    """Whether a record is no message of a module's: a program's, or what the kernel says of any module."""
+    is_of_any = any(words in record.text for words in _OF_ANY_MODULE)
+    return record.timestamp is None or record.is_a_programs or is_of_any or not record.text.strip()
 
 
 def alike(splats: Sequence[Splat], flags: Sequence[bool]) -> list[tuple[Splat, bool, int]]:
@@ -72,6 +130,12 @@ def alike(splats: Sequence[Splat], flags: Sequence[bool]) -> list[tuple[Splat, b
         first, _, times = found.get(key, (splat, is_expected, 0))
         found[key] = (first, is_expected, times + 1)
     return list(found.values())
+
+
+def _excuse(is_excused: bool, by: Allowance | None) -> str:
+    if by is not None:
+        return f" (allowed{': ' if by.why else ''}{by.why})"
+    return " (expected)" if is_excused else ""
 
 
 def say_note(text: str) -> None:
@@ -111,9 +175,8 @@ def _readable(splat: Splat, record: RunRecord) -> list[str]:
     from kmod_harness.kmod.symbols.symbolizer import Symbolizer  # lazy
     from kmod_harness.report.symbolized import FrameLines  # lazy
 
-    modules = [row.file for row in record.modules]
     try:
-        return readable(splat, FrameLines(Symbolizer(record.prepared.kernel.vmlinux, modules)))
+        return readable(splat, FrameLines(Symbolizer(record.prepared.kernel.vmlinux, record.files)))
     except KmodHarnessError:
         return readable(splat, None)
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from kmod_harness.cli.given_modules import GivenModules, read_given
 from kmod_harness.cli.machine_options import STEP_SECONDS, spec_from
 from kmod_harness.cli.repository_defaults import modules_of_repository, names_modules, with_repository
+from kmod_harness.cli.run.command_end import parse_statuses
 from kmod_harness.cli.run.pushed import Push, parse_push
+from kmod_harness.cli.run.run_verdict import SKIP_STATUSES
 from kmod_harness.errors import Misuse, ModuleFileError
 
 if TYPE_CHECKING:
+    from kmod_harness.klog.expected.allowance import Allowance
     from kmod_harness.klog.expected.expectation import Expectation
     from kmod_harness.spec.spec import Spec
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 class RunRequest:
     """given: the modules. parameters: as they were typed. timeout: seconds of each step.
 
+    expected_load_error: the errno with which a load must fail.
     settle: seconds between the unload and the verdict. words: a command line that asks for the same.
     """
 
@@ -41,6 +45,9 @@ class RunRequest:
     bundle: Path | None = None
     keeps_bundle: bool = True
     dump: bool = False
+    skip_statuses: frozenset[int] = SKIP_STATUSES
+    allowed: tuple[Allowance, ...] = ()
+    expected_load_error: int | None = None
 
 
 def read_request(args: argparse.Namespace) -> RunRequest:
@@ -76,7 +83,32 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         # a bisection would leave one at every bad commit
         keeps_bundle=not args.no_bundle and (bool(args.bundle) or not args.bisect),
         dump=args.dump,
+        skip_statuses=_skip_statuses(args.skip_status),
+        expected_load_error=_load_error(args.expect_load_error),
+        allowed=tuple(map(read_allowance, args.allow_splat or ())),
     )
+
+
+def _skip_statuses(text: str) -> frozenset[int]:
+    try:
+        return parse_statuses(text)
+    except ValueError:
+        raise Misuse(
+            f"--skip-status takes exit statuses, 1 to 255, not {text!r}", advice="--skip-status 4,77,32"
+        ) from None
+
+
+def _load_error(text: str) -> int | None:
+    """Returns the errno of a name such as ENODEV or of a number, None for "". Raises Misuse."""
+    if not text:
+        return None
+    import errno  # lazy: rarely asked for
+
+    numbers = {name: number for number, name in errno.errorcode.items()}
+    number = numbers.get(text.upper(), int(text) if text.isdecimal() else 0)
+    if not 0 < number < 4096:
+        raise Misuse(f"--expect-load-error takes an errno, as ENODEV or 19, not {text!r}")
+    return number
 
 
 def read_expectation(text: str) -> Expectation:
@@ -93,6 +125,22 @@ def read_expectation(text: str) -> Expectation:
         raise Misuse(
             f"--expect-splat: there is no kind {text.partition(':')[0]!r}",
             evidence=", ".join(kind.value for kind in SplatKind),
+        ) from None
+
+
+def read_allowance(text: str) -> Allowance:
+    """Returns what `KIND[:PATTERN][; NAME=VALUE ...]` allows. Raises Misuse that says what is wrong."""
+    from kmod_harness.klog.expected.allowance import parse_allowance  # lazy
+    from kmod_harness.klog.kinds import SplatKind  # lazy
+
+    try:
+        return parse_allowance(text)
+    except ValueError as error:
+        is_of_kind = "kind" in str(error)
+        raise Misuse(
+            f"--allow-splat {text}: {error}",
+            evidence=", ".join(kind.value for kind in SplatKind) if is_of_kind else "",
+            advice='"KIND:PATTERN; times=2; reason=why; link=where; expires=2027-03-01"',
         ) from None
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kmod_harness.errors import BootFailed, GuestHang, KernelPanic, KernelSplat
+from kmod_harness.klog.expected.allowance import Allowance, are_excused
 from kmod_harness.klog.expected.expectation import (
     Expectation,
     Report,
-    are_expected,
     killed_by,
     report_of,
     that_did_not_come,
@@ -19,8 +19,9 @@ from kmod_harness.klog.ktap import KtapResult, TestStatus
 from kmod_harness.klog.outcome import Outcome, outcome_of, outcome_of_error, worst
 from kmod_harness.klog.splats import Splat
 
-#: kselftest's way to say "skipped" (tools/testing/selftests/kselftest.h: KSFT_SKIP).
-KSFT_SKIP = 4
+#: kselftest's way to say "skipped" (tools/testing/selftests/kselftest.h: KSFT_SKIP). Others: automake 77,
+#: LTP 32.
+SKIP_STATUSES = frozenset((4,))
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,19 @@ class RunObservations:
     """The events of a run.
 
     status: the command's exit status, negative for a signal, None: it did not run. pid: the command's.
+    how: how it ended, in words. skip_statuses: those by which it says that it tested nothing.
     """
 
     errors: Sequence[BaseException] = ()
     splats: Sequence[Splat] = ()
     cases: Sequence[KtapResult] = ()
     expected: Sequence[Expectation] = ()
+    allowed: Sequence[Allowance] = ()
     has_command: bool = False
     status: int | None = None
     pid: int | None = None
+    how: str = ""
+    skip_statuses: frozenset[int] = SKIP_STATUSES
 
     @property
     def reports(self) -> list[Report]:
@@ -44,9 +49,9 @@ class RunObservations:
         return [report_of(splat) for splat in self.splats]
 
     @property
-    def expected_reports(self) -> list[Report]:
-        """Those that were expected."""
-        flags = are_expected(self.reports, self.expected)
+    def excused_reports(self) -> list[Report]:
+        """Those that were expected or allowed."""
+        flags = are_excused(self.reports, self.expected, self.allowed)
         return [report for report, flag in zip(self.reports, flags, strict=True) if flag]
 
 
@@ -71,16 +76,18 @@ def run_verdict(seen: RunObservations) -> RunVerdict:
     return next((verdict for verdict in counted if verdict.outcome is outcome), RunVerdict(outcome, ""))
 
 
-def expected_that_came(seen: RunObservations) -> frozenset[SplatKind]:
-    """The kinds that were expected and came."""
-    return frozenset(SplatKind(report.kind) for report in seen.expected_reports)
+def excused_that_came(seen: RunObservations) -> frozenset[SplatKind]:
+    """The kinds that were expected or allowed, and came."""
+    return frozenset(SplatKind(report.kind) for report in seen.excused_reports)
 
 
 def _of_splats(seen: RunObservations) -> list[RunVerdict]:
     verdicts = [
         RunVerdict(outcome_of([splat]), splat.title)
-        for splat, is_expected in zip(seen.splats, are_expected(seen.reports, seen.expected), strict=True)
-        if not is_expected
+        for splat, is_excused in zip(
+            seen.splats, are_excused(seen.reports, seen.expected, seen.allowed), strict=True
+        )
+        if not is_excused
     ]
     for missing in that_did_not_come(seen.reports, seen.expected):
         verdicts.append(RunVerdict(Outcome.FAILED, f"the expected {missing} did not come"))
@@ -108,9 +115,9 @@ def _is_explained(error: BaseException, seen: RunObservations) -> bool:
     from kmod_harness.errors import ProcessKilled  # lazy
 
     if isinstance(error, KernelPanic):
-        return SplatKind.PANIC in expected_that_came(seen)
+        return SplatKind.PANIC in excused_that_came(seen)
     if isinstance(error, GuestHang):
-        return bool(expected_that_came(seen) & HANG_KINDS)
+        return bool(excused_that_came(seen) & HANG_KINDS)
     if isinstance(error, KernelSplat):
         return bool(seen.splats)
     if isinstance(error, ProcessKilled):
@@ -122,8 +129,11 @@ def _of_command(seen: RunObservations) -> list[RunVerdict]:
     status = seen.status
     if status is None or status == 0:
         return []
-    if status == KSFT_SKIP:
-        return [RunVerdict(Outcome.NOTHING_TESTED, "the command skipped (status 4)")]
-    if status < 0 and killed_by(seen.pid, seen.expected_reports):
+    if status in seen.skip_statuses:
+        return [RunVerdict(Outcome.NOTHING_TESTED, f"the command skipped (status {status})")]
+    if status < 0 and killed_by(seen.pid, seen.excused_reports):
         return []
-    return [RunVerdict(Outcome.FAILED, "the command failed")]
+    if seen.how in ("", f"exit status {status}"):
+        return [RunVerdict(Outcome.FAILED, "the command failed")]
+    verb = "was" if status < 0 else "failed:"
+    return [RunVerdict(Outcome.FAILED, f"the command {verb} {seen.how}")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmod_harness.checks.unloading import check_nothing_left, device_nodes
+from kmod_harness.cli.run.guests_command import note_command_end, run_command
 from kmod_harness.cli.run.modules import (
     load_all,
     names_that_must_go,
@@ -20,15 +20,17 @@ from kmod_harness.cli.run.modules import (
     refuse_unknown_parameters,
     unload_all,
 )
-from kmod_harness.cli.run.pushed import DIRECTORY, Push, check_program, resolve_command
+from kmod_harness.cli.run.pushed import DIRECTORY, Push, bytes_below, check_program, resolve_command
 from kmod_harness.cli.run.record import RunRecord
 from kmod_harness.cli.run.request import RunRequest
 from kmod_harness.errors import GuestHang, KmodHarnessError, MachineFailure, Misuse, QemuDied
 from kmod_harness.guest.agent.protocol import Kind, ProtocolError
+from kmod_harness.guest.files.no_room import raise_if_no_room
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.kernel_log import records_of
 from kmod_harness.host.exceptions import as_harness_error, is_guests_answer
-from kmod_harness.klog.expected.expectation import are_expected, kinds_of, report_of
+from kmod_harness.klog.expected.allowance import are_excused
+from kmod_harness.klog.expected.expectation import kinds_of, report_of
 from kmod_harness.lifecycle.counters_from_outside import counters_of_the_silent
 from kmod_harness.lifecycle.oops_trap import KINDS_OF_OOPS, set_oops_trap
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_machine
@@ -108,6 +110,8 @@ def _boot_and_drive(
         machine = guest.machine if guest else start_machine(record.prepared)
     with machine:
         record.qemu_argv = machine.argv
+        machine.calls_prolonged_by = "--timeout"
+        machine.before_kill = lambda: _question_hung(machine, request, record)
         try:
             with record.stage("boot"):
                 prepared = record.prepared
@@ -137,6 +141,13 @@ def _boot_and_drive(
 
                 question(machine, request, record)
             _keep_log(machine, guest, record)
+
+
+def _question_hung(machine: Machine, request: RunRequest, record: RunRecord) -> bool:
+    from kmod_harness.cli.run.evidence import question_hung  # lazy
+
+    question_hung(machine, request, record)
+    return True
 
 
 def _set_trap(machine: Machine, request: RunRequest, record: RunRecord) -> Trap | None:
@@ -200,6 +211,7 @@ def _drive(
             guest.make_directories(DIRECTORY)
         for push in pushes:
             _push(guest, push, say)
+    record.pushed = [push.source for push in pushes]
     before = device_nodes(guest)
     # while the guest works, and nothing here does; when it answers, the interpreter is had at once
     sys.setswitchinterval(0.0002)
@@ -209,7 +221,7 @@ def _drive(
     ready = _attempt(record, lambda: load_all(guest, request, record, say), "load")
     appeared = sorted(device_nodes(guest) - before) if ready else []
     if ready and command:
-        ready = _attempt(record, lambda: _run_command(guest, request, record, command), "command")
+        ready = _attempt(record, lambda: run_command(guest, request, record, command), "command")
     if not ready and not _answers(guest, record):
         return
     unloaded = _attempt(record, lambda: unload_all(guest, request, record, say), "unload")
@@ -217,7 +229,7 @@ def _drive(
         names = list(names_that_must_go(record.modules))
         nodes = appeared if len(names) == len(record.modules) else []
         _attempt(record, lambda: check_nothing_left(guest, names, nodes), "judge")
-        if names and not _has_misbehaved(guest, request):
+        if names and not _has_misbehaved(guest, request, record):
             _attempt(record, guest.scan_kmemleak, "judge")
     if unloaded and request.settle:
         unloaded = _attempt(record, lambda: guest.machine.settle(request.settle), "judge")
@@ -226,10 +238,10 @@ def _drive(
         _attempt(record, lambda: guest.kernel_log.complete(guest.process()), "judge")
 
 
-def _has_misbehaved(guest: Guest, request: RunRequest) -> bool:
-    """True when the kernel has reported what nobody expected: what leaks then may be for that reason."""
+def _has_misbehaved(guest: Guest, request: RunRequest, record: RunRecord) -> bool:
+    """True when the kernel has reported what nobody excused: what leaks then may be for that reason."""
     splats = guest.kernel_log.splats_since(guest.kernel_log.restore_mark)
-    return not all(are_expected([report_of(splat) for splat in splats], request.expected))
+    return not all(are_excused([report_of(splat) for splat in splats], request.expected, record.allowed))
 
 
 def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:
@@ -241,6 +253,8 @@ def _attempt(record: RunRecord, act: Callable[[], object], stage: str) -> bool:
         raise
     except MachineFailure as error:
         record.errors.append(error)
+        if isinstance(error, GuestHang) and record.guest is not None:
+            record.guest.machine.before_kill()
         return False
     return True
 
@@ -251,6 +265,7 @@ def _push(guest: Guest, push: Push, say: Callable[[str], None]) -> None:
             note = f"note: --push leaves out {path}: neither a file, a directory nor a link"
             say("\n".join(wrapped(note, further="      ")))
     except OSError as error:
+        raise_if_no_room(error, str(push.source), bytes_below(push.source), guest.spec.memory_mib)
         raise Misuse(
             f"could not copy {push.source} to {push.target} in the guest: {error.strerror}"
         ) from None
@@ -260,16 +275,6 @@ def _import_run_verdict() -> None:
     """Imports what a kernel log is judged with, whose patterns take 20 ms to compile."""
     import_module("kmod_harness.klog.splats")
     import_module("kmod_harness.cli.run.run_verdict")
-
-
-def _run_command(guest: Guest, request: RunRequest, record: RunRecord, command: list[str]) -> None:
-    try:
-        record.completed = guest.run(command, timeout=request.timeout, directory=DIRECTORY)
-    except OSError as error:
-        raise Misuse(
-            f"the guest cannot execute {command[0]}: {os.strerror(error.errno or 0)}",
-            advice="a word with a slash, such as ./test.sh, is pushed from here",
-        ) from None
 
 
 def _answers(guest: Guest, record: RunRecord) -> bool:
@@ -319,3 +324,4 @@ def _note_log(record: RunRecord, records: Sequence[KernelRecord]) -> None:
 
     record.records = list(records)
     record.cases = ktap_results(records)
+    note_command_end(record)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from kmod_harness.errors import ProcessKilled
 from kmod_harness.guest.agent.calls import c_path, signal_name
 from kmod_harness.guest.agent.protocol import Call, OutUpToResult, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
 

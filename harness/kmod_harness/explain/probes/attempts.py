@@ -11,7 +11,8 @@ from kmod_harness.errors import ModuleLoadError
 from kmod_harness.explain.observed.observations import Attempt
 from kmod_harness.guest.agent.calls import c_path
 from kmod_harness.guest.agent.protocol import Call, Out
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
 

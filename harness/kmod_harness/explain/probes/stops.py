@@ -15,7 +15,7 @@ from kmod_harness.explain.probes.load_stops import LoadPlan, LoadStops, ModuleMe
 from kmod_harness.explain.probes.stack_scan import TextNames, scan_stack
 from kmod_harness.guest.agent.calls import check
 from kmod_harness.guest.agent.protocol import Call
-from kmod_harness.guest.agent.syscalls import NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
 from kmod_harness.guest.guest import Guest
 from kmod_harness.guest.process import Process
 from kmod_harness.kmod.elf.for_gdb import without_section_addresses

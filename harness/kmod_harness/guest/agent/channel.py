@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 
 from kmod_harness.errors import BootFailed, GuestHang, GuestRebooted, KernelPanic
@@ -18,10 +19,10 @@ _BOOT_LINES = 400
 
 
 class AgentChannel:
-    """Frames to and from one machine's agent; one thread at a time may use it.
+    """Frames to and from one machine's agent, for any number of threads.
 
     Whoever waits for one answer also takes in what arrives for others: every
-    frame lies in its tag's mailbox until its owner asks.
+    frame lies in its tag's mailbox until its owner asks. Of several threads that wait, one looks at the port.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -32,6 +33,9 @@ class AgentChannel:
         self._mailboxes: dict[int, deque[Frame]] = {0: deque()}
         self._next_tag = 1
         self._unsent = bytearray()
+        #: held while anything here is changed; told of when frames have arrived or nobody looks at the port
+        self._changed = threading.Condition(threading.RLock())
+        self._is_watched = False
         self.epoch = 0
         self.transcript = Transcript()
         #: how many workers had this number until now: the agent uses numbers again
@@ -74,6 +78,10 @@ class AgentChannel:
 
     def send(self, kind: Kind, payload: bytes = b"", *, worker: int = 0, deadline: Deadline) -> int:
         """Sends a request; returns its tag, whose mailbox is open from now on."""
+        with self._changed:
+            return self._send(kind, payload, worker, deadline)
+
+    def _send(self, kind: Kind, payload: bytes, worker: int, deadline: Deadline) -> int:
         tag = self._next_tag
         self._next_tag = self._next_tag % 0xFFFFFFFF + 1
         self._mailboxes[tag] = deque()
@@ -95,11 +103,32 @@ class AgentChannel:
 
     def receive(self, tag: int, deadline: Deadline) -> Frame:
         """Returns the next frame of this tag. Raises what Watch.wait raises."""
-        mailbox = self._mailboxes[tag]
-        while not mailbox:
+        with self._changed:
+            mailbox = self._mailboxes[tag]
+            while not mailbox:
+                if self._is_watched:
+                    self._await_another(deadline)
+                else:
+                    self._watch_port(deadline)
+            return mailbox.popleft()
+
+    def _watch_port(self, deadline: Deadline) -> None:
+        """Takes in what arrives next, for whomever; other threads may ask something meanwhile."""
+        self._is_watched = True
+        self._changed.release()
+        try:
             self._machine.watch.wait([self._socket.fileno()], deadline)
-            self.take_in()
-        return mailbox.popleft()
+        finally:
+            self._changed.acquire()
+            self._is_watched = False
+            self._changed.notify_all()
+        self.take_in()
+
+    def _await_another(self, deadline: Deadline) -> None:
+        """Waits until the thread that looks at the port has seen something. Raises what Watch.wait raises."""
+        self._changed.wait(deadline.remaining)
+        if deadline.passed:
+            self._machine.watch.wait([], deadline)
 
     def has_frame(self, tag: int) -> bool:
         """True when `receive` would return without waiting."""
@@ -128,6 +157,10 @@ class AgentChannel:
 
         Raises what ended the machine, ProtocolError.
         """
+        with self._changed:
+            return self._take_in()
+
+    def _take_in(self) -> bool:
         try:
             data = self._socket.recv(1 << 18)
         except BlockingIOError:
@@ -137,6 +170,7 @@ class AgentChannel:
         if not data:
             self._machine.watch.wait_for_end(END_SECONDS)
             raise ProtocolError("the agent's channel was closed, though QEMU runs")
+        self._changed.notify_all()
         for frame in self._reader.feed(data):
             self._note_life(frame)
             self.transcript.received(frame)

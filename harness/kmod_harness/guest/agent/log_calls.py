@@ -9,7 +9,8 @@ from typing import Protocol
 
 from kmod_harness.guest.agent.calls import check
 from kmod_harness.guest.agent.protocol import Call, OutUpToResult, Result, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD
 from kmod_harness.klog.counters.kernel_counters import KernelCounters, number_in
 from kmod_harness.klog.records import KernelRecord, parse_kmsg
 

@@ -156,7 +156,9 @@ def encode_argument(argument: Argument) -> bytes:
             return struct.pack("<BI", 4, len(data)) + data
         case ResultOf(index):
             return struct.pack("<BH", 5, index)
-    raise TypeError(f"not an argument of a call: {argument!r}")
+    raise TypeError(
+        f"not an argument of a call: {argument!r}; an int, bytes, or a buffer: kmod_harness.Out, InOut"
+    )
 
 
 def _answer_size(call: Call) -> int:

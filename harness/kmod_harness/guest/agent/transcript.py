@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kmod_harness.guest.agent.protocol import Frame, Kind
-from kmod_harness.guest.agent.syscalls import NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
 
 #: Frames kept, one for a request and one for its answer; bytes of a payload.
 _FRAMES = 2000

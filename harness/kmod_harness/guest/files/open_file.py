@@ -7,11 +7,15 @@ import select
 import struct
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kmod_harness.guest.agent.calls import CALL_SECONDS, Pending, check
 from kmod_harness.guest.agent.protocol import CHUNK, Call, InOut, Out, OutUpToResult, Result
-from kmod_harness.guest.agent.syscalls import NUMBERS, parse_entries
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import parse_entries
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 class FileOwner(Protocol):
@@ -39,6 +43,8 @@ class GuestFile:
         self.fd = fd
         self.path = path
         self._open = True
+        #: address -> size of what `mmap` mapped and nobody unmapped
+        self._mapped: dict[int, int] = {}
 
     def __repr__(self) -> str:
         state = "" if self._open else ", closed"
@@ -53,9 +59,14 @@ class GuestFile:
             self.close()
 
     def close(self) -> None:
-        """Closes it; a second call does nothing, as with Python's own files."""
+        """Closes it and unmaps what `mmap` mapped, which would keep the module in use.
+
+        A second call does nothing, as with Python's own files.
+        """
         if self._open:
             self._open = False
+            for address in list(self._mapped):
+                self.munmap(address)
             self.process.call("close", self.fd, about=self.path)
 
     def read(self, size: int) -> bytes:
@@ -98,14 +109,33 @@ class GuestFile:
     def lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return check(self._single("lseek", self.fd, offset, whence), self.path).value
 
-    def ioctl(self, request: int, argument: int | bytes | InOut | Out = 0) -> bytes | int:
-        """ioctl(2): the changed buffer when the argument is one that comes back, else the value."""
-        result = check(self._single("ioctl", self.fd, request, argument), self.path)
-        return result.buffers[0] if result.buffers else result.value
+    def ioctl(self, request: int, argument: int | bytes | InOut | Out | Buffer = 0) -> bytes | int:
+        """ioctl(2): the changed buffer when the argument is one that comes back, else the value.
+
+        A buffer that can be written (bytearray, array, ctypes.Structure) is changed in place, as fcntl.ioctl
+        does it, and the value returned. Raises OSError with the guest's errno, TypeError for no buffer.
+        """
+        if isinstance(argument, int | bytes | InOut | Out):
+            result = check(self._single("ioctl", self.fd, request, argument), self.path)
+            return result.buffers[0] if result.buffers else result.value
+        view = memoryview(argument).cast("B")
+        result = check(self._single("ioctl", self.fd, request, InOut(bytes(view))), self.path)
+        if not view.readonly:
+            view[:] = result.buffers[0]
+        return result.value
 
     def mmap(self, size: int, protection: int = 3, flags: int = 1, offset: int = 0) -> int:
-        """mmap(2): the address in the process (flags 1 is MAP_SHARED). `process.peek` reads there."""
-        return check(self._single("mmap", 0, size, protection, flags, self.fd, offset), self.path).value
+        """mmap(2): the address in the process (flags 1 is MAP_SHARED). `process.peek` reads there.
+
+        It is mapped until `munmap` or `close`.
+        """
+        result = check(self._single("mmap", 0, size, protection, flags, self.fd, offset), self.path)
+        self._mapped[result.value] = size
+        return result.value
+
+    def munmap(self, address: int) -> None:
+        """munmap(2) of what `mmap` returned. Raises KeyError for anything else."""
+        self.process.call("munmap", address, self._mapped.pop(address), about=self.path)
 
     def poll(self, events: int = select.POLLIN | select.POLLOUT, timeout: float = 0.0) -> int:
         """poll(2): the events that are there after at most `timeout` seconds, 0 for none."""

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from kmod_harness.guest.agent.calls import c_path, check, os_error
 from kmod_harness.guest.agent.protocol import Call, OutUpToResult, Result, ResultOf
-from kmod_harness.guest.agent.syscalls import AT_FDCWD, NUMBERS
+from kmod_harness.guest.agent.syscall_table import NUMBERS
+from kmod_harness.guest.agent.syscalls import AT_FDCWD
 from kmod_harness.guest.files.open_file import GuestFile
 
 #: One read gives at most a page (fs/seq_file.c, fs/kernfs/file.c, 6.1); so many take in most files.

@@ -40,13 +40,19 @@ class Expectation:
 
     def names(self, report: Report) -> bool:
         """Whether the report is of the kind and, by its pattern, the one meant."""
-        if report.kind != self.kind or not self.pattern:
-            return False
-        if any(character in self.pattern for character in "*?["):
-            return fnmatchcase(report.title, self.pattern) or fnmatchcase(report.function, self.pattern)
-        return re.search(rf"(?<!\w){re.escape(self.pattern)}(?!\w)", report.title) is not None or (
-            report.function == self.pattern
+        return (
+            report.kind == self.kind
+            and bool(self.pattern)
+            and is_meant(self.pattern, report.title, report.function)
         )
+
+
+def is_meant(pattern: str, *texts: str) -> bool:
+    """Return whether a text has these words, or is what a pattern of the shell (`*`, `?`, `[`) means."""
+    if any(character in pattern for character in "*?["):
+        return any(fnmatchcase(text, pattern) for text in texts)
+    words = re.compile(rf"(?<!\w){re.escape(pattern)}(?!\w)")
+    return any(words.search(text) for text in texts)
 
 
 def parse_expectation(text: str) -> Expectation:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmod_harness.errors import ModuleFileError
+from kmod_harness.kmod.elf.build_id import parse_build_id
 from kmod_harness.kmod.elf.ko_file import damaged, module_bytes, refuse_other_kinds
 from kmod_harness.kmod.elf.modinfo import named_values, parse_modinfo
+from kmod_harness.kmod.elf.modversions import parse_versions
 from kmod_harness.kmod.elf.symbol_table import SHN_UNDEF, TableSymbol, parse_symbol_table
 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 
 _MODINFO = ".modinfo"
 _THIS_MODULE = ".gnu.linkonce.this_module"
-#: `struct modversion_info` of a 64-bit kernel (include/linux/module.h, 6.1): CRC, then the name.
-_MODVERSION = struct.Struct("<Q56s")
 #: `Elf64_Shdr` (System V ABI, 4): name, type, flags, address, offset, size, link, info, alignment, entry.
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 #: Section types of the System V ABI, of GNU and of the x86-64 psABI.
@@ -201,14 +201,16 @@ def read_section(path: Path, name: str) -> bytes:
     return data[found.offset : found.offset + found.size] if found is not None else b""
 
 
-def parse_module(data: bytes, path: Path) -> KernelModule:
+def parse_module(data: bytes, path: Path, *, is_split_debug: bool = False) -> KernelModule:
     """Returns the module in `data`; `path` serves for messages and, without modinfo, for the name.
+
+    is_split_debug: the file may also hold a module's symbols and debug information alone.
 
     Raises ModuleFileError whatever is wrong with the bytes.
     """
     refuse_other_kinds(data, path)
     try:
-        return _parse(data, path)
+        return _parse(data, path, is_split_debug=is_split_debug)
     except ModuleFileError:
         raise
     # on damaged bytes any step may raise anything
@@ -216,15 +218,16 @@ def parse_module(data: bytes, path: Path) -> KernelModule:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
 
 
-def _parse(data: bytes, path: Path) -> KernelModule:
+def _parse(data: bytes, path: Path, *, is_split_debug: bool) -> KernelModule:
     sections = tuple(_sections(data, path))
     contents = {
         section.name: data[section.offset : section.offset + section.size]
         for section in sections
         if section.type not in ("SHT_NULL", "SHT_NOBITS")
     }
-    _refuse_other_objects(sections, path)
-    modinfo = tuple(parse_modinfo(contents[_MODINFO]))
+    if not (is_split_debug and _is_split_debug(sections)):
+        _refuse_other_objects(sections, path)
+    modinfo = tuple(parse_modinfo(contents.get(_MODINFO, b"")))
     first = dict(reversed(modinfo))  # the kernel takes the first of a tag (get_modinfo)
     table = _symbol_table(data, sections)
     symbols, undefined = _symbols(table, sections)
@@ -244,7 +247,7 @@ def _parse(data: bytes, path: Path) -> KernelModule:
         symbols=symbols,
         undefined=undefined,
         exports=_exports(symbols),
-        versions=_versions(contents.get("__versions", b"")),
+        versions=parse_versions(contents.get("__versions", b"")),
         has_debug_info=any(s.name == ".debug_info" and s.size > 0 for s in sections),
         build_id=parse_build_id(contents.get(".note.gnu.build-id", b"")),
         data=data,
@@ -281,6 +284,11 @@ def _refuse_other_objects(sections: tuple[Section, ...], path: Path) -> None:
     """Refuses an object file without modpost's sections (kernel/module/main.c, setup_load_info)."""
     names = {section.name for section in sections if section.type not in ("SHT_NULL", "SHT_NOBITS")}
     lacking = [name for name in (_MODINFO, _THIS_MODULE) if name not in names]
+    if _is_split_debug(sections):
+        raise ModuleFileError(
+            f"{path} holds the debug information of a kernel module, not the module itself",
+            advice="give the .ko: this file is found beside it, or by build-id in /usr/lib/debug",
+        )
     if lacking:
         raise ModuleFileError(
             f"{path} is an object file but not a kernel module: it has no {' and no '.join(lacking)} section",
@@ -291,6 +299,12 @@ def _refuse_other_objects(sections: tuple[Section, ...], path: Path) -> None:
             f"{path} has no symbol table; the kernel refuses a module without one",
             advice="strip modules with --strip-debug, never with --strip-all",
         )
+
+
+def _is_split_debug(sections: tuple[Section, ...]) -> bool:
+    """Whether these are the sections of a module whose bytes lie elsewhere (objcopy --only-keep-debug)."""
+    kinds = {section.name: section.type for section in sections}
+    return kinds.get(_MODINFO) == "SHT_NOBITS" and {".debug_info", ".symtab"} <= kinds.keys()
 
 
 def _symbol_table(data: bytes, sections: tuple[Section, ...]) -> tuple[TableSymbol, ...]:
@@ -328,22 +342,3 @@ def _exports(symbols: tuple[Symbol, ...]) -> dict[str, bool | None]:
         for symbol in symbols
         if symbol.name.startswith("__ksymtab_") and symbol.section is not None
     }
-
-
-def _versions(data: bytes) -> dict[str, int]:
-    whole = data[: len(data) // _MODVERSION.size * _MODVERSION.size]
-    return {
-        name.split(b"\0", 1)[0].decode("utf-8", "replace"): crc & 0xFFFFFFFF
-        for crc, name in _MODVERSION.iter_unpack(whole)
-    }
-
-
-def parse_build_id(data: bytes) -> str:
-    """Returns the descriptor of the GNU build-id note (note header: name size, descriptor size, type)."""
-    if len(data) < 12:
-        return ""
-    name_size, size, kind = struct.unpack_from("<III", data)
-    start = 12 + (name_size + 3) // 4 * 4
-    if kind != 3:  # NT_GNU_BUILD_ID
-        return ""
-    return data[start : start + size].hex()

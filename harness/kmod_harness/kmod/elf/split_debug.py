@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kmod_harness.errors import ModuleFileError
-from kmod_harness.kmod.elf.module import KernelModule, parse_build_id, read_section
+from kmod_harness.kmod.elf.build_id import parse_build_id
+from kmod_harness.kmod.elf.ko_file import module_bytes
+from kmod_harness.kmod.elf.module import KernelModule, parse_module, read_section
 
 _DEBUG = Path("usr/lib/debug")
 
@@ -20,6 +22,20 @@ def debug_file_of(module: KernelModule) -> Path | None:
     if module.has_debug_info or not module.build_id:
         return None
     return next((path for path in _places(module) if _is_of(path, module.build_id)), None)
+
+
+def read_symbols(path: str | Path) -> KernelModule:
+    """Returns the content of a .ko, or of a file with the symbols and debug information of one alone.
+
+    Raises ModuleFileError, as read_module does.
+    """
+    path = Path(path)
+    return parse_module(module_bytes(path), path, is_split_debug=True)
+
+
+def has_lines(module: KernelModule) -> bool:
+    """Whether debug information of the module is there, in its file or in one of its own."""
+    return module.has_debug_info or debug_file_of(module) is not None
 
 
 def _places(module: KernelModule) -> Iterator[Path]:

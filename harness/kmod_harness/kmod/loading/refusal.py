@@ -47,6 +47,10 @@ _REFUSALS = tuple(
         ),
         (r"[Ll]ockdown:", "the kernel forbids loading: lockdown"),
         (
+            r"page allocation failure|vmalloc error|vmalloc: allocation failure|vmap allocation .*failed",
+            "the guest's memory did not suffice: --memory 1G; in pytest --kh-memory 1G",
+        ),
+        (
             r"cannot create duplicate filename|kobject_add_internal failed",
             "something of that name was left behind, or is another's",
         ),

@@ -114,3 +114,13 @@ def test_symlinks_are_followed_and_dangling_ones_are_not_there() -> None:
     visible = visible_paths(IMAGE)
     assert {"/bin/sh", "/lib/libc.so.6", "/lib64/libc.so.6", "/usr/lib/libc.so.6"} <= visible
     assert not {"/bin/broken", "/bin/circle"} & visible
+
+
+@pytest.mark.parametrize("text", [".", "..", "sub/.", "./"])
+def test_what_lies_in_a_directory_without_a_name_goes_beside_the_command(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_push(text).target == "/kmod-harness/pushed"
+    assert parse_push("sub").target == "/kmod-harness/pushed/sub"

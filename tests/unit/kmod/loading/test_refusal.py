@@ -31,6 +31,7 @@ def test_what_the_kernel_did_not_refuse_its_init_returned(number: int) -> None:
         ("b: `x' invalid for parameter `minors'", "parameter was refused"),
         ("b: `xxxxx' too large for parameter `name'", "parameter was refused"),
         ("Loading of unsigned module is rejected", "sig_enforce"),
+        ("harness-worker: vmalloc error: size 9, page order 0, failed to allocate pages", "--memory 1G"),
         ("sysfs: cannot create duplicate filename '/module/b'", "left behind"),
     ],
 )

@@ -1,0 +1,27 @@
+"""What a command says, passed on as it says it."""
+
+from __future__ import annotations
+
+import sys
+
+from kmod_harness.cli.streams import drop_output
+
+
+class LiveOutput:
+    """Writes each piece to the stream it is of. trouble: why stdout was lost, None where it was not."""
+
+    def __init__(self) -> None:
+        self.trouble: Exception | None = None
+
+    def __call__(self, data: bytes, *, is_stderr: bool) -> None:
+        stream = sys.stderr.buffer if is_stderr else sys.stdout.buffer
+        if self.trouble is not None and not is_stderr:
+            return
+        try:
+            stream.write(data)
+            stream.flush()
+        except BrokenPipeError:
+            # whoever read stdout has gone: the verdict stands
+            drop_output()
+        except Exception as error:
+            self.trouble = error

@@ -1,0 +1,1 @@
+"""Programs of the guest, and what they read."""

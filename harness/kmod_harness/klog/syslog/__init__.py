@@ -1,0 +1,1 @@
+"""Kernel logs as dmesg, journald, syslog and CI systems write them down."""

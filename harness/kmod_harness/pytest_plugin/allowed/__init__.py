@@ -1,0 +1,1 @@
+"""Reports that may come during tests."""
