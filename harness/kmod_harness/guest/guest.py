@@ -24,6 +24,7 @@ from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:
     from kmod_harness.guest.files.open_file import GuestFile
+    from kmod_harness.guest.module_watch import ModuleWatch
     from kmod_harness.guest.shell import Shell
     from kmod_harness.guest.ssh import Ssh
     from kmod_harness.klog.splats import Splat
@@ -87,8 +88,9 @@ class Guest:
         self._modprobe = ModprobeDirectory(self._inherited, has_own=machine.spec.modules == "all")
         #: whether `load` ever succeeded, here or in the guest it is a checkpoint of
         self._has_loaded = bool(self._inherited)
-        #: what `checkpoint` does; the pytest plugin sets it
+        #: what `checkpoint` does, and who looks for what modules leave behind; others set them
         self._saver: Callable[[Guest, str], Checkpoint] | None = None
+        self._watch: ModuleWatch | None = None
         self._shell: Shell | None = None
         self._ssh: Ssh | None = None
 
@@ -100,7 +102,6 @@ class Guest:
         return self.machine.spec
 
     # --- processes and files
-
     @property
     def syscaller(self) -> Process:
         """The process behind this class's own calls; a new one when the last was killed or blocks."""
@@ -240,14 +241,21 @@ class Guest:
         parameters: Mapping[str, Parameter],
         process: Process | None,
         timeout: float | None,
+        *,
+        is_given: bool = True,
     ) -> LoadedModule:
         self._loaded_files[file.name] = file
+        if self._watch is not None and is_given:
+            self._watch.before_load()
         started = time.monotonic()
         module = load(self, file, file.data, parameters, process=process, timeout=timeout)
         module.load_seconds = time.monotonic() - started
         self.kernel_log.addresses.note(file.name, file.symbols, module.sections)
         self._modules.append(module)
         self._has_loaded = True
+        module._is_given = is_given
+        if self._watch is not None and is_given:
+            self._watch.loaded(module)
         return module
 
     def check_before_loading(self, file: KernelModule) -> None:
@@ -274,10 +282,12 @@ class Guest:
                 return LoadedModule(self, file)
         raise KeyError(f"{name} was not loaded by this harness")
 
-    def _forget_module(self, module: LoadedModule) -> None:
-        """Takes an unloaded module off the list; LoadedModule.unload calls it."""
+    def _note_unloaded(self, module: LoadedModule) -> None:
+        """Takes an unloaded module off the list, and tells who watches; LoadedModule.unload calls it."""
         if module in self._modules:
             self._modules.remove(module)
+        if self._watch is not None:
+            self._watch.unloaded(module)
 
     def kallsyms(self) -> Kallsyms:
         """Returns the guest's /proc/kallsyms, parsed."""
@@ -318,7 +328,7 @@ class Guest:
             except (OSError, ProcessKilled, GuestHang) as error:
                 # one that was loaded besides is nobody's to test
                 failures += [error] if module._is_given else []
-                self._forget_module(module)
+                self._modules.remove(module)
         return failures
 
     def scan_kmemleak(self) -> bool:

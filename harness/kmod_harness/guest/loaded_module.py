@@ -40,7 +40,7 @@ class ModuleOwner(Protocol):
 
     def read_text(self, path: str) -> str: ...
 
-    def _forget_module(self, module: LoadedModule) -> None: ...
+    def _note_unloaded(self, module: LoadedModule) -> None: ...
 
 
 class LoadedModule:
@@ -77,7 +77,7 @@ class LoadedModule:
                 self.unload()
             except FileNotFoundError:
                 # a test unloaded it another way
-                self._guest._forget_module(self)
+                self._guest._note_unloaded(self)
 
     @property
     def state(self) -> str:
@@ -111,7 +111,7 @@ class LoadedModule:
         )
         if result.errno:
             raise os_error(result.errno, self.name)
-        self._guest._forget_module(self)
+        self._guest._note_unloaded(self)
 
     def _proc_line(self) -> list[str] | None:
         return self._line_in(self._guest.syscaller.read_proc(_PROC_MODULES))

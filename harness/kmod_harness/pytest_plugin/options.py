@@ -24,7 +24,7 @@ class Settings:
     of a guest may take, unless the test says otherwise. boot_timeout: seconds of a boot.
     bundles: where failures leave their evidence, "" for pytest's cache directory. dump: the guest's memory
     and state are part of it whatever the failure. debug: a failing
-    test's guest waits for gdb.
+    test's guest waits for gdb. leftovers: what modules leave in the kernel fails the test.
     given: the options that were set at all, as they were written. repository: what its file says;
     taken: what was taken from there.
     """
@@ -39,6 +39,7 @@ class Settings:
     bundles: str
     dump: bool
     debug: bool
+    leftovers: bool
     given: tuple[str, ...]
     repository: Repository
     taken: tuple[str, ...]
@@ -89,6 +90,7 @@ OPTIONS = (
     Option("timeout", "limit of each call to a guest that has none of its own", "SECONDS"),
     Option("boot-timeout", "limit of a boot", "SECONDS"),
     Option("debug", "a failing test's guest stands still and waits for gdb (with pytest -s)", shape="flag"),
+    Option("no-leftovers", "do not look for what modules leave in the kernel", shape="flag"),
     Option("bundles", "directory for what failed tests leave (default: in pytest's cache)", "DIR"),
     Option("dump", "keep the guest of any failure, not of panics, hangs and oopses alone", shape="flag"),
 )
@@ -166,6 +168,7 @@ def read_settings(config: pytest.Config) -> Settings:
         bundles=str(values["bundles"]),
         dump=bool(values["dump"]),
         debug=bool(values["debug"]),
+        leftovers=not values["no-leftovers"],
         given=given,
         repository=repository,
         taken=tuple(f"{name}={value}" for name, value in taken.items()),

@@ -114,7 +114,12 @@ class Testbed:
             self._had_a_guest = True
             guest.machine.call_limit = self.settings.timeout
             guest._saver = functools.partial(self._save, life)
-            watched = WatchedGuest(guest, self.prepared.kernel, settle=self.settings.settle)
+            watched = WatchedGuest(
+                guest,
+                self.prepared.kernel,
+                settle=self.settings.settle,
+                looks_for_leftovers=self.settings.leftovers,
+            )
             for incident in watched.judge(wait=not guest.was_restored):
                 raise _retold(incident.error, "while the guest booted")
             yield watched

@@ -91,6 +91,8 @@ def unload_all(guest: Guest, request: RunRequest, record: RunRecord, say: Say) -
     for row in reversed(record.modules):
         if row.loaded is None or not row.loaded.is_loaded:
             row.unloaded = row.loaded is not None
+            if row.loaded is not None:
+                guest._note_unloaded(row.loaded)
             continue
         try:
             row.loaded.unload(timeout=request.timeout)

@@ -41,6 +41,7 @@ class RunRequest:
     bundle: Path | None = None
     keeps_bundle: bool = True
     dump: bool = False
+    leftovers: bool = True
 
 
 def read_request(args: argparse.Namespace) -> RunRequest:
@@ -76,6 +77,7 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         # a bisection would leave one at every bad commit
         keeps_bundle=not args.no_bundle and (bool(args.bundle) or not args.bisect),
         dump=args.dump,
+        leftovers=not args.no_leftovers,
     )
 
 

@@ -9,7 +9,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from kmod_harness.guest.agent.protocol import PEEK, POKE
+from kmod_harness.guest.agent.protocol import NAMES, PEEK, POKE
 
 #: openat(2) and friends: relative to the working directory.
 AT_FDCWD = -100
@@ -103,7 +103,7 @@ NUMBERS = {
     "memfd_create": 319,
 }
 
-_NAMES = {number: name for name, number in NUMBERS.items()} | {PEEK: "peek", POKE: "poke"}
+_NAMES = {number: name for name, number in NUMBERS.items()} | {PEEK: "peek", POKE: "poke", NAMES: "names"}
 
 
 def name_of(number: int) -> str:
