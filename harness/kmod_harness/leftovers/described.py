@@ -35,13 +35,14 @@ def _finding(group: Sequence[Pointer]) -> Finding:
         where += f" and {len(places) - _MOST_PLACES} more"
     target = first.target
     many = len(places) > 1
-    function = target.symbol if target.is_code else next(iter(target.calls), "")
+    calls = first.module.calls_of(target)
+    function = target.symbol if target.is_code else next(iter(calls), "")
     if target.is_code:
         what = f"{where} still call{'' if many else 's'} {target.symbol}"
     else:
         what = f"{where} still point{'' if many else 's'} to {target.symbol or 'its data'}"
-        if target.calls:
-            what += f", which calls {' and '.join(target.calls[:2])}"
+        if calls:
+            what += f", which calls {' and '.join(calls[:2])}"
     return Finding(first.module.name, what, target.symbol, places[0], _line(first.module.file, function))
 
 

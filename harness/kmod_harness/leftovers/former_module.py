@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kmod_harness.kmod.elf.module import KernelModule, Section
+from kmod_harness.leftovers.known import TABLE_SECTIONS
 
 _PAGE = 4096
 #: `Elf64_Rela`: offset, symbol index << 32 | type, addend.
@@ -19,21 +20,23 @@ _RELA = struct.Struct("<QQq")
 class Target:
     """What an address in a module meant.
 
+    section: name of its section
     symbol: function or variable, "" where none is known
     offset: bytes from its start
     is_code: whether it lies in executable memory
-    calls: of a variable, the functions that it was built with pointers to
     """
 
+    section: str
     symbol: str
     offset: int
     is_code: bool
-    calls: tuple[str, ...] = ()
 
     @property
     def is_entry(self) -> bool:
-        """Whether it can be something to call, or data: not an address in the middle of a function."""
-        return not self.is_code or (bool(self.symbol) and self.offset == 0)
+        """Whether it can be something to call, or data: not in the middle of a function, nor a table of code."""
+        if self.is_code:
+            return bool(self.symbol) and self.offset == 0
+        return not self.section.startswith(TABLE_SECTIONS)
 
 
 @dataclass(frozen=True)
@@ -62,22 +65,28 @@ class FormerModule:
     def target_of(self, address: int) -> Target:
         """Returns what an address in the module meant."""
         section = next((s for start, s in self._placed if start <= address < start + s.size), None)
-        is_code = section is not None and section.executable
+        if section is None:
+            return Target("", "", 0, is_code=False)
         at = bisect_right(self._symbols, (address, "\x7f")) - 1
-        if section is None or at < 0 or self._symbols[at][0] < self.sections[section.name]:
-            return Target("", 0, is_code)
+        if at < 0 or self._symbols[at][0] < self.sections[section.name]:
+            return Target(section.name, "", 0, section.executable)
         start, name = self._symbols[at]
-        calls = () if is_code else self._calls(section, start - self.sections[section.name], name)
-        return Target(name, address - start, is_code, calls)
+        return Target(section.name, name, address - start, section.executable)
 
-    def _calls(self, section: Section, offset: int, name: str) -> tuple[str, ...]:
-        size = next((s.size for s in self.file.symbols if s.name == name and s.section == section.name), 0)
+    def calls_of(self, target: Target) -> tuple[str, ...]:
+        """Returns the functions that a variable was built with pointers to, in order."""
+        symbol = next(
+            (s for s in self.file.symbols if (s.name, s.section) == (target.symbol, target.section)), None
+        )
+        section = self.file.section(target.section)
+        if target.is_code or symbol is None or section is None:
+            return ()
         found = []
         for table in self.file.sections:
             if table.type == "SHT_RELA" and table.info == section.index:
                 data = self.file.content(table)
                 for at, info, addend in _RELA.iter_unpack(data[: len(data) // _RELA.size * _RELA.size]):
-                    if offset <= at < offset + size:
+                    if symbol.value <= at < symbol.value + symbol.size:
                         found.append(self._function(info >> 32, addend))
         return tuple(name for name in dict.fromkeys(found) if name)
 

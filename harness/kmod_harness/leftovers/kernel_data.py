@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kmod_harness.build.cached_from_files import cached_from_files
 from kmod_harness.checks.system_map import has_system_map
 from kmod_harness.errors import Misuse
-from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE
+from kmod_harness.kmod.addresses import KERNEL_IMAGE_BASE, KERNEL_IMAGE_END
 from kmod_harness.kmod.symbols.symbol_files import KallsymsEntry, parse_system_map
 from kmod_harness.leftovers.known import DEAD_OBJECTS, HISTORY_MEMBERS, KNOWN_VARIABLES
 
@@ -67,11 +67,11 @@ def kernel_data(guest: Guest, kernel: Kernel, slide: Callable[[], int]) -> Kerne
     files = [path for path in (kernel.bzimage, kernel.vmlinux, kernel.system_map) if path is not None]
 
     def names() -> list[tuple[int, str]]:
-        found = cached_from_files("leftover-names-1", files, lambda: _variables(guest, kernel, slide()))
+        found = cached_from_files("leftover-names-2", files, lambda: _variables(guest, kernel, slide()))
         return [(int(address), str(name)) for address, name in found]
 
     told: dict[str, Any] = cached_from_files(
-        "leftover-data-2", files, lambda: {**_types(guest, kernel), **_some(names())}
+        "leftover-data-3", files, lambda: {**_types(guest, kernel), **_some(names())}
     )
     missing = [*(_NEEDED - set(told["layouts"])), *(set(_VARIABLES) - set(told["variables"]))]
     if missing:
@@ -116,9 +116,10 @@ def _variables(guest: Guest, kernel: Kernel, slide: int) -> list[tuple[int, str]
         entries, moved = parse_system_map(kernel.system_map.read_text()).entries, 0
     else:
         entries, moved = guest.kallsyms().kernel, slide
-    return sorted(
-        _linked(entry, moved) for entry in entries if entry.type in _DATA or entry.name in _VARIABLES
-    )
+    # 7.2's kallsyms gives variables the letters of code: its writable sections begin before the code's end
+    data = next((entry.address for entry in entries if entry.name == "_sdata"), KERNEL_IMAGE_END)
+    wanted = (e for e in entries if e.type in _DATA or e.name in _VARIABLES or e.address >= data)
+    return sorted(_linked(entry, moved) for entry in wanted)
 
 
 def _linked(entry: KallsymsEntry, slide: int) -> tuple[int, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kmod_harness.leftovers.allocator.slabs import SlabObject
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from kmod_harness.leftovers.kernel_data import KernelData
     from kmod_harness.machine.machine import Machine
 
+#: Caches whose objects are for any use, and not wiped when they are given out.
+_ANY_USE = "kmalloc-"
+
 
 @dataclass(frozen=True)
 class Pointer:
@@ -38,6 +41,7 @@ class Pointer:
     target: what it points to
     place: where the word lies
     where: the place in words
+    is_linked: whether the object is one that was made for what it holds, as `find_pointers` knows it
     """
 
     word: Word
@@ -45,6 +49,7 @@ class Pointer:
     target: Target
     place: Variable | SlabObject
     where: str
+    is_linked: bool = True
 
     @property
     def is_certain(self) -> bool:
@@ -68,6 +73,9 @@ def stopped(machine: Machine) -> Iterator[None]:
 def find_pointers(machine: Machine, data: KernelData, gone: Sequence[FormerModule]) -> list[Pointer]:
     """Returns what points to the modules that are gone; stops the machine for some milliseconds.
 
+    An object of kmalloc may hold old values where its owner has not written yet. One counts as linked if it
+    holds two pointers to the module, or if a variable of the kernel points to it, as the timer wheel does.
+
     Raises MachineFailure where the kernel's memory is not as expected.
     """
     with stopped(machine), WrittenRam(machine) as ram:
@@ -77,7 +85,29 @@ def find_pointers(machine: Machine, data: KernelData, gone: Sequence[FormerModul
         tables = _tables(machine, ram)
         slide = kernel_slide(tables, data.variables.get("_text", LINKED_TEXT))
         kernel = StoppedKernel(ram.read, tables, data, slide, machine.spec.cpus)
-        return list(_judged(words, kernel, data, gone))
+        found = list(_judged(words, kernel, data, gone))
+        doubted = _doubted(found)
+        if not doubted:
+            return found
+        owners = words_into([range(start, start + size) for start, size in doubted], ram.written())
+        owned = {word.value for word in owners if isinstance(kernel.place_of(word.physical), Variable)}
+        return [replace(one, is_linked=_is_linked(one, doubted, owned)) for one in found]
+
+
+def _doubted(found: Iterable[Pointer]) -> set[tuple[int, int]]:
+    """Returns (start, size) of the objects of kmalloc that hold a single pointer to a module."""
+    held: dict[tuple[int, int], int] = {}
+    for one in found:
+        if isinstance(one.place, SlabObject) and one.place.cache.startswith(_ANY_USE):
+            key = (one.place.start, one.place.size)
+            held[key] = held.get(key, 0) + 1
+    return {place for place, count in held.items() if count == 1}
+
+
+def _is_linked(one: Pointer, doubted: set[tuple[int, int]], owned: set[int]) -> bool:
+    if not isinstance(one.place, SlabObject) or (one.place.start, one.place.size) not in doubted:
+        return True
+    return any(one.place.start <= value < one.place.start + one.place.size for value in owned)
 
 
 def _tables(machine: Machine, ram: WrittenRam) -> PageTables:

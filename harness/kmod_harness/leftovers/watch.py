@@ -12,7 +12,7 @@ from kmod_harness.leftovers.listed.inventory import Inventory, left_of, made_by_
 from kmod_harness.leftovers.listed.look import look
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from kmod_harness.build.kernel.kernel import Kernel
     from kmod_harness.guest.guest import Guest
@@ -123,9 +123,21 @@ class LeftoverWatch:
         gone, self._gone = self._gone, []
         former = [FormerModule(module.file, module.sections) for module in gone]
         # pointers first: some kernels oops when a list is read
-        found = self._pointers(former)
+        pointers = self._pointers(former)
         made = {module.name: self._made.pop(module.name, None) for module in gone}
-        return found + self._listed({name: one for name, one in made.items() if one})
+        listed = self._listed({name: one for name, one in made.items() if one})
+        return [*self._described(pointers, {finding.module for finding in listed}), *listed]
+
+    def _described(self, pointers: Sequence[Pointer], listed: Collection[str]) -> list[Finding]:
+        """Returns the findings; a pointer that may be an old value counts only where a name was left too."""
+        if not pointers:
+            return []
+        from kmod_harness.leftovers.described import describe  # lazy: few modules leave something
+
+        linked = {pointer.module.name for pointer in pointers if pointer.is_linked}.union(listed)
+        for finding in describe([one for one in pointers if one.module.name not in linked]):
+            self._limit(f"{finding}: perhaps an old value, which does not count")
+        return describe([one for one in pointers if one.module.name in linked])
 
     def _listed(self, made: Mapping[str, Made]) -> list[Finding]:
         """Returns what is listed still of what the loads made."""
@@ -146,9 +158,7 @@ class LeftoverWatch:
             for what, where in left_of(after, before, now)
         ]
 
-    def _pointers(self, gone: Sequence[FormerModule]) -> list[Finding]:
-        from kmod_harness.leftovers.described import describe  # lazy: few modules leave something
-
+    def _pointers(self, gone: Sequence[FormerModule]) -> list[Pointer]:
         if self._data is None:
             return []
         try:
@@ -160,7 +170,7 @@ class LeftoverWatch:
             self._data = None
             self._limit_pointers(error)
             return []
-        return describe(found)
+        return found
 
     def _find(self, gone: Sequence[FormerModule]) -> list[Pointer]:
         from kmod_harness.leftovers.pointers import find_pointers  # lazy
@@ -181,7 +191,7 @@ class LeftoverWatch:
             except MachineFailure:
                 # what was left has gone off meanwhile
                 return first
-            found = [p for p in found if (p.word.physical, p.word.value) in still]
+            found = [one for one in found if (one.word.physical, one.word.value) in still]
             if not found:
                 return []
         return found
