@@ -33,7 +33,7 @@ class Target:
 
     @property
     def is_entry(self) -> bool:
-        """Whether it can be something to call, or data: not in the middle of a function, nor a table of code."""
+        """Whether it can be called or is data: not in the middle of a function, nor in a table about code."""
         if self.is_code:
             return bool(self.symbol) and self.offset == 0
         return not self.section.startswith(TABLE_SECTIONS)
@@ -75,9 +75,8 @@ class FormerModule:
 
     def calls_of(self, target: Target) -> tuple[str, ...]:
         """Returns the functions that a variable was built with pointers to, in order."""
-        symbol = next(
-            (s for s in self.file.symbols if (s.name, s.section) == (target.symbol, target.section)), None
-        )
+        named = (symbol for symbol in self.file.symbols if symbol.name == target.symbol)
+        symbol = next((one for one in named if one.section == target.section), None)
         section = self.file.section(target.section)
         if target.is_code or symbol is None or section is None:
             return ()
