@@ -85,7 +85,7 @@ HISTORY_MEMBERS = (
 #: An object that begins with a pointer to this text holds the addresses of a loaded module's sections, of its
 #: init too, which is gone: numbers that sysfs shows (kernel/module/sysfs.c: module_sect_attrs.grp.name).
 SECTIONS_TEXT = b"sections\0"
-#: Caches of structures that hold the bounds of areas of addresses; since 6.13 execmem has them in maple trees.
+#: Caches of structures with the bounds of areas of addresses; since 6.13 execmem has them in maple trees.
 AREA_CACHES = frozenset({"vmap_area", "maple_node"})
 #: How sections are called whose addresses the kernel keeps for its unwinder, or with the module: about code.
 TABLE_SECTIONS = (

@@ -5,6 +5,7 @@ The format: Documentation/bpf/btf.rst (6.1). Only what offsets need is decoded.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -19,6 +20,8 @@ _DECL_TAG, _ENUM64 = 17, 19
 _FIXED = {_INT: 4, _ARRAY: 12, _VAR: 4, _DECL_TAG: 4}
 _EACH = {_STRUCT: 12, _UNION: 12, _ENUM: 8, _FUNC_PROTO: 8, _DATASEC: 12, _ENUM64: 12}
 _MODIFIERS = frozenset({8, 9, 10, 11, 18})  # typedef, volatile, const, restrict, type tag
+#: More than any type of the kernel has, one behind the other.
+_MOST_MODIFIERS = 32
 
 
 class BtfUnreadable(Misuse):
@@ -34,7 +37,8 @@ class Btf:
         _, _, _, header, types, types_size, strings, _ = _HEADER.unpack_from(data)
         self._data = data
         self._strings = header + strings
-        self._places = list(_places(data, header + types, types_size))
+        with _damage():
+            self._places = list(_places(data, header + types, types_size))
 
     def layouts(self, names: Iterable[str]) -> dict[str, dict[str, int]]:
         """Returns name -> member -> offset in bytes of the structures; "" is the size.
@@ -42,25 +46,27 @@ class Btf:
         Members of unnamed members are their parent's. A structure that the kernel has not is left out.
         """
         wanted, found = set(names), {}
-        for place in self._places[1:]:
-            name, info, size = _TYPE.unpack_from(self._data, place)
-            if info >> 24 & 31 == _STRUCT and info & 0xFFFF:
-                text = self._text(name)
-                if text in wanted and text not in found:
-                    found[text] = {"": size, **self._members(place, 0)}
+        with _damage():
+            for place in self._places[1:]:
+                name, info, size = _TYPE.unpack_from(self._data, place)
+                if info >> 24 & 31 == _STRUCT and info & 0xFFFF:
+                    text = self._text(name)
+                    if text in wanted and text not in found:
+                        found[text] = {"": size, **self._members(place, 0)}
         return found
 
     def enumerators(self, names: Iterable[str]) -> dict[str, int]:
         """Returns the values of the enumerators of those names."""
         wanted, found = set(names), {}
-        for place in self._places[1:]:
-            _, info, _ = _TYPE.unpack_from(self._data, place)
-            if info >> 24 & 31 == _ENUM:
-                for at in range(place + 12, place + 12 + 8 * (info & 0xFFFF), 8):
-                    name, value = struct.unpack_from("<Ii", self._data, at)
-                    text = self._text(name)
-                    if text in wanted:
-                        found[text] = value
+        with _damage():
+            for place in self._places[1:]:
+                _, info, _ = _TYPE.unpack_from(self._data, place)
+                if info >> 24 & 31 == _ENUM:
+                    for at in range(place + 12, place + 12 + 8 * (info & 0xFFFF), 8):
+                        name, value = struct.unpack_from("<Ii", self._data, at)
+                        text = self._text(name)
+                        if text in wanted:
+                            found[text] = value
         return found
 
     def _members(self, place: int, base: int) -> dict[str, int]:
@@ -79,7 +85,7 @@ class Btf:
         return found
 
     def _unmodified(self, kind: int) -> int:
-        while kind:
+        for _ in range(_MOST_MODIFIERS):
             _, info, below = _TYPE.unpack_from(self._data, self._places[kind])
             if info >> 24 & 31 not in _MODIFIERS:
                 break
@@ -89,6 +95,15 @@ class Btf:
     def _text(self, offset: int) -> str:
         start = self._strings + offset
         return self._data[start : self._data.index(b"\0", start)].decode(errors="replace")
+
+
+@contextlib.contextmanager
+def _damage() -> Iterator[None]:
+    """Raises BtfUnreadable where the bytes lead nowhere."""
+    try:
+        yield
+    except (struct.error, IndexError, ValueError, RecursionError) as error:
+        raise BtfUnreadable("the kernel's BTF is damaged", evidence=str(error)) from error
 
 
 def _places(data: bytes, start: int, size: int) -> Iterator[int]:
