@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kmod_harness.guest.loaded_module import LoadedModule
     from kmod_harness.leftovers.kernel_data import KernelData
     from kmod_harness.leftovers.pointers import Pointer
+    from kmod_harness.leftovers.words import Word
 
 #: What was listed before a load, and what the load added.
 Made = tuple[Inventory, Inventory]
@@ -59,6 +60,8 @@ class LeftoverWatch:
         self._made: dict[str, Made] = {}
         self._gone: list[LoadedModule] = []
         self._findings: list[Finding] = []
+        #: words that were told; the memory they point to may be another module's by now
+        self._told: set[Word] = set()
         self.limits: list[str] = []
 
     # --- what the guest tells
@@ -162,7 +165,7 @@ class LeftoverWatch:
         if self._data is None:
             return []
         try:
-            found = self._find(gone)
+            found = [one for one in self._find(gone) if one.word not in self._told]
             if found and not any(pointer.is_certain for pointer in found):
                 found = self._again(gone, found)
         except (KmodHarnessError, OSError) as error:
@@ -170,6 +173,7 @@ class LeftoverWatch:
             self._data = None
             self._limit_pointers(error)
             return []
+        self._told |= {one.word for one in found}
         return found
 
     def _find(self, gone: Sequence[FormerModule]) -> list[Pointer]:
@@ -187,11 +191,11 @@ class LeftoverWatch:
                     for what in _QUIET, _NAMES_AND_BATCHES:
                         self._guest.write_file(_DROP_CACHES, what)
                 self._guest.machine.settle(seconds)
-                still = {(pointer.word.physical, pointer.word.value) for pointer in self._find(gone)}
+                still = {one.word for one in self._find(gone)}
             except MachineFailure:
                 # what was left has gone off meanwhile
                 return first
-            found = [one for one in found if (one.word.physical, one.word.value) in still]
+            found = [one for one in found if one.word in still]
             if not found:
                 return []
         return found
