@@ -57,6 +57,7 @@ IN_THE_COPY = (
 IN_A_STRANGERS_REPOSITORY = (
     Typed("kmod-harness run my.ko", says="kmod-harness: passed"),
     Typed("kmod-harness run my.ko -- ./check.sh", says="kmod-harness: passed"),
+    Typed("kmod-harness run my.ko --no-leftovers", says="kmod-harness: passed"),
     Typed("kmod-harness run -- ./check.sh", says="kmod-harness: passed"),
     Typed("kmod-harness run my.ko --json", says='"outcome": "passed"'),
     Typed("kmod-harness run my.ko --settle 3", says="kmod-harness: passed"),
@@ -131,6 +132,7 @@ OUTPUT = {
     "my_read+0x23/0x3d [my] at my.c:12": "test_getting_started.py",
     "tests/test_memory.py:8: in test_a_new_device_holds_nothing": "test_getting_started.py",
     "2 passed": "test_getting_started.py",
+    "pinger left something behind after the unload": "tests/guest/modules/test_leftovers.py",
     "kmod-harness.toml:2: `cpu` is no key of kmod-harness; did you mean `cpus`?": "unit/repository",
 }
 

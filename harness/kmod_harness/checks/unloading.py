@@ -50,7 +50,7 @@ def check_unloaded(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Unlo
 
     Raises CheckFailed that names everything that is left.
     """
-    left = _left(guest, [module], nodes)
+    left = what_is_left(guest, [module], nodes)
     symbols = guest.kallsyms().of_module(module)
     if symbols:
         left.append(f"/proc/kallsyms has {len(symbols)} symbols, {symbols[0].name} first")
@@ -60,11 +60,11 @@ def check_unloaded(guest: Guest, module: str, nodes: Sequence[str] = ()) -> Unlo
 
 def check_nothing_left(guest: Guest, modules: Sequence[str], nodes: Sequence[str]) -> None:
     """As `check_unloaded` for several modules, without kallsyms, which takes 0.2 s. Raises CheckFailed."""
-    left = _left(guest, modules, nodes)
+    left = what_is_left(guest, modules, nodes)
     require(not left, f"{', '.join(modules)} left something behind after the unload", "\n".join(left))
 
 
-def _left(guest: Guest, modules: Sequence[str], nodes: Sequence[str]) -> list[str]:
+def what_is_left(guest: Guest, modules: Sequence[str], nodes: Sequence[str]) -> list[str]:
     """Returns a line for each leftover in /dev, /sys/module and /proc/modules; takes one round trip."""
     calls = calls_that_read(_PROC_MODULES)
     ends = len(calls)

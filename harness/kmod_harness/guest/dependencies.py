@@ -47,6 +47,8 @@ class ModuleLoader(Protocol):
         parameters: Mapping[str, Parameter],
         process: Process | None,
         timeout: float | None,
+        *,
+        is_given: bool = True,
     ) -> LoadedModule: ...
 
 
@@ -120,7 +122,7 @@ def load_planned(
     """
     module = load.module
     try:
-        loaded = guest._load_alone(module, parameters or {}, process, timeout)
+        return guest._load_alone(module, parameters or {}, process, timeout, is_given=load.is_given)
     except ModuleLoadError as error:
         if load.is_given:
             raise
@@ -132,8 +134,6 @@ def load_planned(
             evidence=error.evidence,
             advice=f"{load.by} was not tried; kmod-harness run {module.name} shows the other alone",
         ) from error
-    loaded._is_given = load.is_given
-    return loaded
 
 
 def load_plan(

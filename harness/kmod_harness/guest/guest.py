@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from kmod_harness.errors import GuestHang, MachineFailure, Misuse, ProcessKilled
+from kmod_harness.errors import GuestHang, MachineFailure, Misuse
 from kmod_harness.guest import jobs
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.files.push import push
 from kmod_harness.guest.kernel_log import KernelLog
-from kmod_harness.guest.loaded_module import LoadedModule, file_for_guest, load
+from kmod_harness.guest.loaded_module import LoadedModule, file_for_guest, load, unload_left
 from kmod_harness.guest.modprobe import ModprobeDirectory
 from kmod_harness.guest.process import Process
 from kmod_harness.guest.programs.callers import Callers
@@ -26,6 +26,7 @@ from kmod_harness.spec.spec import Spec
 
 if TYPE_CHECKING:
     from kmod_harness.guest.files.open_file import GuestFile
+    from kmod_harness.guest.module_watch import ModuleWatch
     from kmod_harness.guest.shell import Shell
     from kmod_harness.guest.ssh import Ssh
     from kmod_harness.klog.splats import Splat
@@ -93,8 +94,9 @@ class Guest:
         self._has_loaded = bool(self._inherited)
         #: whether a module without an exit function stays in it
         self._has_permanent = False
-        #: what `checkpoint` does; the pytest plugin sets it
+        #: what `checkpoint` does, and who looks for what modules leave behind; others set them
         self._saver: Callable[[Guest, str], Checkpoint] | None = None
+        self._watch: ModuleWatch | None = None
         self._shell: Shell | None = None
         self._ssh: Ssh | None = None
 
@@ -106,7 +108,6 @@ class Guest:
         return self.machine.spec
 
     # --- processes and files
-
     @property
     def syscaller(self) -> Process:
         """The process behind this thread's calls; a new one when the last was killed or blocks."""
@@ -241,8 +242,12 @@ class Guest:
         parameters: Mapping[str, Parameter],
         process: Process | None,
         timeout: float | None,
+        *,
+        is_given: bool = True,
     ) -> LoadedModule:
         self._loaded_files[file.name] = file
+        if self._watch is not None and is_given:
+            self._watch.before_load()
         started = time.monotonic()
         data = file_for_guest(file)
         module = load(self, file, data, parameters, process=process, timeout=timeout)
@@ -250,6 +255,9 @@ class Guest:
         self.kernel_log.addresses.note(file.name, file.symbols, module.sections)
         self._modules.append(module)
         self._has_loaded = True
+        module._is_given = is_given
+        if self._watch is not None and is_given:
+            self._watch.loaded(module)
         return module
 
     def check_before_loading(self, file: KernelModule) -> None:
@@ -276,10 +284,12 @@ class Guest:
                 return LoadedModule(self, file)
         raise KeyError(f"{name} was not loaded by this harness")
 
-    def _forget_module(self, module: LoadedModule) -> None:
-        """Takes an unloaded module off the list; LoadedModule.unload calls it."""
+    def _note_unloaded(self, module: LoadedModule) -> None:
+        """Takes an unloaded module off the list, and tells who watches; LoadedModule.unload calls it."""
         if module in self._modules:
             self._modules.remove(module)
+        if self._watch is not None:
+            self._watch.unloaded(module)
 
     def kallsyms(self) -> Kallsyms:
         """Returns the guest's /proc/kallsyms, parsed."""
@@ -314,19 +324,9 @@ class Guest:
             except GuestHang as hang:
                 failures.append(hang)
         self._others.clear()
-        for module in reversed(self.modules):
-            if module.is_permanent:
-                self._has_permanent = True
-                self._forget_module(module)
-                continue
-            try:
-                module.unload()
-            except (OSError, ProcessKilled, GuestHang) as error:
-                if isinstance(error, BlockingIOError):
-                    module._name_users(error)
-                # one that was loaded besides is nobody's to test
-                failures += [error] if module._is_given else []
-                self._forget_module(module)
+        self._has_permanent |= any(module.is_permanent for module in self.modules)
+        failures += unload_left(self.modules)
+        self._modules.clear()
         return failures
 
     def scan_kmemleak(self) -> bool:

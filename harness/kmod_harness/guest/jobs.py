@@ -195,7 +195,7 @@ def _with_output(hang: GuestHang, output: tuple[bytes, bytes], tasks: str) -> Gu
 
 def _ask_why(machine: Machine, channel: AgentChannel, pid: int | None) -> str:
     """Returns what the program's tasks do, "" where somebody else has noted it."""
-    from kmod_harness.guest.tasks import tell_tasks  # lazy: few programs overrun their time
+    from kmod_harness.guest.programs.tasks import tell_tasks  # lazy: few programs overrun their time
 
     return "" if machine.before_kill() or pid is None else tell_tasks(machine, channel, pid)
 

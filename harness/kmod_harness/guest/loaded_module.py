@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from kmod_harness.errors import ModuleLoadError, ModuleMismatch, ProcessKilled
+from kmod_harness.errors import GuestHang, MachineFailure, ModuleLoadError, ModuleMismatch, ProcessKilled
 from kmod_harness.guest.agent.calls import c_path, check, os_error
 from kmod_harness.guest.agent.protocol import CHUNK, Call, OutUpToResult, ResultOf
 from kmod_harness.guest.agent.syscall_table import NUMBERS
@@ -44,7 +44,7 @@ class ModuleOwner(Protocol):
 
     def read_text(self, path: str) -> str: ...
 
-    def _forget_module(self, module: LoadedModule) -> None: ...
+    def _note_unloaded(self, module: LoadedModule) -> None: ...
 
 
 class LoadedModule:
@@ -82,14 +82,14 @@ class LoadedModule:
                 self.unload()
             except FileNotFoundError:
                 # a test unloaded it another way
-                self._guest._forget_module(self)
+                self._guest._note_unloaded(self)
             except BlockingIOError as error:
                 self._name_users(error)
                 raise
 
     def _name_users(self, error: OSError) -> None:
         """Notes on the error who holds the module."""
-        from kmod_harness.guest.holders import holders_of, other_users  # lazy: it is rarely in use
+        from kmod_harness.guest.programs.holders import holders_of, other_users  # lazy: it is rarely in use
 
         process = self._guest.syscaller
         for line in (*map(str, holders_of(process)), *other_users(process, self.name)):
@@ -132,7 +132,7 @@ class LoadedModule:
         )
         if result.errno:
             raise os_error(result.errno, self.name)
-        self._guest._forget_module(self)
+        self._guest._note_unloaded(self)
 
     def _proc_line(self) -> list[str] | None:
         return self._line_in(self._guest.syscaller.read_proc(_PROC_MODULES))
@@ -264,3 +264,22 @@ def refuse(file: KernelModule, mismatches: Sequence[Mismatch], *, kernel: str) -
             advice=f"{advice_for(fatal, file, kernel)}"
             "\n-> load(..., force=True) shows the kernel's own answer",
         )
+
+
+def unload_left(modules: Sequence[LoadedModule]) -> list[MachineFailure | OSError]:
+    """Unloads what a test left loaded, the last first; returns what failed.
+
+    A module without an exit function stays.
+    """
+    failures: list[MachineFailure | OSError] = []
+    for module in reversed(modules):
+        if module.is_permanent:
+            continue
+        try:
+            module.unload()
+        except (OSError, ProcessKilled, GuestHang) as error:
+            if isinstance(error, BlockingIOError):
+                module._name_users(error)
+            # one that was loaded besides is nobody's to test
+            failures += [error] if module._is_given else []
+    return failures

@@ -20,6 +20,7 @@ from kmod_harness.klog.expected.allowance import are_excused
 from kmod_harness.klog.expected.expectation import killed_by, that_did_not_come
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 from kmod_harness.klog.outcome import PRECEDENCE, Outcome, outcome_of_error, worst
+from kmod_harness.leftovers.watch import LeftBehind
 from kmod_harness.pytest_plugin.state import Case, State
 from kmod_harness.pytest_plugin.watched import Incident
 
@@ -71,6 +72,11 @@ def _failure(
         unexpected = [error for error in unexpected if not isinstance(error, GuestHang)]
         if raised is not None and all(isinstance(error, GuestHang) for error in _leaves(raised)):
             raised = _what_remains(raised, case)
+    left = [error for error in unexpected if isinstance(error, LeftBehind)]
+    if left and left == unexpected and raised is not None and not _is_expected(raised, case):
+        # an exit that forgets is no reason for what the test found
+        case.sections += [("left behind", error.evidence) for error in left]
+        return raised
     if unexpected:
         return min((*unexpected, *_own(raised)), key=lambda error: PRECEDENCE.index(outcome_of_error(error)))
     if raised is not None and not _is_expected(raised, case):

@@ -16,6 +16,7 @@ _REGISTERED = (
     "that is no failure, its absence is one. Repeat it for several kinds.",
     "allow_splat(kind, *, title, function, times, reason, link, expires): the kernel may report `kind`, or "
     "`KIND:PATTERN`, during this test, so often at most and until that day; that is no failure.",
+    "leaves_behind: what modules leave in the kernel after their unload is no failure of this test.",
     "cold_boot: this test gets a freshly booted guest of its own.",
 )
 
@@ -30,9 +31,9 @@ def check(items: Iterable[pytest.Item]) -> None:
     for item in items:
         for mark in item.iter_markers("expect_splat"):
             _check_kind(item, mark)
-        for mark in item.iter_markers("cold_boot"):
-            if mark.args or mark.kwargs:
-                raise pytest.UsageError(f"{item.nodeid}: cold_boot takes no argument")
+        for name in ("cold_boot", "leaves_behind"):
+            if any(mark.args or mark.kwargs for mark in item.iter_markers(name)):
+                raise pytest.UsageError(f"{item.nodeid}: {name} takes no argument")
 
 
 def expectations(item: pytest.Item) -> tuple[Expectation, ...]:
@@ -47,6 +48,10 @@ def expectations(item: pytest.Item) -> tuple[Expectation, ...]:
 
 def is_cold(item: pytest.Item) -> bool:
     return item.get_closest_marker("cold_boot") is not None
+
+
+def leaves_behind(item: pytest.Item) -> bool:
+    return item.get_closest_marker("leaves_behind") is not None
 
 
 def group_by_spec(items: Sequence[pytest.Item]) -> None:

@@ -25,7 +25,7 @@ class Settings:
     bundles: where failures leave their evidence, "" for pytest's cache directory. dump: the guest's memory
     and state are part of it whatever the failure. debug: a failing
     test's guest waits for gdb.
-    allowed: reports that may come, as texts.
+    allowed: reports that may come, as texts. leftovers: what modules leave in the kernel fails the test.
     given: the options that were set at all, as they were written. repository: what its file says;
     taken: what was taken from there.
     """
@@ -41,6 +41,7 @@ class Settings:
     dump: bool
     debug: bool
     allowed: tuple[str, ...]
+    leftovers: bool
     given: tuple[str, ...]
     repository: Repository
     taken: tuple[str, ...]
@@ -92,6 +93,7 @@ OPTIONS = (
     Option("boot-timeout", "limit of a boot", "SECONDS"),
     Option("allow-splat", "report that may come, KIND[:PATTERN][; times=N; ...]; repeat it", "KIND", "many"),
     Option("debug", "a failing test's guest stands still and waits for gdb (with pytest -s)", shape="flag"),
+    Option("no-leftovers", "do not look for what modules leave in the kernel", shape="flag"),
     Option("bundles", "directory for what failed tests leave (default: in pytest's cache)", "DIR"),
     Option("dump", "keep the guest of any failure, not of panics, hangs and oopses alone", shape="flag"),
 )
@@ -170,6 +172,7 @@ def read_settings(config: pytest.Config) -> Settings:
         dump=bool(values["dump"]),
         debug=bool(values["debug"]),
         allowed=words("allow-splat"),
+        leftovers=not values["no-leftovers"],
         given=given,
         repository=repository,
         taken=tuple(f"{name}={value}" for name, value in taken.items()),

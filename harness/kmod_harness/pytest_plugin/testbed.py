@@ -115,7 +115,12 @@ class Testbed:
             guest.machine.call_limit = self.settings.timeout
             guest.machine.calls_prolonged_by = "timeout= of the call, or --kh-timeout"
             guest._saver = functools.partial(self._save, life)
-            watched = WatchedGuest(guest, self.prepared.kernel, settle=self.settings.settle)
+            watched = WatchedGuest(
+                guest,
+                self.prepared.kernel,
+                settle=self.settings.settle,
+                looks_for_leftovers=self.settings.leftovers,
+            )
             for incident in watched.judge(wait=not guest.was_restored):
                 raise _retold(incident.error, "while the guest booted")
             yield watched

@@ -23,7 +23,7 @@ from kmod_harness.errors import (
     ProcessKilled,
 )
 from kmod_harness.guest.guest import Guest
-from kmod_harness.guest.tasks import tell_tasks
+from kmod_harness.guest.programs.tasks import tell_tasks
 from kmod_harness.klog.expected.expectation import Report, report_of
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.ktap import TestStatus, ktap_results
@@ -31,12 +31,14 @@ from kmod_harness.klog.reading import for_reading
 from kmod_harness.klog.records import KernelRecord
 from kmod_harness.klog.splats import Splat
 from kmod_harness.kmod.elf.module import KernelModule
+from kmod_harness.leftovers.watch import LeftBehind, LeftoverWatch
 from kmod_harness.lifecycle.counters_from_outside import counters_of_the_silent
 from kmod_harness.lifecycle.oops_trap import set_oops_trap
 from kmod_harness.pytest_plugin.blame import GuestUse, use_at_fault
 from kmod_harness.pytest_plugin.failure.evidence import Evidence
 from kmod_harness.pytest_plugin.failure.explained import explained, frame_lines
 from kmod_harness.pytest_plugin.failure.last_calls import LastCalls, Place
+from kmod_harness.pytest_plugin.markers import leaves_behind
 from kmod_harness.report.readable import lines_of_report
 
 _TRANSCRIPT_BYTES = 4000
@@ -70,9 +72,12 @@ class WatchedGuest:
     is_damaged: its kernel did not simply go on, so there is no cleaning up. hangs: it does not answer.
     """
 
-    def __init__(self, guest: Guest, kernel: Kernel, *, settle: float = 0.0) -> None:
+    def __init__(
+        self, guest: Guest, kernel: Kernel, *, settle: float = 0.0, looks_for_leftovers: bool = False
+    ) -> None:
         self.guest = guest
         self.kernel = kernel
+        self._leftovers = LeftoverWatch(guest, kernel) if looks_for_leftovers else None
         #: what a guest that hangs said when it was asked why
         self.interrogation = ""
         #: its state where its kernel oopsed
@@ -104,6 +109,8 @@ class WatchedGuest:
         if item is not None and not (self._uses and self._uses[-1].item is item):
             self._note_use(item)
         self._is_in_test = True
+        is_looked_at = item is None or not leaves_behind(item)
+        self.guest._watch = self._leftovers if is_looked_at else None
         if keeps_oops != self._has_trap and not self.guest.machine.watch.has_ended:
             self._has_trap = keeps_oops
             # without it there is less evidence, and nothing else is wrong
@@ -153,8 +160,18 @@ class WatchedGuest:
             signal.pidfd_send_signal(self.guest.machine.watch.pidfd, signal.SIGKILL)
 
     def judge(self, *, wait: bool = True) -> list[Incident]:
-        """Returns the part of the log that was not judged before; with `wait` the log is complete first."""
-        return self._incidents(self._complete_log() if wait and not self.hangs else self._end())
+        """Returns what was not judged before; with `wait` the log is complete first, and leftovers count."""
+        if not wait or self.hangs:
+            return self._incidents(self._end())
+        try:
+            left = self._what_was_left()
+        except MachineFailure:
+            # what it says comes up below
+            left = []
+        incidents = self._incidents(self._complete_log())
+        # a kernel that reported something has told its story
+        self.broken = self.broken or bool(left)
+        return incidents or left
 
     def judge_after_hang(self) -> list[Incident]:
         """As `judge`, of a guest that may have been met by a deadline: finds out soon if it still answers."""
@@ -251,8 +268,10 @@ class WatchedGuest:
         if self.is_damaged:
             return []
         failures: list[MachineFailure | OSError]
+        left: list[Incident] = []
         try:
             failures = self.guest._clean_up()
+            left = self._what_was_left()
             if self.guest._has_loaded:
                 self.guest.scan_kmemleak()
             if self._settle:
@@ -271,7 +290,18 @@ class WatchedGuest:
                 )
             elif not incidents:
                 incidents.append(Incident("", failure))
-        return incidents
+        # a kernel that reported something has told its story
+        self.broken = self.broken or bool(left)
+        return incidents or left
+
+    def _what_was_left(self) -> list[Incident]:
+        """Returns what the unloaded modules left behind. Raises what ends the machine."""
+        if self._leftovers is None or self.is_damaged:
+            return []
+        found = self._leftovers.take_findings()
+        for limit in self._leftovers.limits:
+            warnings.warn(pytest.PytestWarning(limit), stacklevel=2)
+        return [Incident("", LeftBehind(found))] if found else []
 
     def evidence(self) -> Evidence:
         said = self.guest.kernel_log.since(self._test_began)[-_LOG_LINES:]

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Collection, Iterator, Sequence
 
 from kmod_harness.errors import KmodHarnessError
-from kmod_harness.klog.reading import visible
+from kmod_harness.host.visible import visible
 
 WIDTH = 80
 #: A blank that no line ends at, while a text is wrapped.

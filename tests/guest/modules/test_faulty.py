@@ -80,6 +80,7 @@ def test_a_thread_runs_although_nobody_opened_anything(guest: Guest, faulty_ko: 
     assert "faulty_kthread" not in guest.run(["ps"]).text
 
 
+@pytest.mark.leaves_behind
 @pytest.mark.expect_splat("OTHER:sysfs: cannot create duplicate filename*")
 def test_an_exit_that_forgets_its_device_is_found_out(guest: Guest, faulty_ko: Path) -> None:
     guest.load(faulty_ko, fault="leak_device").unload()

@@ -44,10 +44,11 @@ class FakeGuest:
 
     def add(self, *ignored: object) -> None: ...
 
-    def _load_alone(self, file: KernelModule, *ignored: object) -> Any:
+    def _load_alone(self, file: KernelModule, *ignored: object, is_given: bool = True) -> Any:
         if file.name in self._refused:
             raise ModuleLoadError("no", self._refused[file.name], evidence="the log")
         self.modules += (Loaded(file),)
+        self.modules[-1]._is_given = is_given
         return self.modules[-1]
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmod_harness.errors import MachineFailure
-from kmod_harness.klog.reading import NONCE, for_reading, visible
+from kmod_harness.host.visible import visible
+from kmod_harness.klog.reading import NONCE, for_reading
 from kmod_harness.report.columns import error_lines
 
 

@@ -123,6 +123,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--no-bundle", action="store_true", help="leave no evidence behind")
     parser.add_argument(
+        "--no-leftovers", action="store_true", help="do not look for what modules leave in the kernel"
+    )
+    parser.add_argument(
         "--dump",
         action="store_true",
         help="keep the guest's memory and state of any failure, not of panics, hangs and oopses alone",

@@ -46,7 +46,7 @@ def question_hung(machine: Machine, request: RunRequest, record: RunRecord) -> N
     if record.kept.is_of_hang:
         return
     record.kept.is_of_hang = True
-    from kmod_harness.guest.tasks import tell_tasks  # lazy
+    from kmod_harness.guest.programs.tasks import tell_tasks  # lazy
     from kmod_harness.machine.interrogation import interrogate  # lazy
 
     told = []

@@ -118,6 +118,8 @@ def unload_all(guest: Guest, request: RunRequest, record: RunRecord, say: Say) -
     for row in reversed(record.modules):
         if row.loaded is None or not row.loaded.is_loaded:
             row.unloaded = row.loaded is not None
+            if row.loaded is not None:
+                guest._note_unloaded(row.loaded)
             continue
         if row.loaded.is_permanent:
             row.stays = True
@@ -142,7 +144,7 @@ def _unload_soon(guest: Guest, module: LoadedModule, timeout: float) -> None:
     try:
         module.unload(timeout=timeout)
     except BlockingIOError:
-        from kmod_harness.guest.holders import await_end_of, holders_of  # lazy
+        from kmod_harness.guest.programs.holders import await_end_of, holders_of  # lazy
 
         pids = [holder.pid for holder in holders_of(guest.syscaller) if not holder.is_the_harness_own]
         if not pids:
@@ -152,7 +154,7 @@ def _unload_soon(guest: Guest, module: LoadedModule, timeout: float) -> None:
 
 
 def _unload_failed(guest: Guest, module: LoadedModule, number: int) -> UnloadFailed:
-    from kmod_harness.guest.holders import holders_of, other_users  # lazy
+    from kmod_harness.guest.programs.holders import holders_of, other_users  # lazy
 
     users = [*map(str, holders_of(guest.syscaller)), *other_users(guest.syscaller, module.name)]
     advice = "the command has to end what it starts" if users else "its own code holds it, or a kernel thread"

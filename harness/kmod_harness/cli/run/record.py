@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kmod_harness.klog.splats import Splat
     from kmod_harness.kmod.elf.module import KernelModule
     from kmod_harness.kmod.loading.plan import Load
+    from kmod_harness.leftovers.findings import Finding
     from kmod_harness.lifecycle.prepare import Prepared
 
 #: Changes when a key changes its meaning or goes; new keys may come.
@@ -94,6 +95,8 @@ class RunRecord:
     errors: list[BaseException] = field(default_factory=list)
     qemu_argv: Sequence[str] = ()
     raw_log: bytes = b""
+    #: what the modules left behind, None where it was not looked for
+    leftovers: Sequence[Finding] | None = None
     kept: Kept = field(default_factory=Kept)
     bundle: Path | None = None
     guest: Guest | None = None
@@ -158,6 +161,7 @@ def as_json(
         "ktap": [
             {"name": case.name, "status": case.status.value, "reason": case.reason} for case in record.cases
         ],
+        "leftovers": None if record.leftovers is None else [asdict(found) for found in record.leftovers],
         "error": _error(record.errors[0]) if record.errors else None,
         "errors": [_error(error) for error in record.errors],
         "qemu": {"argv": list(record.qemu_argv)},

@@ -48,6 +48,7 @@ class RunRequest:
     skip_statuses: frozenset[int] = SKIP_STATUSES
     allowed: tuple[Allowance, ...] = ()
     expected_load_error: int | None = None
+    leftovers: bool = True
 
 
 def read_request(args: argparse.Namespace) -> RunRequest:
@@ -86,6 +87,7 @@ def read_request(args: argparse.Namespace) -> RunRequest:
         skip_statuses=_skip_statuses(args.skip_status),
         expected_load_error=_load_error(args.expect_load_error),
         allowed=tuple(map(read_allowance, args.allow_splat or ())),
+        leftovers=not args.no_leftovers,
     )
 
 

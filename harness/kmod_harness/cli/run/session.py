@@ -10,8 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kmod_harness.checks.unloading import check_nothing_left, device_nodes
+from kmod_harness.checks.unloading import device_nodes
 from kmod_harness.cli.run.guests_command import note_command_end, run_command
+from kmod_harness.cli.run.left_behind import judge_leftovers, watch_leftovers
 from kmod_harness.cli.run.modules import (
     load_all,
     names_that_must_go,
@@ -218,6 +219,7 @@ def _drive(
     threading.Thread(target=_import_run_verdict, name="import-run-verdict", daemon=True).start()
     if trap is not None:
         trap.await_set()
+    watch = watch_leftovers(guest, request, record)
     ready = _attempt(record, lambda: load_all(guest, request, record, say), "load")
     appeared = sorted(device_nodes(guest) - before) if ready else []
     if ready and command:
@@ -228,7 +230,7 @@ def _drive(
     if unloaded and ready:
         names = list(names_that_must_go(record.modules))
         nodes = appeared if len(names) == len(record.modules) else []
-        _attempt(record, lambda: check_nothing_left(guest, names, nodes), "judge")
+        _attempt(record, lambda: judge_leftovers(watch, guest, record, names, nodes, say), "judge")
         if names and not _has_misbehaved(guest, request, record):
             _attempt(record, guest.scan_kmemleak, "judge")
     if unloaded and request.settle:

@@ -68,6 +68,11 @@ class AgentChannel:
             raise ProtocolError(f"the agent speaks version {version}, not {PROTOCOL_VERSION}")
         return int.from_bytes(frame.payload[4:8], "little")
 
+    @property
+    def requests(self) -> int:
+        """How many requests were sent, in this process."""
+        return self._next_tag - 1
+
     def begin_greeting(self, epoch: int, deadline: Deadline) -> int:
         """Greets the agent of a restored guest; returns the tag of its answer, the first frame of this life.
 

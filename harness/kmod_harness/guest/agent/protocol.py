@@ -140,6 +140,8 @@ class Result:
 #: Calls of the agent's own: copy from or to the worker's memory.
 PEEK = 0xF001
 POKE = 0xF002
+#: Names below a directory: path, depth, name of directories to pass over, buffer (src/names.h).
+NAMES = 0xF003
 
 
 def encode_argument(argument: Argument) -> bytes:

@@ -9,13 +9,13 @@ import os
 import struct
 from typing import NamedTuple
 
-from kmod_harness.guest.agent.protocol import PEEK, POKE
+from kmod_harness.guest.agent.protocol import NAMES, PEEK, POKE
 from kmod_harness.guest.agent.syscall_table import NUMBERS
 
 #: openat(2) and friends: relative to the working directory.
 AT_FDCWD = -100
 
-_NAMES = {number: name for name, number in NUMBERS.items()} | {PEEK: "peek", POKE: "poke"}
+_NAMES = {number: name for name, number in NUMBERS.items()} | {PEEK: "peek", POKE: "poke", NAMES: "names"}
 
 
 def name_of(number: int) -> str:

@@ -149,7 +149,7 @@ def _indirect(opcode: int, register: int, size: int, release: tuple[int, int]) -
 def apply_returns(image: ModuleImage, kernel: KernelState) -> None:
     """Makes a jump to the return thunk a RET, or a jump to the thunk that this CPU needs.
 
-    clang's jump has a CS prefix; what is over behind the new instruction is filled (patch_return, 6.1 to 7.2).
+    clang's jump has a CS prefix; what is over behind the new instruction is filled (patch_return, 6.1).
     """
     thunk = None
     for site in relative_sites(image, ".return_sites"):

@@ -5,6 +5,7 @@
  * order of the arguments. Input buffers are used where they lie in the frame.
  */
 #include "calls.h"
+#include "names.h"
 #include "protocol.h"
 #include "sys.h"
 
@@ -96,6 +97,11 @@ static __s64 carry_out(unsigned long nr, const unsigned long *args, const struct
 	case CALL_POKE:
 		memcpy((void *)args[0], (void *)args[1], args[2]);
 		return args[2];
+	case CALL_NAMES:
+		if (!args[0] || !args[2] || !returned[3].data)
+			return -EINVAL;
+		return list_names((const char *)args[0], args[1], (const char *)args[2],
+				  (char *)returned[3].data, returned[3].size);
 	default:
 		return sys(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
 	}

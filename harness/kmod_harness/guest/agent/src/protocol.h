@@ -56,5 +56,6 @@ enum argument {
 /* Calls that are not the kernel's. */
 #define CALL_PEEK 0xf001	/* address, out: copies from the worker's memory */
 #define CALL_POKE 0xf002	/* address, in: copies to it */
+#define CALL_NAMES 0xf003	/* path, depth, name, out: the names below, see names.h */
 
 #endif

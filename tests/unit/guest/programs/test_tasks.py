@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kmod_harness.guest.tasks import parse_task
+from kmod_harness.guest.programs.tasks import parse_task
 
 STAT = "{pid} ({name}) {state} 27 41 41 0 -1 4194560 99 0 0 0 {user} {kernel} 0 0 20 0 1 0 192 1486848 1"
 STACK = "[<0>] chardev_read+0x1c/0x40 [chardev]\n[<0>] vfs_read+0x153/0x1c6\n"

@@ -10,8 +10,8 @@ from kmod_harness.errors import MachineFailure
 from kmod_harness.guest.agent.channel import AgentChannel
 from kmod_harness.guest.agent.syscalls import name_of
 from kmod_harness.guest.files.proc_files import calls_that_read
-from kmod_harness.guest.holders import names_in
 from kmod_harness.guest.process import Process
+from kmod_harness.guest.programs.holders import names_in
 from kmod_harness.machine.machine import Machine
 
 #: Seconds for all answers together, each of which takes milliseconds: the verdict waits.

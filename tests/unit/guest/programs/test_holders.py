@@ -11,7 +11,7 @@ import pytest
 
 from kmod_harness.guest.agent.protocol import Call, Result, ResultOf
 from kmod_harness.guest.agent.syscall_table import NUMBERS
-from kmod_harness.guest.holders import Holder, holders_of, other_users
+from kmod_harness.guest.programs.holders import Holder, holders_of, other_users
 
 MAPS = """\
 00400000-00401000 r-xp 00000000 00:02 12 /bin/reader

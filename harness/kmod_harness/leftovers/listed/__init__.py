@@ -1,0 +1,1 @@
+"""The names that the kernel lists, before a load and after an unload."""

@@ -1,0 +1,1 @@
+"""Where the members of the kernel's structures lie, by DWARF or BTF."""
