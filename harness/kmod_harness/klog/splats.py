@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from kmod_harness.klog.dumped_registers import registers_of
-from kmod_harness.klog.frames import Frame, frames_of, guilty_function, position_of
+from kmod_harness.klog.frames import Frame, frames_of, position_of, stack_of
+from kmod_harness.klog.guilty.guilty_function import guilty_function
 from kmod_harness.klog.headers import Header
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.lockdep import is_about_printing, lock_user, present_stack
@@ -133,15 +134,23 @@ def _splat(
     header = extent.header
     if header.kind is SplatKind.OUT_OF_MEMORY:
         below = [*texts[extent.first : extent.at], *below]
-    is_lockdep = header.kind is SplatKind.LOCKDEP
-    frames = tuple(frames_of(present_stack(header.label, below) if is_lockdep else _traced(below)))
+    is_warning = header.label == "locking bug"
+    is_lockdep = header.kind is SplatKind.LOCKDEP and not is_warning
+    start = _trace_start(below)
+    traced = present_stack(header.label, below) if is_lockdep else below[start:]
+    frames = tuple(frames_of(traced))
     position = position_of(below)
     rip_symbol = position.function if position else ""
     named = header.function or (lock_user(header.label, below) if is_lockdep else "")
     task = _first(_TASK, [*lines, *below]) or _first(_BY_TASK, lines)
     groups = task.groupdict() if task else {}
     function = guilty_function(
-        header.kind, named, rip_symbol, frames, by_operation=bool(_OVERFLOWED.search(header.label))
+        SplatKind.WARNING if is_warning else header.kind,
+        named,
+        *_stack(
+            traced, position_of(below[:start]) or (None if position in stack_of(traced)[0] else position)
+        ),
+        by_operation=bool(_OVERFLOWED.search(header.label)),
     )
     return Splat(
         kind=header.kind,
@@ -164,10 +173,15 @@ def _splat(
     )
 
 
-def _traced(lines: Sequence[str]) -> Sequence[str]:
-    """Return the call trace and what follows; all lines where no line announces a trace."""
-    start = next((i for i, line in enumerate(lines) if _TRACE.search(line[:200])), 0)
-    return lines[start:]
+def _trace_start(lines: Sequence[str]) -> int:
+    """Return the index of the line that announces a call trace, 0 where none does."""
+    return next((i for i, line in enumerate(lines) if _TRACE.search(line[:200])), 0)
+
+
+def _stack(traced: Sequence[str], above: Frame | None) -> tuple[list[Frame], int | None]:
+    """Return the call trace with the CPU's position, which may stand above it, and that position's index."""
+    stack, at = stack_of(traced)
+    return ([above, *stack], 0) if above else (stack, at)
 
 
 def _panic_in_between(

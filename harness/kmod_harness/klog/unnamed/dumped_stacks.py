@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from kmod_harness.klog.carriers import dispatches
 from kmod_harness.klog.frames import Frame, frames_of, plain
+from kmod_harness.klog.guilty.dispatchers import dispatches
 from kmod_harness.klog.headers import Header, stable
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.report_extents import ReportExtent
