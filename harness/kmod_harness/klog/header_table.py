@@ -80,7 +80,8 @@ ROWS = (
         r"Nested lock was not taken|held lock freed|still has locks held|"
         r"lock held (?:when returning to user space|at task exit time)[\w ]{0,20}|"
         r"trying to register non-static key|[\w-]{1,40} -> [\w-]{1,40} lock order detected|"
-        r"MAX_LOCK\w+ too low|MAX_STACK_TRACE_ENTRIES too low|circular locking[\w ]{0,30}|"
+        r"MAX_LOCK\w+ too low|MAX_STACK_TRACE_ENTRIES too low|chain_key collision|"
+        r"circular locking[\w ]{0,30}|"
         r"workqueue leaked lock|locking bug)",
         "6.1; earlier ones say BUG or INFO where it says WARNING"),
     Row(K.LOCKDEP, "still has locks held", "kernel/locking/lockdep.c",
@@ -151,8 +152,9 @@ ROWS = (
     Row(K.BUG, "Rust panic", "rust/kernel/lib.rs", ("rust_kernel: panicked",),
         r"rust_kernel: panicked at "),
     Row(K.WARNING, "", "arch/x86/kernel/unwind_frame.c arch/x86/kernel/unwind_orc.c",
-        ("WARNING: kernel stack", "WARNING: can't dereference"),
-        r"WARNING: (?P<label>kernel stack (?:regs|frame pointer) (?=at )|can't dereference)"),
+        ("WARNING: kernel stack", "WARNING: can't dereference", "WARNING: stack recursion"),
+        r"WARNING: (?P<label>kernel stack (?:regs|frame pointer) (?=at )|can't dereference|"
+        r"stack recursion on stack type)"),
     # --- stopped by the processor
     Row(K.OOPS, "NULL pointer dereference", "arch/x86/mm/fault.c arch/arm64/mm/fault.c", ("NULL pointer",),
         r"BUG: (?:[uU]nable to handle )?[kK]ernel NULL pointer dereference|"

@@ -18,6 +18,8 @@ from kmod_harness.klog.raw_addresses import with_names
 from kmod_harness.klog.records import KernelRecord
 from kmod_harness.klog.report_extents import LEAD_LINES, ReportExtent, report_extents
 from kmod_harness.klog.unnamed.dumped_stacks import unowned_stacks
+from kmod_harness.klog.unnamed.unowned_registers import unowned_registers
+from kmod_harness.klog.unnamed.urgent_lines import unowned_urgent_lines
 
 #: Lines that may stand between a report's header and the panic that cut it short.
 _PANIC_LINES = 60
@@ -120,10 +122,21 @@ def _splats_of_one(stream: Sequence[tuple[int, KernelRecord]], survived: int) ->
     # mm/kmemleak.c (kmemleak.verbose=1) has its name before each line of a report
     texts = [_KMEMLEAK.sub("", record.text, count=1) for record in records]
     extents = report_extents(texts, bisect_left(lines, survived))
-    extents = sorted([*extents, *unowned_stacks(texts, extents)], key=lambda extent: extent.first)
     for extent, after in zip_longest(extents, extents[1:]):
         splat = _splat(extent, _panic_in_between(extent, after, texts), records, texts)
         yield replace(splat, first_line=lines[splat.first_line], last_line=lines[splat.last_line])
+    for extent in _unnamed(extents, records, texts):
+        splat = _splat(extent, None, records, texts)
+        yield replace(splat, first_line=lines[splat.first_line], last_line=lines[splat.last_line])
+
+
+def _unnamed(
+    named: Sequence[ReportExtent], records: Sequence[KernelRecord], texts: Sequence[str]
+) -> Sequence[ReportExtent]:
+    """Return the extents of what no row of the header table knows: stacks, registers, urgent lines."""
+    stacks = unowned_stacks(texts, named)
+    registers = unowned_registers(texts, [*named, *stacks])
+    return [*stacks, *registers, *unowned_urgent_lines(records, [*named, *stacks, *registers])]
 
 
 def _splat(

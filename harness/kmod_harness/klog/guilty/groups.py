@@ -43,6 +43,8 @@ MEMORY = re.compile(
     r"oom_kill|page_owner|page_ext|page_counter|page_table_check|swap|list_lru|memcontrol\w*|mempolicy|highmem)"
     r"\.[ch]|include/linux/(?:slab|gfp|vmalloc|page-flags|page_ref|mm|mm_inline|highmem\w*|memcontrol)\.h"
 )
+#: Pages have assertions of their own, about what their own parts do.
+PAGES = re.compile(r"mm/(?:page_alloc|vmalloc|memcontrol\w*|mempolicy|swap)\.c")
 #: Inodes, directory entries, buffers and pages of every file system.
 CACHES = re.compile(
     r"fs/(?:inode|dcache|buffer|file_table|namespace)\.c|mm/(?:filemap|truncate|page-writeback|readahead)\.c|"

@@ -114,8 +114,10 @@ def _serves(place: Place, function: str, kind: SplatKind) -> bool:
         return _locks_for_others(place, function)
     if kind is SplatKind.KCSAN:
         return bool(groups.LIBRARY.match(place.path))
-    if kind is SplatKind.BUG and (groups.MEMORY.match(place.path) or groups.BUFFERS.match(place.path)):
-        return bool(groups.BUFFERS.match(place.path)) or place.level >= _OWN_PARTS
+    if kind is SplatKind.BUG and groups.PAGES.match(place.path):
+        return place.level >= _OWN_PARTS
+    if kind is SplatKind.BUG and groups.BUFFERS.match(place.path):
+        return True
     if kind is SplatKind.BAD_PAGE and (place.path.startswith("mm/") or groups.BUFFERS.match(place.path)):
         return True
     return _is_a_core(place, function, kind)

@@ -1,6 +1,6 @@
 """How many recorded crash logs are read right, in five folds: recognised, kind, guilty function.
 
-    PYTHONPATH=harness:tests python tests/soak/recorded/report_scores.py [FOLDER]
+    PYTHONPATH=harness:tests python tests/soak/reports/report_scores.py [FOLDER]
 
 FOLDER: ../shared/data/kernel-logs, or another of the same form. Which functions are machinery comes from
 kernel sources (harness/scripts/function_places.py): no fold is learnt from, they show how even the score is.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from needs.catalogue import RECORDED_LOGS
-from soak.recorded.report_scores import FOLDS, QUESTIONS, answers_of, score_of, table
+from soak.reports.report_scores import FOLDS, QUESTIONS, answers_of, score_of, table
 
 pytestmark = pytest.mark.needs("recorded logs")
 
