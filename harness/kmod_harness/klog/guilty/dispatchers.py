@@ -13,7 +13,7 @@ _DISPATCHERS = (
         r"(?:do_)?vfs_(?:read|write|ioctl|fsync\w*|get_tree|fallocate|setxattr\w*|iter_\w+)|do_vfs_ioctl|"
         r"call_(?:read|write)_iter|call_mmap|mmap_region|do_mmap|vfs_open|do_dentry_open|new_sync_(?:read|write)|"
         r"do_iter_\w+|do_loop_readv_writev|iterate_dir|"
-        r"task_work_run|f?put|evict|(?:compat_)?(?:k?sys|SyS)_ioctl|\w*compat_(?:\w+_)?ioctl|blkdev_ioctl",
+        r"task_work_run|f?put|evict|(?:(?:x64|ia32|se|do)_)?(?:compat_)?(?:k?sys|SyS)_ioctl|compat_(?:\w+_)?ioctl|blkdev_ioctl",
     ),
     (
         "net/: sockets, protocols, netlink, netfilter's control",

@@ -45,6 +45,13 @@ MEMORY = re.compile(
 )
 #: Pages have assertions of their own, about what their own parts do.
 PAGES = re.compile(r"mm/(?:page_alloc|vmalloc|memcontrol\w*|mempolicy|swap)\.c")
+#: They call nothing but their own parts: who is called by one of them is one.
+LEAVES = re.compile(
+    r"kernel/locking|mm/(?:kasan|kmsan|kfence)$|mm/(?:usercopy|sl[aou]b\w*|page_alloc|util|vmalloc|percpu[\w-]*)\.[ch]|"
+    r"lib/(?:string\w*|refcount|list_debug|usercopy|iov_iter|vsprintf|rbtree)\.c|lib/crc|"
+    r"include/linux/(?:spinlock\w*|rwlock\w*|mutex|rwsem|string|fortify-string|list\w*|rculist\w*|refcount|slab|gfp|"
+    r"kasan\w*|instrumented|atomic/\S+|uaccess|uio)\.h|include/asm-generic"
+)
 #: Inodes, directory entries, buffers and pages of every file system.
 CACHES = re.compile(
     r"fs/(?:inode|dcache|buffer|file_table|namespace)\.c|mm/(?:filemap|truncate|page-writeback|readahead)\.c|"

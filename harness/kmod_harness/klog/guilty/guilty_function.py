@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from kmod_harness.klog.frames import Frame, plain
 from kmod_harness.klog.guilty.dispatchers import dispatches
-from kmod_harness.klog.guilty.machinery import is_always_machinery, is_exported_machinery, is_machinery
+from kmod_harness.klog.guilty.machinery import is_a_part_of, is_always_machinery, is_exported_machinery, is_machinery
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 
 #: Kinds told by the operation that does not end, wherever in it the CPU was seen.
@@ -58,6 +58,7 @@ def guilty_function(
         operation = waiting or _operation(running)
         if operation:
             return plain(operation)
+        real = list(running)
     if kind is SplatKind.KMEMLEAK:
         real = [frame for frame in real if not _ALLOCATES.search(frame.function)]
     first = [] if kind in HANG_KINDS or not named else [_frame_of(named, real)]
@@ -82,9 +83,10 @@ def _works_for_others(frame: Frame, kind: SplatKind) -> bool:
 
 def _in_context(kind: SplatKind, stack: Sequence[Frame]) -> str:
     """Return the first function that is no machinery; where all are, the first that ran of its own accord."""
-    own = next((frame.function for frame in stack if not _works_for_others(frame, kind)), "")
-    if own:
-        return own
+    for frame, caller in zip_longest(stack, stack[1:]):
+        is_part = caller is not None and not frame.module and is_a_part_of(plain(frame.function), plain(caller.function))
+        if not is_part and not _works_for_others(frame, kind):
+            return frame.function
     names = [plain(frame.function) for frame in stack]
     called = [name for name, caller in pairwise(names) if dispatches(caller) and not dispatches(name)]
     return next((name for name in (*called, *names) if not is_always_machinery(name)), "")

@@ -76,6 +76,19 @@ def is_always_machinery(function: str) -> bool:
     return place is not None and bool(groups.REPORTS.match(place.path))
 
 
+def locks_for_others(function: str) -> bool:
+    """Return whether a lock that the function takes stands for something of its caller's: a lock, a work item."""
+    place = place_of(function)
+    return is_always_machinery(function) or (place is not None and bool(groups.WORK.match(place.path)))
+
+
+@cache
+def is_a_part_of(function: str, caller: str) -> bool:
+    """Return whether a function that no list has must be a part of its caller, which calls nothing else."""
+    place = place_of(caller)
+    return place is not None and bool(groups.LEAVES.match(place.path)) and place_of(function) is None
+
+
 def is_exported_machinery(function: str) -> bool:
     """Return whether a function of one of the kernel's own modules is an interface that many call."""
     place = place_of(function, exact=True)
