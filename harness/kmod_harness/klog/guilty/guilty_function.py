@@ -8,7 +8,12 @@ from itertools import pairwise, zip_longest
 
 from kmod_harness.klog.frames import Frame, plain
 from kmod_harness.klog.guilty.dispatchers import dispatches
-from kmod_harness.klog.guilty.machinery import is_a_part_of, is_always_machinery, is_exported_machinery, is_machinery
+from kmod_harness.klog.guilty.machinery import (
+    is_a_part_of,
+    is_always_machinery,
+    is_exported_machinery,
+    is_machinery,
+)
 from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 
 #: Kinds told by the operation that does not end, wherever in it the CPU was seen.
@@ -27,7 +32,7 @@ _INTERRUPT = re.compile(
 _ENTERED = re.compile(
     r"(?:asm_)?sysvec_\w+|(?:asm_)?common_interrupt|(?:smp_)?(?:trace_)?\w*apic\w*_interrupt|do_IRQ|ret_from_intr|"
     r"reschedule_interrupt|call_function\w*_interrupt|irq_work_interrupt|smp_\w*_interrupt|el1h?_\w*irq\w*|"
-    r"__irq_svc|handle_IPI|do_handle_IPI|asm_exc_nmi|end_repeat_nmi|nmi"
+    r"__irq_svc|handle_IPI|__do_softirq|handle_softirqs|do_handle_IPI|asm_exc_nmi|end_repeat_nmi|nmi"
 )
 #: kernel/smp.c: the CPU waits for another one's answer, so that its own stack tells little.
 _ASKS_OTHERS = re.compile(r"smp_call_function|csd_lock_wait")
@@ -84,7 +89,11 @@ def _works_for_others(frame: Frame, kind: SplatKind) -> bool:
 def _in_context(kind: SplatKind, stack: Sequence[Frame]) -> str:
     """Return the first function that is no machinery; where all are, the first that ran of its own accord."""
     for frame, caller in zip_longest(stack, stack[1:]):
-        is_part = caller is not None and not frame.module and is_a_part_of(plain(frame.function), plain(caller.function))
+        is_part = (
+            caller is not None
+            and not frame.module
+            and is_a_part_of(plain(frame.function), plain(caller.function))
+        )
         if not is_part and not _works_for_others(frame, kind):
             return frame.function
     names = [plain(frame.function) for frame in stack]

@@ -77,7 +77,7 @@ def is_always_machinery(function: str) -> bool:
 
 
 def locks_for_others(function: str) -> bool:
-    """Return whether a lock that the function takes stands for something of its caller's: a lock, a work item."""
+    """Return whether a lock that the function takes stands for something of its caller's."""
     place = place_of(function)
     return is_always_machinery(function) or (place is not None and bool(groups.WORK.match(place.path)))
 
@@ -166,7 +166,10 @@ def _is_a_core(place: Place, function: str, kind: SplatKind) -> bool:
         return kind is not SplatKind.ATOMIC_SLEEP
     if any(group.match(path) for group in (groups.LIBRARY, groups.WAITS, groups.MEMORY, groups.DEVICES)):
         return True
-    tears_down = bool(_TEARDOWN.search(function))
+    # a socket's and a buffer's end is the protocol's own work
+    tears_down = bool(_TEARDOWN.search(function)) and (
+        "unregister" in function or not path.startswith("net/")
+    )
     if groups.CACHES.match(path):
         return level > _INTERFACE or tears_down or "truncate" in function
     return level >= (_INTERFACE if tears_down and kind is not SplatKind.BUG else _EVERYBODY)

@@ -49,7 +49,7 @@ def test_what_belongs_to_one_subsystem_is_no_machinery(function: str, kind: K) -
         ("synchronize_rcu", K.OOPS, K.HUNG_TASK),
         ("device_del", K.KASAN, K.LOCKDEP),
         ("lock_sock_nested", K.WARNING, K.LOCKDEP),
-        ("free_netdev", K.KASAN, K.BUG),
+        ("unregister_netdevice_many", K.KASAN, K.BUG),
     ],
 )
 def test_the_kind_decides(function: str, serves: K, does_not: K | None) -> None:
