@@ -18,6 +18,8 @@ _PID = r"(?P<pid>\d{1,8})"
 _TASK = r"(?P<task>.{1,32}?)"
 #: A source file with its line, no address of a web page.
 _SOURCE = r"(?!\S{0,20}://)\S{1,1000}?\.\w{1,4}:\d{1,7}"
+#: A WARN of lockdep's own, told as a WARN is and about locks.
+LOCKING_BUG = "locking bug"
 _TRAPS = (
     "divide[ _]error|overflow|bounds|invalid opcode|device not available|double fault|"
     "coprocessor segment overrun|invalid TSS|segment not present|stack segment|alignment check|"
@@ -137,7 +139,7 @@ ROWS = (
     # `Kernel BUG` without CONFIG_DEBUG_BUGVERBOSE
     Row(K.BUG, "kernel BUG", "lib/bug.c", ("ernel BUG at",),
         rf"[kK]ernel BUG at (?:{SYMBOL}|{_SOURCE}!)"),
-    Row(K.LOCKDEP, "locking bug", "kernel/locking/lockdep.c", ("WARNING: ",),
+    Row(K.LOCKDEP, LOCKING_BUG, "kernel/locking/lockdep.c", ("WARNING: ",),
         rf"WARNING: (?:CPU: {_CPU} PID: {_PID} at |\[.{{1,400}}?\] )?(?:\S{{0,400}}/)?"
         r"kernel/locking/lockdep\.c:\d",
         "a WARN of lockdep's own, as DEBUG_LOCKS_WARN_ON()"),

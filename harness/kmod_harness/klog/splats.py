@@ -11,6 +11,7 @@ from itertools import zip_longest
 from kmod_harness.klog.dumped_registers import registers_of
 from kmod_harness.klog.frames import Frame, frames_of, position_of, stack_of
 from kmod_harness.klog.guilty.guilty_function import guilty_function
+from kmod_harness.klog.header_table import LOCKING_BUG
 from kmod_harness.klog.headers import Header
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.lockdep import is_about_printing, lock_user, present_stack
@@ -51,7 +52,8 @@ class Splat:
     frames: the call trace, innermost first.
     registers: name (`RAX`, `CR2`) -> value, of the first kernel-mode dump.
     taint: the kernel's taint letters, "" where it has none or the report does not tell.
-    is_unnamed: no kind is known for it, the kernel dumped a stack: the title is the line above that.
+    is_unnamed: no kind is known for it: the kernel dumped a stack or registers, below the line that is the
+        title, or it said something urgent, which is the title.
     """
 
     kind: SplatKind
@@ -147,7 +149,7 @@ def _splat(
     header = extent.header
     if header.kind is SplatKind.OUT_OF_MEMORY:
         below = [*texts[extent.first : extent.at], *below]
-    is_warning = header.label == "locking bug"
+    is_warning = header.label == LOCKING_BUG
     is_lockdep = header.kind is SplatKind.LOCKDEP and not is_warning
     start = _trace_start(below)
     traced = present_stack(header.label, below) if is_lockdep else below[start:]

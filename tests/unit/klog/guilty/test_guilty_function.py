@@ -69,3 +69,9 @@ def test_the_guilty_function_is_one_that_the_report_names(
     position = at if at < len(frames) else None
     found = guilty_function(kind, named, frames, position, by_operation=by_operation)
     assert found in {"", plain(named), *(plain(frame.function) for frame in frames)}
+
+
+def test_a_function_that_no_list_has_is_a_part_of_the_leaf_that_calls_it() -> None:
+    frames = stack("dump_stack_lvl", "kasan_report", "zq9_inner", "kfree", "ext4_evict_inode")
+    assert guilty_function(K.KASAN, "", frames, None) == "ext4_evict_inode"
+    assert guilty_function(K.KASAN, "", frames[:3] + stack("ext4_evict_inode"), None) == "zq9_inner"
