@@ -1,15 +1,12 @@
-"""Stack frames in a report, and which function a report is about."""
+"""Stack frames in a report."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
-from kmod_harness.klog.carriers import dispatches, is_carrier
 from kmod_harness.klog.header_table import SYMBOL
-from kmod_harness.klog.kinds import HANG_KINDS, SplatKind
 
 #: A line of a call trace: printk_stack_address, arch/x86/kernel/dumpstack.c, 6.1; before 4.10 with
 #: `[<address>]`; `?` marks a leftover on the stack. Symbolised logs add file:line and `[inline]`.
@@ -30,18 +27,6 @@ _POSITION = re.compile(
     rf"(?:\s{{0,3}}\[<[0-9a-f]{{1,16}}>\]){{0,2}}\s{{0,4}}{SYMBOL}"
     r"(?: \[(?P<module>\w{1,64})[^\]]{0,60}\])?)"
 )
-
-#: A leak's trace begins with the allocator's layers, each of which says so in its name.
-_ALLOCATES = re.compile(r"alloc|kmemdup|new_inode")
-#: Kinds told by the operation that does not end, wherever in it the CPU was seen.
-_STALLS = (SplatKind.RCU_STALL, SplatKind.SOFT_LOCKUP, SplatKind.HARD_LOCKUP)
-#: The tick that looks for stalls, and the entry of its interrupt (arch/x86/entry, arch/arm64/kernel/entry.S).
-_TICK = re.compile(r"update_process_times|tick_sched|(?:__)?hrtimer_interrupt")
-_INTERRUPT = re.compile(
-    r"(?:asm_|__)?(?:smp_\w*apic\w*interrupt|apic_timer_interrupt|sysvec_apic_timer|asm_call_|el1h?_\w*irq|do_softirq_own)"
-)
-#: kernel/smp.c: the CPU waits for another one's answer, so that its own stack tells little.
-_ASKS_OTHERS = re.compile(r"smp_call_function|csd_lock_wait")
 
 _RETURNS_TO = re.compile(rf"(?:\bLR is at |\blr : ){SYMBOL}(?: \[(?P<module>\w{{1,64}})[^\]]{{0,60}}\])?")
 
@@ -104,55 +89,20 @@ def position_of(lines: Iterable[str]) -> Frame | None:
     return returns_to
 
 
-def guilty_function(
-    kind: SplatKind, named: str, position: str, frames: Sequence[Frame], *, by_operation: bool = False
-) -> str:
-    """Return the function that a report is about, "" when nothing tells.
-
-    named: the function that the header names.
-    position: the function that the CPU was in.
-    by_operation: the report is about the operation under way: a stack that overflowed is not the fault of the
-        last call.
-
-    A stall is about the operation under way as well. Any other report is about the first function of header,
-    position and call trace that is no carrier; for a hang the call trace alone counts, since its header names
-    the task.
+def stack_of(lines: Iterable[str]) -> tuple[list[Frame], int | None]:
+    """Return the call trace with the kernel's positions (RIP) where they stand in it, and the index of the
+    first one, None without one.
     """
-    stack = [frame.function for frame in frames if not frame.guess] or [f.function for f in frames]
-    if kind in _STALLS or by_operation:
-        stack = [position, *_interrupted(stack)]
-        waiting = next((name for name in stack[:3] if _ASKS_OTHERS.match(name)), "")
-        operation = waiting or _operation(stack)
-        if operation:
-            return plain(operation)
-    if kind is SplatKind.KMEMLEAK:
-        stack = [name for name in stack if not _ALLOCATES.search(name)]
-    first = () if kind in HANG_KINDS else (named, position)
-    found = next((name for name in (*first, *stack) if name and not is_carrier(plain(name))), "")
-    return plain(found or named or position)
-
-
-def _interrupted(stack: Sequence[str]) -> Sequence[str]:
-    """Return the stack of what ran when the timer's tick found the CPU stalled."""
-    tick = next((i for i, name in enumerate(stack) if _TICK.match(name)), None)
-    if tick is None or not all(is_carrier(plain(name)) for name in stack[:tick]):
-        return stack
-    entries = [i for i, name in enumerate(stack) if i > tick and _INTERRUPT.match(name)]
-    # two frames of one entry, asm_sysvec_... above sysvec_...
-    last = next((i for i in entries if i + 1 not in entries), tick)
-    return stack[last + 1 :]
-
-
-def _operation(stack: Sequence[str]) -> str:
-    """Return the innermost function that a dispatcher called, "" without one."""
-    return next(
-        (
-            name
-            for name, caller in pairwise(stack)
-            if dispatches(plain(caller)) and not dispatches(plain(name)) and not is_carrier(plain(name))
-        ),
-        "",
-    )
+    stack: list[Frame] = []
+    first = None
+    for line in lines:
+        found = list(frames_of([line]))
+        match = None if found else _POSITION.search(line[:512])
+        if match and match["function"]:
+            found = [_frame(match)]
+            first = len(stack) if first is None else first
+        stack += found
+    return stack, first
 
 
 def plain(function: str) -> str:

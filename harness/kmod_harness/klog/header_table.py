@@ -18,6 +18,8 @@ _PID = r"(?P<pid>\d{1,8})"
 _TASK = r"(?P<task>.{1,32}?)"
 #: A source file with its line, no address of a web page.
 _SOURCE = r"(?!\S{0,20}://)\S{1,1000}?\.\w{1,4}:\d{1,7}"
+#: A WARN of lockdep's own, told as a WARN is and about locks.
+LOCKING_BUG = "locking bug"
 _TRAPS = (
     "divide[ _]error|overflow|bounds|invalid opcode|device not available|double fault|"
     "coprocessor segment overrun|invalid TSS|segment not present|stack segment|alignment check|"
@@ -80,7 +82,8 @@ ROWS = (
         r"Nested lock was not taken|held lock freed|still has locks held|"
         r"lock held (?:when returning to user space|at task exit time)[\w ]{0,20}|"
         r"trying to register non-static key|[\w-]{1,40} -> [\w-]{1,40} lock order detected|"
-        r"MAX_LOCK\w+ too low|MAX_STACK_TRACE_ENTRIES too low|circular locking[\w ]{0,30}|"
+        r"MAX_LOCK\w+ too low|MAX_STACK_TRACE_ENTRIES too low|chain_key collision|"
+        r"circular locking[\w ]{0,30}|"
         r"workqueue leaked lock|locking bug)",
         "6.1; earlier ones say BUG or INFO where it says WARNING"),
     Row(K.LOCKDEP, "still has locks held", "kernel/locking/lockdep.c",
@@ -136,6 +139,10 @@ ROWS = (
     # `Kernel BUG` without CONFIG_DEBUG_BUGVERBOSE
     Row(K.BUG, "kernel BUG", "lib/bug.c", ("ernel BUG at",),
         rf"[kK]ernel BUG at (?:{SYMBOL}|{_SOURCE}!)"),
+    Row(K.LOCKDEP, LOCKING_BUG, "kernel/locking/lockdep.c", ("WARNING: ",),
+        rf"WARNING: (?:CPU: {_CPU} PID: {_PID} at |\[.{{1,400}}?\] )?(?:\S{{0,400}}/)?"
+        r"kernel/locking/lockdep\.c:\d",
+        "a WARN of lockdep's own, as DEBUG_LOCKS_WARN_ON()"),
     Row(K.WARNING, "WARNING", "kernel/panic.c", ("WARNING: CPU: ",),
         rf"WARNING: CPU: {_CPU} PID: {_PID} at (?={_SOURCE}\b|[\w.$<>:&]{{1,256}}\+0x|0x[0-9a-f])"
         rf"(?:{_SOURCE} )?(?:{SYMBOL})?"),
@@ -144,17 +151,22 @@ ROWS = (
         rf"(?:(?:{SYMBOL}(?: \[\w+\])?|[\w.$]{{1,256}}|0x[0-9a-f]+), CPU#{_CPU}"
         rf"|{_SOURCE})",
         "from 6.19 on: the function comes before the CPU, the condition, if kept, before the file"),
+    Row(K.BUG, "Rust panic", "rust/kernel/lib.rs", ("rust_kernel: panicked",),
+        r"rust_kernel: panicked at "),
     Row(K.WARNING, "", "arch/x86/kernel/unwind_frame.c arch/x86/kernel/unwind_orc.c",
-        ("WARNING: kernel stack", "WARNING: can't dereference"),
-        r"WARNING: (?P<label>kernel stack (?:regs|frame pointer) (?=at )|can't dereference)"),
+        ("WARNING: kernel stack", "WARNING: can't dereference", "WARNING: stack recursion"),
+        r"WARNING: (?P<label>kernel stack (?:regs|frame pointer) (?=at )|can't dereference|"
+        r"stack recursion on stack type)"),
     # --- stopped by the processor
     Row(K.OOPS, "NULL pointer dereference", "arch/x86/mm/fault.c arch/arm64/mm/fault.c", ("NULL pointer",),
-        r"BUG: (?:unable to handle )?kernel NULL pointer dereference|Unable to handle kernel NULL pointer",
-        "6.1; before 5.1 with `unable to handle`"),
+        r"BUG: (?:[uU]nable to handle )?[kK]ernel NULL pointer dereference|"
+        r"Unable to handle kernel NULL pointer",
+        "6.1; before 5.1 with `unable to handle`; powerpc with `Kernel`"),
     Row(K.OOPS, "page fault", "arch/x86/mm/fault.c arch/arm64/mm/fault.c",
         ("nable to handle", "Corrupted page table"),
-        r"BUG: unable to handle (?:page fault|kernel (?:paging request|access))|"
-        r"Unable to handle kernel (?:paging request|access|write|read|execut)|"
+        r"BUG: [uU]nable to handle (?:page fault|"
+        r"kernel (?:paging request|(?:data )?access|instruction fetch))|"
+        r"Unable to handle kernel (?:paging request|(?:data )?access|write|read|execut|pointer dereference)|"
         r".{1,16}: Corrupted page table at address",
         "6.1; before 5.1 `kernel paging request`"),
     Row(K.OOPS, "general protection fault", "arch/x86/kernel/traps.c", ("general protection",),
@@ -166,8 +178,12 @@ ROWS = (
         r"PANIC: double fault"),
     Row(K.OOPS, "", "arch/x86/kernel/dumpstack.c", ("[#",),
         rf"(?P<label>{_TRAPS}): ?[0-9a-f]{{4,8}} ?\[#[1-9]"),
+    Row(K.OOPS, "", "arch/s390/kernel/dumpstack.c", ("ilc:",),
+        r"(?P<label>[a-z][a-z /-]{3,60}): [0-9a-f]{4} ilc:\d \[#[1-9]"),
     Row(K.OOPS, "", "arch/arm64/kernel/traps.c", ("Internal error: ", "Unhandled fault: "),
         r"Internal error: (?P<label>[\w ,/-]{1,60}?):? [0-9a-f]{1,16} \[#|Unhandled fault: "),
+    Row(K.OOPS, "alignment trap", "arch/arm/mm/alignment.c", ("Alignment trap: ",),
+        r"Alignment trap: not handling instruction"),
     Row(K.OOPS, "Oops", "arch/x86/kernel/dumpstack.c", ("Oops",),
         r"Oops(?: ?-[\w ]{1,40}: ?|: ?[\w ,-]{0,60}?)(?:[0-9a-f]{1,16}) ?\[#[1-9]|Oops \[#[1-9]",
         "`Oops [#1]` on riscv"),

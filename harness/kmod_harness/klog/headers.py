@@ -38,7 +38,7 @@ class Header:
     function, task, pid, cpu: what the line itself tells, "" or None where it does not.
     needs_trace: whether it is a report only with a stack or registers below it.
     is_alone: whether the report is this line.
-    is_unnamed: whether no row of the table knows it, and only its stack tells that it is one.
+    is_unnamed: whether no row of the table knows it (klog/unnamed/).
     """
 
     kind: SplatKind

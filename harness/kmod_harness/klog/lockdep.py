@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from kmod_harness.klog.carriers import is_carrier
+from kmod_harness.klog.guilty.machinery import locks_for_others
 
 #: `at: [<ffffffff81938722>] fuse_lock_inode+0xa2/0xd0`, in symbolised logs `at: f file:line [inline]`.
 _AT = re.compile(
@@ -71,4 +71,4 @@ def is_about_printing(lines: Sequence[str]) -> bool:
 
 def _first_at(lines: Sequence[str]) -> str:
     matches = (_AT.search(line[:400]) for line in lines)
-    return next((m["function"] for m in matches if m and not is_carrier(m["function"])), "")
+    return next((m["function"] for m in matches if m and not locks_for_others(m["function"])), "")

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from kmod_harness.klog.dumped_registers import registers_of
-from kmod_harness.klog.frames import Frame, frames_of, guilty_function, position_of
+from kmod_harness.klog.frames import Frame, frames_of, position_of, stack_of
+from kmod_harness.klog.guilty.guilty_function import guilty_function
+from kmod_harness.klog.header_table import LOCKING_BUG
 from kmod_harness.klog.headers import Header
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.lockdep import is_about_printing, lock_user, present_stack
@@ -17,6 +19,8 @@ from kmod_harness.klog.raw_addresses import with_names
 from kmod_harness.klog.records import KernelRecord
 from kmod_harness.klog.report_extents import LEAD_LINES, ReportExtent, report_extents
 from kmod_harness.klog.unnamed.dumped_stacks import unowned_stacks
+from kmod_harness.klog.unnamed.unowned_registers import unowned_registers
+from kmod_harness.klog.unnamed.urgent_lines import unowned_urgent_lines
 
 #: Lines that may stand between a report's header and the panic that cut it short.
 _PANIC_LINES = 60
@@ -48,7 +52,8 @@ class Splat:
     frames: the call trace, innermost first.
     registers: name (`RAX`, `CR2`) -> value, of the first kernel-mode dump.
     taint: the kernel's taint letters, "" where it has none or the report does not tell.
-    is_unnamed: no kind is known for it, the kernel dumped a stack: the title is the line above that.
+    is_unnamed: no kind is known for it: the kernel dumped a stack or registers, below the line that is the
+        title, or it said something urgent, which is the title.
     """
 
     kind: SplatKind
@@ -119,10 +124,21 @@ def _splats_of_one(stream: Sequence[tuple[int, KernelRecord]], survived: int) ->
     # mm/kmemleak.c (kmemleak.verbose=1) has its name before each line of a report
     texts = [_KMEMLEAK.sub("", record.text, count=1) for record in records]
     extents = report_extents(texts, bisect_left(lines, survived))
-    extents = sorted([*extents, *unowned_stacks(texts, extents)], key=lambda extent: extent.first)
     for extent, after in zip_longest(extents, extents[1:]):
         splat = _splat(extent, _panic_in_between(extent, after, texts), records, texts)
         yield replace(splat, first_line=lines[splat.first_line], last_line=lines[splat.last_line])
+    for extent in _unnamed(extents, records, texts):
+        splat = _splat(extent, None, records, texts)
+        yield replace(splat, first_line=lines[splat.first_line], last_line=lines[splat.last_line])
+
+
+def _unnamed(
+    named: Sequence[ReportExtent], records: Sequence[KernelRecord], texts: Sequence[str]
+) -> Sequence[ReportExtent]:
+    """Return the extents of what no row of the header table knows: stacks, registers, urgent lines."""
+    stacks = unowned_stacks(texts, named)
+    registers = unowned_registers(texts, [*named, *stacks])
+    return [*stacks, *registers, *unowned_urgent_lines(records, [*named, *stacks, *registers])]
 
 
 def _splat(
@@ -133,15 +149,23 @@ def _splat(
     header = extent.header
     if header.kind is SplatKind.OUT_OF_MEMORY:
         below = [*texts[extent.first : extent.at], *below]
-    is_lockdep = header.kind is SplatKind.LOCKDEP
-    frames = tuple(frames_of(present_stack(header.label, below) if is_lockdep else _traced(below)))
+    is_warning = header.label == LOCKING_BUG
+    is_lockdep = header.kind is SplatKind.LOCKDEP and not is_warning
+    start = _trace_start(below)
+    traced = present_stack(header.label, below) if is_lockdep else below[start:]
+    frames = tuple(frames_of(traced))
     position = position_of(below)
     rip_symbol = position.function if position else ""
     named = header.function or (lock_user(header.label, below) if is_lockdep else "")
     task = _first(_TASK, [*lines, *below]) or _first(_BY_TASK, lines)
     groups = task.groupdict() if task else {}
     function = guilty_function(
-        header.kind, named, rip_symbol, frames, by_operation=bool(_OVERFLOWED.search(header.label))
+        SplatKind.WARNING if is_warning else header.kind,
+        named,
+        *_stack(
+            traced, position_of(below[:start]) or (None if position in stack_of(traced)[0] else position)
+        ),
+        by_operation=bool(_OVERFLOWED.search(header.label)),
     )
     return Splat(
         kind=header.kind,
@@ -164,10 +188,15 @@ def _splat(
     )
 
 
-def _traced(lines: Sequence[str]) -> Sequence[str]:
-    """Return the call trace and what follows; all lines where no line announces a trace."""
-    start = next((i for i, line in enumerate(lines) if _TRACE.search(line[:200])), 0)
-    return lines[start:]
+def _trace_start(lines: Sequence[str]) -> int:
+    """Return the index of the line that announces a call trace, 0 where none does."""
+    return next((i for i, line in enumerate(lines) if _TRACE.search(line[:200])), 0)
+
+
+def _stack(traced: Sequence[str], above: Frame | None) -> tuple[list[Frame], int | None]:
+    """Return the call trace with the CPU's position, which may stand above it, and that position's index."""
+    stack, at = stack_of(traced)
+    return ([above, *stack], 0) if above else (stack, at)
 
 
 def _panic_in_between(

@@ -23,7 +23,7 @@ def test_a_line_that_a_row_matches_holds_one_of_its_words(row: Row, data: st.Dat
 @rows
 def test_a_row_has_a_title_and_a_place_in_the_kernel(row: Row) -> None:
     assert row.label or "label" in row.compiled.groupindex
-    assert row.files and all(file.endswith((".c", ".h")) for file in row.files.split())
+    assert row.files and all(file.endswith((".c", ".h", ".rs")) for file in row.files.split())
 
 
 def test_each_kind_has_a_row() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 
@@ -11,35 +10,9 @@ import pytest
 from kmod_harness.klog.records import parse_console
 from kmod_harness.klog.splats import Splat, find_splats
 from needs.catalogue import RECORDED_LOGS
-from unit.klog.recorded_logs import read_log
+from unit.klog.recorded_logs import accepted_functions, expected_kind, guilty, read_log
 
 pytestmark = pytest.mark.needs("recorded logs")
-
-#: Start of the expected title -> kind; the type LOCKDEP and "WARNING" are looked at before.
-KINDS = {
-    "OOPS": ("general protection fault", "BUG: unable to handle", "divide error", "PANIC: double fault"),
-    "RCU_STALL": ("INFO: rcu detected stall",),
-    "HUNG_TASK": ("INFO: task hung", "INFO: task can't die"),
-    "SOFT_LOCKUP": ("BUG: soft lockup",),
-    "KASAN": ("KASAN",),
-    "KMSAN": ("KMSAN",),
-    "KCSAN": ("KCSAN",),
-    "KFENCE": ("KFENCE",),
-    "UBSAN": ("UBSAN",),
-    "KMEMLEAK": ("memory leak",),
-    "BUG": ("kernel BUG",),
-    "PANIC": ("kernel panic",),
-    "ATOMIC_SLEEP": ("BUG: sleeping function", "BUG: scheduling while atomic"),
-}
-
-
-def expected_kind(title: str, type_: str) -> str:
-    if type_ == "LOCKDEP":
-        return "LOCKDEP"
-    for kind, starts in KINDS.items():
-        if title.startswith(starts):
-            return kind
-    return "WARNING" if title.startswith("WARNING") else ""
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +47,6 @@ def test_the_first_splats_kind_is_right_in_95_percent(readings) -> None:
     assert counted[True] >= 0.95 * counted.total(), wrong
 
 
-def guilty(fields: dict[str, str]) -> str:
-    """The function that the expected reading names, "" when it names none."""
-    named = re.search(r" in (?:\w+ )?([\w.$]+)$", fields.get("TITLE", ""))
-    return fields.get("FRAME", "") or (named[1] if named else "")
-
-
 def test_the_guilty_function_is_right_in_90_percent(readings) -> None:
     right: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
@@ -87,9 +54,8 @@ def test_the_guilty_function_is_right_in_90_percent(readings) -> None:
         if not guilty(fields) or "CORRUPTED" in fields:
             continue
         found = splats[0].function if splats else ""
-        accepted = {guilty(fields)} | {alt.rpartition(" ")[2] for alt in fields.get("ALT", "").split("\n")}
         kind = splats[0].kind.value if splats else "not found"
-        (right if found in accepted else wrong)[kind] += 1
+        (right if found in accepted_functions(fields) else wrong)[kind] += 1
     table = [f"{kind:16} {right[kind]:3} of {right[kind] + wrong[kind]:3}" for kind in sorted(right | wrong)]
     print("\n".join(table))
     assert right.total() + wrong.total() > 250

@@ -315,3 +315,23 @@ Call Trace:
         "initcall imbalance in faulty_init",
     )
     assert (splat.task, splat.pid, splat.cpu) == ("harness-worker", 30, 0)
+
+
+def test_a_warning_of_lockdeps_own_is_about_locks() -> None:
+    log = """<4>[    2.000000] ------------[ cut here ]------------
+<4>[    2.000001] DEBUG_LOCKS_WARN_ON(1)
+<4>[    2.000002] WARNING: CPU: 0 PID: 41 at kernel/locking/lockdep.c:231 __lock_acquire+0x1/0x2
+<4>[    2.000003] CPU: 0 PID: 41 Comm: sh Tainted: G           O       6.1.192 #1
+<4>[    2.000004] RIP: 0010:__lock_acquire+0x1/0x2
+<4>[    2.000005] Call Trace:
+<4>[    2.000006]  lock_acquire+0x1/0x2
+<4>[    2.000007]  _raw_spin_lock+0x1/0x2
+<4>[    2.000008]  mine_write+0x1/0x2 [mine]
+<4>[    2.000009] ---[ end trace 0000000000000000 ]---
+"""
+    (splat,) = find_splats(parse_console(log))
+    assert (splat.kind, splat.title, splat.function) == (
+        SplatKind.LOCKDEP,
+        "locking bug in mine_write",
+        "mine_write",
+    )

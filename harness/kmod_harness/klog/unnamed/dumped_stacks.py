@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from kmod_harness.klog.carriers import dispatches
 from kmod_harness.klog.frames import Frame, frames_of, plain
+from kmod_harness.klog.guilty.dispatchers import dispatches
 from kmod_harness.klog.headers import Header, stable
 from kmod_harness.klog.kinds import SplatKind
 from kmod_harness.klog.report_extents import ReportExtent
 
 _TRACE = re.compile(r"Call [Tt]race:")
 #: dump_stack_print_info, lib/dump_stack.c: the first lines of each dumped stack.
-_INTRODUCED = re.compile(r"CPU: \d{1,5} (?:UID: \d{1,10} )?PID: \d{1,8} Comm: ")
-_PREAMBLE = re.compile(r"\s*$|Tainted: |Hardware name: |Workqueue: |Stopper: |Call [Tt]race:")
+INTRODUCED = re.compile(r"CPU: \d{1,5} (?:UID: \d{1,10} )?PID: \d{1,8} Comm: ")
+PREAMBLE = re.compile(r"\s*$|Tainted: |Hardware name: |Workqueue: |Stopper: |Call [Tt]race:")
 _PREAMBLE_LINES = 6
 #: Lines of a stack at most, and lines of a message above it that another CPU's may stand between.
 _STACK_LINES = 80
@@ -49,11 +49,11 @@ def _extent(texts: Sequence[str], trace: int, taken: set[int]) -> ReportExtent |
         (
             at
             for at in range(trace - 1, max(-1, trace - 1 - _PREAMBLE_LINES), -1)
-            if _INTRODUCED.match(texts[at])
+            if INTRODUCED.match(texts[at])
         ),
         None,
     )
-    if top is None or not all(_PREAMBLE.match(texts[at]) for at in range(top + 1, trace)):
+    if top is None or not all(PREAMBLE.match(texts[at]) for at in range(top + 1, trace)):
         return None
     last = _last_line(texts, trace)
     stack = tuple(frames_of(texts[trace + 1 : last + 1]))
