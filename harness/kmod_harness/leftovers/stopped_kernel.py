@@ -17,6 +17,10 @@ from kmod_harness.machine.memory.physical import NotInRam
 
 ReadPhysical = Callable[[int, int], bytes]
 _ADDRESSES = (1 << 64) - 1
+#: End of the regions that KASLR places; above lie the CPU entry area and the kernel image.
+_VMALLOC_LIMIT = 0xFFFFFE0000000000
+#: Pages of a kernel stack (THREAD_SIZE, arch/x86/include/asm/page_64_types.h, 6.1), and with KASAN.
+_STACK_PAGES = (4, 8)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,16 @@ class StoppedKernel:
             address, size = address + here, size - here
         return b"".join(parts)
 
+    def variable(self, name: str) -> int:
+        """Returns the word in a variable, 0 for one that is not known."""
+        place = self.address(name)
+        return int.from_bytes(self.read(place, 8), "little") if place else 0
+
+    def address(self, name: str) -> int:
+        """Returns where a variable lies, 0 for one that is not known."""
+        linked = self._data.variables.get(name)
+        return 0 if linked is None else linked + self._slide
+
     def peek(self, address: int, size: int) -> bytes:
         """Returns bytes of the kernel's virtual memory, b"" where nothing is mapped."""
         try:
@@ -88,6 +102,14 @@ class StoppedKernel:
             found = self.slabs.object_at(physical, page)
             return None if found is None or found.is_free else found
         return self._variable_at(physical) if page.use is Use.KERNEL else None
+
+    def holds(self, physical: int) -> bool:
+        """Whether the kernel uses what a byte of RAM lies in: an object in use, a page that is no stack."""
+        page = self.pages.use_of(physical // PAGE)
+        if page.use is Use.SLAB:
+            found = self.slabs.object_at(physical, page)
+            return found is not None and not found.is_free
+        return page.use is Use.KERNEL and physical // PAGE not in self._stacks
 
     def slab_of(self, address: int) -> SlabObject | None:
         """Returns the slab object at an address of the direct map, in use or free; None elsewhere."""
@@ -120,6 +142,23 @@ class StoppedKernel:
 
     def _unless_known(self, variable: Variable) -> Variable | None:
         return None if any(variable.linked in known for known in self._data.known) else variable
+
+    @cached_property
+    def _stacks(self) -> frozenset[int]:
+        """The numbers of pages that are mapped, behind the direct map, in runs of a stack's size."""
+        start = self.direct_map
+        while (page := self._tables.find(start)) is not None:
+            start = page.end
+        found: list[int] = []
+        run: list[int] = []
+        end = 0
+        for part in self._tables.parts(start, _VMALLOC_LIMIT):
+            if part.virtual != end:
+                found += run if len(run) in _STACK_PAGES else []
+                run = []
+            run.append(part.physical // PAGE)
+            end = part.end
+        return frozenset(found + (run if len(run) in _STACK_PAGES else []))
 
     @cached_property
     def _image(self) -> int:
