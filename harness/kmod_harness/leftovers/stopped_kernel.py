@@ -11,6 +11,7 @@ from functools import cached_property
 from kmod_harness.leftovers.allocator.pages import PAGE, Pages, Use
 from kmod_harness.leftovers.allocator.slabs import SlabObject, Slabs
 from kmod_harness.leftovers.kernel_data import KernelData
+from kmod_harness.leftovers.loaded_modules import ModuleData, loaded_modules
 from kmod_harness.machine.memory.kernel_place import direct_map_base
 from kmod_harness.machine.memory.page_tables import PageTables, UnmappedAddress
 from kmod_harness.machine.memory.physical import NotInRam
@@ -27,12 +28,14 @@ _STACK_PAGES = (4, 8)
 class Variable:
     """A place in the kernel's variables.
 
-    linked: its linked address; of a per-CPU variable, that in the kernel's image
+    linked: its linked address; of a per-CPU variable, that in the kernel's image; of a module's, its address
     cpu: the CPU whose copy it is, None for a variable that all share
+    module: name of the loaded module whose variable it is, "" for the kernel's
     """
 
     linked: int
     cpu: int | None = None
+    module: str = ""
 
 
 class StoppedKernel:
@@ -120,7 +123,9 @@ class StoppedKernel:
         return self.slabs.object_at(physical, page) if page.use is Use.SLAB else None
 
     def name_of(self, variable: Variable) -> str:
-        """Returns `netdev_chain`, `net_families+0x118` or `timer_bases+0x368 of CPU 0`."""
+        """Returns `net_families+0x118`, `timer_bases+0x368 of CPU 0` or `the data of failover`."""
+        if variable.module:
+            return f"the data of {variable.module}"
         names = self._data.names()
         at = bisect_right(names, (variable.linked, "\x7f")) - 1
         start, name = names[at] if at >= 0 else (variable.linked, "?")
@@ -138,10 +143,26 @@ class StoppedKernel:
             for linked in (inside, inside - self._slide):
                 if of["__per_cpu_start"] <= linked < of["__per_cpu_end"]:
                     return self._unless_known(Variable(linked, cpu))
-        return None
+        virtual, module = self._module_pages.get(physical // PAGE, (0, None))
+        place = virtual + physical % PAGE
+        # the kernel's record of a module has the address of its init, which is gone
+        if module is None or place not in module.memory or place in module.own:
+            return None
+        return Variable(place, module=module.name)
 
     def _unless_known(self, variable: Variable) -> Variable | None:
         return None if any(variable.linked in known for known in self._data.known) else variable
+
+    @cached_property
+    def _module_pages(self) -> dict[int, tuple[int, ModuleData]]:
+        """Page number -> (virtual address, module) of the pages with the variables of loaded modules."""
+        found = {}
+        for module in loaded_modules(self.read, self._data.layouts, self.address("modules")):
+            for virtual in range(module.memory.start & -PAGE, module.memory.stop, PAGE):
+                page = self._tables.find(virtual)
+                if page is not None:
+                    found[page.physical_of(virtual) // PAGE] = (virtual, module)
+        return found
 
     @cached_property
     def _stacks(self) -> frozenset[int]:
