@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 #: The structures that the allocators' state is read from; a kernel has some of them.
 _STRUCTURES = (
     *("page", "mem_section", "slab", "kmem_cache", "kmem_cache_cpu", "kmem_cache_per_node_ptrs"),
+    *("file", "module", "module_layout", "module_memory", "workqueue_struct"),
     *("node_barn", "slab_sheaf", "slub_percpu_sheaves"),
     *(dead.structure for dead in DEAD_OBJECTS),
     *(history.structure for history in HISTORY_MEMBERS),
 )
 _CONSTANTS = ("PG_slab", "PGTY_slab", "PGTY_buddy")
+_OPTIONAL = ("filp_cachep", "modules", "workqueues")
 _VARIABLES = ("mem_section", "__per_cpu_offset", "__per_cpu_start", "__per_cpu_end", "_text", "_end")
 _NEEDED = frozenset({"page", "mem_section", "slab", "kmem_cache"})
 _BTF = "/sys/kernel/btf/vmlinux"
@@ -71,7 +73,7 @@ def kernel_data(guest: Guest, kernel: Kernel, slide: Callable[[], int]) -> Kerne
         return [(int(address), str(name)) for address, name in found]
 
     told: dict[str, Any] = cached_from_files(
-        "leftover-data-3", files, lambda: {**_types(guest, kernel), **_some(names())}
+        "leftover-data-7", files, lambda: {**_types(guest, kernel), **_some(names())}
     )
     missing = [*(_NEEDED - set(told["layouts"])), *(set(_VARIABLES) - set(told["variables"]))]
     if missing:
@@ -83,7 +85,7 @@ def kernel_data(guest: Guest, kernel: Kernel, slide: Callable[[], int]) -> Kerne
 def _some(names: list[tuple[int, str]]) -> dict[str, Any]:
     behind = [address for address, _ in names[1:]] + [0]
     return {
-        "variables": {name: address for address, name in names if name in _VARIABLES},
+        "variables": {name: address for address, name in names if name in {*_VARIABLES, *_OPTIONAL}},
         # a variable ends where the next one that lies elsewhere begins
         "known": [
             (address, next((end for end in behind[at:] if end > address), address + 8))

@@ -9,7 +9,7 @@ KNOWN_VARIABLES = {
     "mod_tree": "the lowest and highest address modules ever had (kernel/module/main.c)",
     "cur_orc_table": "where the unwinder's table of the last module that was loaded is sorted (unwind_orc.c)",
     "cur_orc_ip_table": "as cur_orc_table",
-    "vmap_lazy_nr": "a number, no pointer",
+    "exec_summary_regs": "the registers at the last oops (arch/x86/kernel/dumpstack.c)",
     "init_stack": "a stack: old values as well as new ones",
     "init_thread_union": "a stack",
     "irq_stack_backing_store": "a stack, of each CPU",

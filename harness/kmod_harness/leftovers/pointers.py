@@ -21,7 +21,7 @@ from kmod_harness.leftovers.stopped_kernel import StoppedKernel, Variable
 from kmod_harness.leftovers.words import Word, words_into
 from kmod_harness.leftovers.written_ram import WrittenRam
 from kmod_harness.machine.memory.cpu_registers import parse_registers
-from kmod_harness.machine.memory.kernel_place import LINKED_TEXT, kernel_slide
+from kmod_harness.machine.memory.kernel_place import kernel_slide
 from kmod_harness.machine.memory.page_tables import PageTables, kernel_root
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ def find_pointers(machine: Machine, data: KernelData, gone: Sequence[FormerModul
         words = words_into([span for module in gone for span in module.ranges], ram.written())
         if not words:
             return []
-        tables = _tables(machine, ram)
-        slide = kernel_slide(tables, data.variables.get("_text", LINKED_TEXT))
-        kernel = StoppedKernel(ram.read, tables, data, slide, machine.spec.cpus)
+        kernel = kernel_in(machine, ram, data)
         found = list(_judged(words, kernel, data, gone))
         doubted = _doubted(found)
         if not doubted:
@@ -110,9 +108,12 @@ def _is_linked(one: Pointer, doubted: set[tuple[int, int]], owned: set[int]) -> 
     return any(one.place.start <= value < one.place.start + one.place.size for value in owned)
 
 
-def _tables(machine: Machine, ram: WrittenRam) -> PageTables:
+def kernel_in(machine: Machine, ram: WrittenRam, data: KernelData) -> StoppedKernel:
+    """Returns the kernel of a machine that stands still. Raises UnmappedAddress, KernelNotFound, QemuDied."""
     cpu = parse_registers(machine.monitor("info registers"))[0]
-    return PageTables(ram.read, kernel_root(ram.read, cpu.cr3), cpu.page_table_levels)
+    tables = PageTables(ram.read, kernel_root(ram.read, cpu.cr3), cpu.page_table_levels)
+    slide = kernel_slide(tables, data.variables["_text"])
+    return StoppedKernel(ram.read, tables, data, slide, machine.spec.cpus)
 
 
 def _judged(

@@ -11,24 +11,31 @@ from functools import cached_property
 from kmod_harness.leftovers.allocator.pages import PAGE, Pages, Use
 from kmod_harness.leftovers.allocator.slabs import SlabObject, Slabs
 from kmod_harness.leftovers.kernel_data import KernelData
+from kmod_harness.leftovers.loaded_modules import ModuleData, loaded_modules
 from kmod_harness.machine.memory.kernel_place import direct_map_base
 from kmod_harness.machine.memory.page_tables import PageTables, UnmappedAddress
 from kmod_harness.machine.memory.physical import NotInRam
 
 ReadPhysical = Callable[[int, int], bytes]
 _ADDRESSES = (1 << 64) - 1
+#: End of the regions that KASLR places; above lie the CPU entry area and the kernel image.
+_VMALLOC_LIMIT = 0xFFFFFE0000000000
+#: Pages of a kernel stack (THREAD_SIZE, arch/x86/include/asm/page_64_types.h, 6.1), and with KASAN.
+_STACK_PAGES = (4, 8)
 
 
 @dataclass(frozen=True)
 class Variable:
     """A place in the kernel's variables.
 
-    linked: its linked address; of a per-CPU variable, that in the kernel's image
+    linked: its linked address; of a per-CPU variable, that in the kernel's image; of a module's, its address
     cpu: the CPU whose copy it is, None for a variable that all share
+    module: name of the loaded module whose variable it is, "" for the kernel's
     """
 
     linked: int
     cpu: int | None = None
+    module: str = ""
 
 
 class StoppedKernel:
@@ -67,6 +74,16 @@ class StoppedKernel:
             address, size = address + here, size - here
         return b"".join(parts)
 
+    def variable(self, name: str) -> int:
+        """Returns the word in a variable, 0 for one that is not known."""
+        place = self.address(name)
+        return int.from_bytes(self.read(place, 8), "little") if place else 0
+
+    def address(self, name: str) -> int:
+        """Returns where a variable lies, 0 for one that is not known."""
+        linked = self._data.variables.get(name)
+        return 0 if linked is None else linked + self._slide
+
     def peek(self, address: int, size: int) -> bytes:
         """Returns bytes of the kernel's virtual memory, b"" where nothing is mapped."""
         try:
@@ -89,6 +106,14 @@ class StoppedKernel:
             return None if found is None or found.is_free else found
         return self._variable_at(physical) if page.use is Use.KERNEL else None
 
+    def holds(self, physical: int) -> bool:
+        """Whether the kernel uses what a byte of RAM lies in: an object in use, a page that is no stack."""
+        page = self.pages.use_of(physical // PAGE)
+        if page.use is Use.SLAB:
+            found = self.slabs.object_at(physical, page)
+            return found is not None and not found.is_free
+        return page.use is Use.KERNEL and physical // PAGE not in self._stacks
+
     def slab_of(self, address: int) -> SlabObject | None:
         """Returns the slab object at an address of the direct map, in use or free; None elsewhere."""
         physical = address - self.direct_map
@@ -98,7 +123,9 @@ class StoppedKernel:
         return self.slabs.object_at(physical, page) if page.use is Use.SLAB else None
 
     def name_of(self, variable: Variable) -> str:
-        """Returns `netdev_chain`, `net_families+0x118` or `timer_bases+0x368 of CPU 0`."""
+        """Returns `net_families+0x118`, `timer_bases+0x368 of CPU 0` or `the data of failover`."""
+        if variable.module:
+            return f"the data of {variable.module}"
         names = self._data.names()
         at = bisect_right(names, (variable.linked, "\x7f")) - 1
         start, name = names[at] if at >= 0 else (variable.linked, "?")
@@ -116,10 +143,43 @@ class StoppedKernel:
             for linked in (inside, inside - self._slide):
                 if of["__per_cpu_start"] <= linked < of["__per_cpu_end"]:
                     return self._unless_known(Variable(linked, cpu))
-        return None
+        virtual, module = self._module_pages.get(physical // PAGE, (0, None))
+        place = virtual + physical % PAGE
+        # the kernel's record of a module has the address of its init, which is gone
+        if module is None or place not in module.memory or place in module.own:
+            return None
+        return Variable(place, module=module.name)
 
     def _unless_known(self, variable: Variable) -> Variable | None:
         return None if any(variable.linked in known for known in self._data.known) else variable
+
+    @cached_property
+    def _module_pages(self) -> dict[int, tuple[int, ModuleData]]:
+        """Page number -> (virtual address, module) of the pages with the variables of loaded modules."""
+        found = {}
+        for module in loaded_modules(self.read, self._data.layouts, self.address("modules")):
+            for virtual in range(module.memory.start & -PAGE, module.memory.stop, PAGE):
+                page = self._tables.find(virtual)
+                if page is not None:
+                    found[page.physical_of(virtual) // PAGE] = (virtual, module)
+        return found
+
+    @cached_property
+    def _stacks(self) -> frozenset[int]:
+        """The numbers of pages that are mapped, behind the direct map, in runs of a stack's size."""
+        start = self.direct_map
+        while (page := self._tables.find(start)) is not None:
+            start = page.end
+        found: list[int] = []
+        run: list[int] = []
+        end = 0
+        for part in self._tables.parts(start, _VMALLOC_LIMIT):
+            if part.virtual != end:
+                found += run if len(run) in _STACK_PAGES else []
+                run = []
+            run.append(part.physical // PAGE)
+            end = part.end
+        return frozenset(found + (run if len(run) in _STACK_PAGES else []))
 
     @cached_property
     def _image(self) -> int:

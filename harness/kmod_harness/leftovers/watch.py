@@ -129,7 +129,8 @@ class LeftoverWatch:
         pointers = self._pointers(former)
         made = {module.name: self._made.pop(module.name, None) for module in gone}
         listed = self._listed({name: one for name, one in made.items() if one})
-        return [*self._described(pointers, {finding.module for finding in listed}), *listed]
+        told = self._described(pointers, {finding.module for finding in listed})
+        return [*told, *listed, *self._lost_files(former), *self._lost_workqueues(former)]
 
     def _described(self, pointers: Sequence[Pointer], listed: Collection[str]) -> list[Finding]:
         """Returns the findings; a pointer that may be an old value counts only where a name was left too."""
@@ -160,6 +161,49 @@ class LeftoverWatch:
             for name, (before, after) in made.items()
             for what, where in left_of(after, before, now)
         ]
+
+    def _lost_files(self, gone: Sequence[FormerModule]) -> list[Finding]:
+        """Returns a finding where a module that opens files lost one."""
+        from kmod_harness.leftovers.lost_files import find_lost_files, may_lose_files  # lazy
+
+        openers = [module.name for module in gone if may_lose_files(module.file)]
+        if not openers or self._data is None:
+            return []
+        lost: set[int] | None = None
+        try:
+            for seconds in (0.0, *_WAITS):
+                self._guest.machine.settle(seconds)
+                now = {file.start for file in find_lost_files(self._guest.machine, self._data)}
+                lost = now if lost is None else lost & now
+                if not lost:
+                    return []
+        except (KmodHarnessError, OSError) as error:
+            self._guest.machine.watch.raise_if_ended()
+            self._limit(f"open files were not looked for: {getattr(error, 'message', error)}")
+            return []
+        what = (
+            f"{len(lost or ())} open file{'s' if len(lost or ()) > 1 else ''} that nothing refers to any more"
+        )
+        return [Finding(", ".join(openers), what, "", "filp")]
+
+    def _lost_workqueues(self, gone: Sequence[FormerModule]) -> list[Finding]:
+        """Returns a finding for each workqueue that a module made and left."""
+        from kmod_harness.leftovers.lost_workqueues import find_lost_workqueues, may_lose_workqueues  # lazy
+
+        found: list[Finding] = []
+        for module in gone:
+            if self._data is None or not may_lose_workqueues(module.file):
+                continue
+            try:
+                names = find_lost_workqueues(self._guest.machine, self._data, module.file)
+            except (KmodHarnessError, OSError) as error:
+                self._guest.machine.watch.raise_if_ended()
+                self._limit(f"workqueues were not looked for: {getattr(error, 'message', error)}")
+                break
+            found += [
+                Finding(module.name, f"the workqueue {name} exists", "", "workqueues") for name in names
+            ]
+        return found
 
     def _pointers(self, gone: Sequence[FormerModule]) -> list[Pointer]:
         if self._data is None:

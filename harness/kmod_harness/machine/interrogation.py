@@ -61,7 +61,8 @@ class Interrogation:
         for cpu in self.cpus:
             state = cpu.registers
             where = "halted" if state.halted else "in user mode" if state.cpl else "in the kernel"
-            told.append(f"CPU {state.cpu} from outside: {where}, RIP {state.rip:#x}, RSP {state.rsp:#x}")
+            told.append(f"CPU {state.cpu} from outside: {where}, RSP {state.rsp:#x}")
+            told.append(f"  RIP {state.rip:#x}")
             told += [f"  {address:#x}" for address in cpu.stack[:16]]
         return "\n".join(told)
 

@@ -191,12 +191,15 @@ class WatchedGuest:
     def _ask_why(self) -> None:
         """Has the kernel and the CPUs tell what they do, once, before anything is ended."""
         from kmod_harness.machine.interrogation import interrogate  # lazy
+        from kmod_harness.report.address_names import with_address_names  # lazy
 
         if not self.interrogation and not self.guest.machine.watch.has_ended:
             self._note_tasks()
             told = [self._tasks] if self._tasks else []
             with contextlib.suppress(MachineFailure):
-                told.append(str(interrogate(self.guest.machine)))
+                names = self.guest.kernel_log.addresses.name_of
+                said = str(interrogate(self.guest.machine))
+                told.append(with_address_names(said, self.kernel, self.guest._known_slide, names))
             self.interrogation = "\n".join(told)
 
     def _note_tasks(self) -> bool:

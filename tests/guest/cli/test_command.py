@@ -73,6 +73,18 @@ def test_what_a_module_says_is_shown_and_no_programs_words(chardev_ko: Path) -> 
     assert "FORGED" not in said and "taints kernel" not in said
 
 
+def test_a_reader_that_is_slow_costs_the_command_no_time() -> None:
+    # more than a pipe and the harness's buffers hold
+    process = start("run", "--no-bundle", "--timeout", "3", "--", "seq", "200000")
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == "1\n"
+    # the reader's pause itself, longer than the command may take
+    time.sleep(4)
+    assert process.stdout.read().endswith("\n200000\n")
+    said = process.stderr.read()
+    assert process.wait(PATIENCE) == 0, said
+
+
 def test_what_an_overdue_command_had_said_is_kept() -> None:
     status, found = run_json("--timeout", "2", "--", "sh", "-c", "seq 5000; echo oh >&2; sleep 99")
     assert (status, found["outcome"]) == (5, "hang")

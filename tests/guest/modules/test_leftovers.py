@@ -34,6 +34,8 @@ KINDS = {
     "kthread": "still calls run",
     "slab": "/sys/kernel/slab/forgetful exists",
     "kobject": "/sys/kernel/forgetful exists",
+    "workqueue": "the workqueue forgetful exists",
+    "file": "1 open file that nothing refers to any more",
 }
 
 

@@ -53,9 +53,18 @@ def question_hung(machine: Machine, request: RunRequest, record: RunRecord) -> N
     if record.guest is not None:
         told.append(_with_lines(tell_tasks(machine, record.guest._channel), record))
     with contextlib.suppress(KmodHarnessError):
-        told.append(str(interrogate(machine)))
+        told.append(_with_names(str(interrogate(machine)), record))
     record.kept.transcripts["interrogation"] = "\n".join(filter(None, told))
     _keep(machine, request, record)
+
+
+def _with_names(text: str, record: RunRecord) -> str:
+    from kmod_harness.report.address_names import with_address_names  # lazy
+
+    if record.prepared is None or record.guest is None:
+        return text
+    names = record.guest.kernel_log.addresses.name_of
+    return with_address_names(text, record.prepared.kernel, record.slide, names)
 
 
 def _with_lines(text: str, record: RunRecord) -> str:

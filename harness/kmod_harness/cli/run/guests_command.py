@@ -17,6 +17,8 @@ from kmod_harness.guest.programs.feed import PATH, Feed, has_input
 def run_command(guest: Guest, request: RunRequest, record: RunRecord, command: list[str]) -> None:
     """Runs the command to its end: `record.completed`. Raises GuestHang, Misuse, and what ends the guest."""
     record.log_before_command = guest.kernel_log.mark()
+    if record.live_output is not None:
+        record.live_output.clock = guest.machine.clock
     feed = Feed(guest.process(), sys.stdin.fileno()) if has_input(sys.stdin.fileno()) else None
     try:
         record.completed = run_program(

@@ -5,18 +5,24 @@ from __future__ import annotations
 import sys
 
 from kmod_harness.cli.streams import drop_output
+from kmod_harness.machine.deadline import Clock
 
 
 class LiveOutput:
-    """Writes each piece to the stream it is of. trouble: why stdout was lost, None where it was not."""
+    """Writes each piece to the stream it is of; a reader that is slow costs the command none of its time.
+
+    clock: the machine's, once there is one. trouble: why stdout was lost, None where it was not.
+    """
 
     def __init__(self) -> None:
+        self.clock = Clock()
         self.trouble: Exception | None = None
 
     def __call__(self, data: bytes, *, is_stderr: bool) -> None:
         stream = sys.stderr.buffer if is_stderr else sys.stdout.buffer
         if self.trouble is not None and not is_stderr:
             return
+        self.clock.pause()
         try:
             stream.write(data)
             stream.flush()
@@ -25,3 +31,5 @@ class LiveOutput:
             drop_output()
         except Exception as error:
             self.trouble = error
+        finally:
+            self.clock.resume()

@@ -14,6 +14,8 @@ from kmod_harness.leftovers.allocator.pages import PAGE, Layouts, PageUse, Read
 #: More free objects than any slab has, and more sheaves than any node: the guest is not trusted.
 _MOST = 1 << 15
 _NAME_BYTES = 64
+#: `objects` is a bit field of 15 bits, beside `frozen`.
+_COUNT = 0x7FFF
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,16 @@ class Slabs:
             return None
         is_free = start in self._free_of(cache, page.head)
         return SlabObject(self._name_of(cache), start, usable, address - start, is_free)
+
+    def objects_of(self, name: str, cache: int, page: PageUse) -> list[SlabObject]:
+        """Returns the objects of a slab, if it is of the cache of that name or at that address; else []."""
+        of = self._word(page.head + self._slab["slab_cache"])
+        if not of or not (of == cache or self._name_of(of) == name):
+            return []
+        size, base = self._half(of + self._cache["size"]), self._direct_map + page.first * PAGE
+        count = int.from_bytes(self._read(page.head + self._slab["objects"], 2), "little") & _COUNT
+        starts = [base + size * index - self._direct_map for index in range(count if size else 0)]
+        return [found for start in starts if (found := self.object_at(start, page)) is not None]
 
     def _free_of(self, cache: int, head: int) -> frozenset[int]:
         if head not in self._free:

@@ -89,6 +89,8 @@ static int run(void *data)
 
 static struct kmem_cache *cache;
 static struct kobject *directory;
+static struct file *file;
+static struct workqueue_struct *queue;
 
 static bool is(const char *name)
 {
@@ -131,6 +133,12 @@ static int __init forgetful_init(void)
 	} else if (is("kobject")) {
 		directory = kobject_create_and_add("forgetful", kernel_kobj);
 		return directory ? 0 : -ENOMEM;
+	} else if (is("file")) {
+		file = filp_open("/", O_RDONLY, 0);
+		return PTR_ERR_OR_ZERO(file);
+	} else if (is("workqueue")) {
+		queue = alloc_workqueue("forgetful", WQ_UNBOUND, 0);
+		return queue ? 0 : -ENOMEM;
 	} else {
 		return -EINVAL;
 	}
@@ -167,6 +175,10 @@ static void take_back(void)
 		kmem_cache_destroy(cache);
 	} else if (is("kobject")) {
 		kobject_put(directory);
+	} else if (is("file")) {
+		filp_close(file, NULL);
+	} else if (is("workqueue")) {
+		destroy_workqueue(queue);
 	}
 }
 
