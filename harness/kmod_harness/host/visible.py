@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: The same of a piece of output, which may end within a character of several bytes.
+_CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 
 def visible(text: str) -> str:
@@ -18,3 +20,11 @@ def visible(text: str) -> str:
     """
     text = text.replace("\r\n", "\n")
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def visible_bytes(data: bytes) -> bytes:
+    """Returns a piece of a program's output, with its control characters shown as `visible` shows them.
+
+    A carriage return stays: progress is shown by it.
+    """
+    return _CONTROL_BYTES.sub(lambda found: b"\\x%02x" % found[0][-1], data)

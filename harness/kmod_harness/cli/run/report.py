@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from kmod_harness.cli.verdict_line import VerdictLine
 from kmod_harness.errors import KernelPanic, KernelSplat, KmodHarnessError
+from kmod_harness.host.visible import visible
+from kmod_harness.klog.expected.after_report import not_looked_for
 from kmod_harness.klog.expected.allowance import (
     Allowance,
     allowing,
@@ -66,6 +68,9 @@ def report(record: RunRecord, verdict: RunVerdict, *, expected: Sequence[Expecta
         say_note(f"allowed {allowance.times} times, and came more often: {allowance}")
     for allowance in record.allowed_once:
         say_note(f"allowed no more, since its last day has passed: {allowance}")
+    excused = [splat.kind for splat, is_excused in zip(record.splats, flags, strict=True) if is_excused]
+    for limit in not_looked_for(excused):
+        say_note(limit)
     if record.splats:
         from kmod_harness.report.without_lines import notes_on_missing_lines  # lazy
 
@@ -104,7 +109,7 @@ def said_by_kernel(record: RunRecord) -> list[str]:
     reported = {line for splat in record.splats for line in range(splat.first_line, splat.last_line + 1)}
     asked = next((at for at, one in enumerate(record.records) if one.text.startswith(_ASKED)), None)
     lines = [
-        f"[{one.timestamp:12.6f}] {one.text}"
+        f"[{one.timestamp:12.6f}] {visible(one.text)}"
         for at, one in enumerate(record.records[:asked])
         if at >= since and at not in reported and not _tells_nothing(one)
     ]

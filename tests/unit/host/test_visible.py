@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmod_harness.errors import MachineFailure
-from kmod_harness.host.visible import visible
+from kmod_harness.host.visible import visible, visible_bytes
 from kmod_harness.klog.reading import NONCE, for_reading
 from kmod_harness.report.columns import error_lines
 
@@ -21,6 +21,14 @@ def controls(text: str) -> set[str]:
 def test_no_control_character_is_left_but_tabs_and_ends_of_lines(text: str) -> None:
     assert controls(visible(text)) <= {"\t", "\n"}
     assert visible(visible(text)) == visible(text)
+
+
+@given(st.text())
+def test_a_programs_output_is_shown_in_pieces_too(text: str) -> None:
+    data = text.encode()
+    pieces = b"".join(visible_bytes(data[at : at + 1]) for at in range(len(data)))
+    assert controls(visible_bytes(data).decode()) <= {"\t", "\n", "\r"}
+    assert b"\x1b" not in pieces and visible_bytes(visible_bytes(data)) == visible_bytes(data)
 
 
 @given(st.text(st.characters(exclude_categories=["Cc"])))
