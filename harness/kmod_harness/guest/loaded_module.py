@@ -218,7 +218,7 @@ def load(
             f"loading {file.name} failed: {error_name(result.errno)}",
             result.errno,
             evidence=log or "the kernel log says nothing about it",
-            advice=refusal_advice(result.errno, log, is_listed=file.name in names),
+            advice=refusal_advice(result.errno, log, is_listed=file.name in names, is_signed=file.signed),
         )
     return LoadedModule(guest, file)
 

@@ -61,6 +61,8 @@ _SILENT = {
     errno.EEXIST: "a module of this name is loaded already",
     errno.EBUSY: "another load of it is still under way: its init never returned",
 }
+#: Errors of a signature's check that end a load without a word (kernel/module/signing.c, 6.1 to 7.2).
+_OF_SIGNATURES = (errno.ENOENT, errno.EBADMSG, errno.EKEYREJECTED)
 
 
 def error_name(number: int) -> str:
@@ -74,12 +76,13 @@ def error_name(number: int) -> str:
     return f"{errno.errorcode.get(number, number)} ({os.strerror(number)})"
 
 
-def refusal_advice(number: int, log: str, *, is_listed: bool) -> str:
+def refusal_advice(number: int, log: str, *, is_listed: bool, is_signed: bool = False) -> str:
     """Returns what to do about a module that did not load.
 
     number: finit_module's errno
     log: what the kernel logged meanwhile
     is_listed: whether /proc/modules lists a module of its name
+    is_signed: whether its file has a signature behind it
     """
     for pattern, advice in _REFUSALS:
         found = pattern.search(log)
@@ -89,4 +92,6 @@ def refusal_advice(number: int, log: str, *, is_listed: bool) -> str:
         return _SILENT[number]
     if number == errno.EPERM and not log:
         return f"{_OF_INIT}, or the kernel forbids loading (lockdown, modules_disabled, no CAP_SYS_MODULE)"
+    if is_signed and number in _OF_SIGNATURES:
+        return f"{_OF_INIT}, or the kernel could not check its signature: it lacks the hash or the cipher"
     return _OF_INIT

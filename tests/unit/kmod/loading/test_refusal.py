@@ -47,3 +47,9 @@ def test_a_module_of_its_name_that_is_there_is_told(number: int, said: str) -> N
 def test_an_error_of_the_kernels_own_has_its_name() -> None:
     assert error_name(517) == "EPROBE_DEFER"
     assert error_name(errno.EINVAL) == "EINVAL (Invalid argument)"
+
+
+@pytest.mark.parametrize(("number", "is_meant"), [(errno.ENOENT, True), (errno.EINVAL, False)])
+def test_a_signature_that_the_kernel_could_not_check_is_thought_of(number: int, is_meant: bool) -> None:
+    assert ("signature" in refusal_advice(number, "", is_listed=False, is_signed=True)) == is_meant
+    assert "signature" not in refusal_advice(number, "", is_listed=False)
