@@ -12,6 +12,8 @@ from kmod_harness.kmod.elf.module import KernelModule, Section
 from kmod_harness.leftovers.known import TABLE_SECTIONS
 
 _PAGE = 4096
+#: Symbols of the padding before a function, which nothing calls (include/linux/linkage.h, 6.2 on).
+_PADDING = ("__pfx_", "__cfi_")
 #: `Elf64_Rela`: offset, symbol index << 32 | type, addend.
 _RELA = struct.Struct("<QQq")
 
@@ -35,7 +37,7 @@ class Target:
     def is_entry(self) -> bool:
         """Whether it can be called or is data: not in the middle of a function, nor in a table about code."""
         if self.is_code:
-            return bool(self.symbol) and self.offset == 0
+            return bool(self.symbol) and self.offset == 0 and not self.symbol.startswith(_PADDING)
         return not self.section.startswith(TABLE_SECTIONS)
 
 

@@ -28,7 +28,7 @@ _STRUCTURES = (
     *(history.structure for history in HISTORY_MEMBERS),
 )
 _CONSTANTS = ("PG_slab", "PGTY_slab", "PGTY_buddy")
-_OPTIONAL = ("filp_cachep", "modules", "workqueues")
+_OPTIONAL = ("filp_cachep", "global_quarantine", "modules", "workqueues")
 _VARIABLES = ("mem_section", "__per_cpu_offset", "__per_cpu_start", "__per_cpu_end", "_text", "_end")
 _NEEDED = frozenset({"page", "mem_section", "slab", "kmem_cache"})
 _BTF = "/sys/kernel/btf/vmlinux"
@@ -73,7 +73,7 @@ def kernel_data(guest: Guest, kernel: Kernel, slide: Callable[[], int]) -> Kerne
         return [(int(address), str(name)) for address, name in found]
 
     told: dict[str, Any] = cached_from_files(
-        "leftover-data-7", files, lambda: {**_types(guest, kernel), **_some(names())}
+        "leftover-data-8", files, lambda: {**_types(guest, kernel), **_some(names())}
     )
     missing = [*(_NEEDED - set(told["layouts"])), *(set(_VARIABLES) - set(told["variables"]))]
     if missing:

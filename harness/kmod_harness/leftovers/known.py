@@ -86,7 +86,8 @@ HISTORY_MEMBERS = (
 #: init too, which is gone: numbers that sysfs shows (kernel/module/sysfs.c: module_sect_attrs.grp.name).
 SECTIONS_TEXT = b"sections\0"
 #: Caches of structures with the bounds of areas of addresses; since 6.13 execmem has them in maple trees.
-AREA_CACHES = frozenset({"vmap_area", "maple_node"})
+#: kmemleak notes what memory there is, and who asked for it.
+AREA_CACHES = frozenset({"vmap_area", "maple_node", "kmemleak_object"})
 #: How sections are called whose addresses the kernel keeps for its unwinder, or with the module: about code.
 TABLE_SECTIONS = (
     ".orc_",

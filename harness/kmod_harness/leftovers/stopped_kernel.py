@@ -18,6 +18,8 @@ from kmod_harness.machine.memory.physical import NotInRam
 
 ReadPhysical = Callable[[int, int], bytes]
 _ADDRESSES = (1 << 64) - 1
+#: KASAN_SHADOW_OFFSET (arch/x86/Kconfig, 6.1).
+_KASAN_SHADOW = 0xDFFFFC0000000000
 #: End of the regions that KASLR places; above lie the CPU entry area and the kernel image.
 _VMALLOC_LIMIT = 0xFFFFFE0000000000
 #: Pages of a kernel stack (THREAD_SIZE, arch/x86/include/asm/page_64_types.h, 6.1), and with KASAN.
@@ -103,7 +105,7 @@ class StoppedKernel:
             if self._tables.find(self.direct_map + physical) is None:
                 return None
             found = self.slabs.object_at(physical, page)
-            return None if found is None or found.is_free else found
+            return None if found is None or found.is_free or self._is_in_quarantine(found) else found
         return self._variable_at(physical) if page.use is Use.KERNEL else None
 
     def holds(self, physical: int) -> bool:
@@ -111,7 +113,7 @@ class StoppedKernel:
         page = self.pages.use_of(physical // PAGE)
         if page.use is Use.SLAB:
             found = self.slabs.object_at(physical, page)
-            return found is not None and not found.is_free
+            return found is not None and not found.is_free and not self._is_in_quarantine(found)
         return page.use is Use.KERNEL and physical // PAGE not in self._stacks
 
     def slab_of(self, address: int) -> SlabObject | None:
@@ -131,6 +133,13 @@ class StoppedKernel:
         start, name = names[at] if at >= 0 else (variable.linked, "?")
         offset = f"+{variable.linked - start:#x}" if variable.linked > start else ""
         return f"{name}{offset}" + ("" if variable.cpu is None else f" of CPU {variable.cpu}")
+
+    def _is_in_quarantine(self, item: SlabObject) -> bool:
+        """Whether KASAN keeps an object that was freed: its shadow forbids the byte."""
+        if not self.address("global_quarantine"):
+            return False
+        shadow = self.peek((item.start + item.offset >> 3) + _KASAN_SHADOW & _ADDRESSES, 1)
+        return bool(shadow) and shadow[0] >= 0x80
 
     def _variable_at(self, physical: int) -> Variable | None:
         of = self._data.variables
