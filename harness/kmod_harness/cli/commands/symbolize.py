@@ -51,8 +51,13 @@ def execute(args: argparse.Namespace) -> int:
         raise Misuse(f"there is no log {args.log}", advice="kmod-harness symbolize LOG, or the log on stdin")
     kernel = None if args.vmlinux is not None else _kernel(args.kernel)
     modules = [read_symbols(path) for path in args.module]
-    print(symbolized(log, Symbolizer(kernel.vmlinux if kernel else _vmlinux(args.vmlinux), modules)))
-    _say_doubts(find_splats(parse_copied_log(log)), modules, kernel.release if kernel else "")
+    symbolizer = Symbolizer(kernel.vmlinux if kernel else _vmlinux(args.vmlinux), modules)
+    print(symbolized(log, symbolizer))
+    damaged = [
+        f"the debug information of {name or 'vmlinux'} is damaged, and gives no source lines: {why}"
+        for name, why in symbolizer.unreadable.items()
+    ]
+    _say_doubts(find_splats(parse_copied_log(log)), modules, kernel.release if kernel else "", damaged)
     return 0
 
 
@@ -72,13 +77,16 @@ def _vmlinux(text: str) -> Path:
     return path
 
 
-def _say_doubts(splats: Sequence[Splat], modules: Sequence[KernelModule], release: str) -> None:
+def _say_doubts(
+    splats: Sequence[Splat], modules: Sequence[KernelModule], release: str, damaged: Sequence[str]
+) -> None:
     """Says which lines may be missing or wrong, since the files are not those of the log."""
     from kmod_harness.report.columns import wrapped  # lazy
     from kmod_harness.report.other_build import reasons_for_another_build, releases_in  # lazy
     from kmod_harness.report.without_lines import notes_on_missing_lines  # lazy
 
-    notes = [
+    notes = [*damaged]
+    notes += [
         f"the log is of another build of {name}, so that its source lines may be wrong: {reason}"
         for name, reason in reasons_for_another_build(splats, modules).items()
     ]
