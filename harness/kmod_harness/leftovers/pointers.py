@@ -70,8 +70,13 @@ def stopped(machine: Machine) -> Iterator[None]:
             machine.qmp("cont")
 
 
-def find_pointers(machine: Machine, data: KernelData, gone: Sequence[FormerModule]) -> list[Pointer]:
+def find_pointers(
+    machine: Machine, data: KernelData, gone: Sequence[FormerModule], *, everywhere: bool = False
+) -> list[Pointer]:
     """Returns what points to the modules that are gone; stops the machine for some milliseconds.
+
+    everywhere: looks at all memory, since a module was loaded before the guest was saved; else at what the
+    guest wrote
 
     An object of kmalloc may hold old values where its owner has not written yet. One counts as linked if it
     holds two pointers to the module, or if a variable of the kernel points to it, as the timer wheel does.
@@ -79,7 +84,8 @@ def find_pointers(machine: Machine, data: KernelData, gone: Sequence[FormerModul
     Raises MachineFailure where the kernel's memory is not as expected.
     """
     with stopped(machine), WrittenRam(machine) as ram:
-        words = words_into([span for module in gone for span in module.ranges], ram.written())
+        memory = ram.whole if everywhere else ram.written
+        words = words_into([span for module in gone for span in module.ranges], memory())
         if not words:
             return []
         kernel = kernel_in(machine, ram, data)
@@ -87,7 +93,7 @@ def find_pointers(machine: Machine, data: KernelData, gone: Sequence[FormerModul
         doubted = _doubted(found)
         if not doubted:
             return found
-        owners = words_into([range(start, start + size) for start, size in doubted], ram.written())
+        owners = words_into([range(start, start + size) for start, size in doubted], memory())
         owned = {word.value for word in owners if isinstance(kernel.place_of(word.physical), Variable)}
         return [replace(one, is_linked=_is_linked(one, doubted, owned)) for one in found]
 

@@ -206,6 +206,7 @@ class LeftoverWatch:
         return found
 
     def _pointers(self, gone: Sequence[FormerModule]) -> list[Pointer]:
+        self._prepare()
         if self._data is None:
             return []
         try:
@@ -224,7 +225,13 @@ class LeftoverWatch:
         from kmod_harness.leftovers.pointers import find_pointers  # lazy
 
         assert self._data is not None
-        return find_pointers(self._guest.machine, self._data, gone)
+        inherited = {file.name for file in self._guest._inherited}
+        return find_pointers(
+            self._guest.machine,
+            self._data,
+            gone,
+            everywhere=any(module.name in inherited for module in gone),
+        )
 
     def _again(self, gone: Sequence[FormerModule], found: list[Pointer]) -> list[Pointer]:
         """Returns what is still there when the kernel had time to free what waits for RCU."""

@@ -22,6 +22,8 @@ PAGE = 4096
 _ENTRY = 8
 _PRESENT, _SWAPPED, _OF_FILE = 0x80, 0x40, 0x20
 _IS_PRIVATE = bytes(bool(byte & (_PRESENT | _SWAPPED)) and not byte & _OF_FILE for byte in range(256))
+#: Bytes that are read at once where all is read.
+_PART = 4 << 20
 _ADDRESS = re.compile(r" is (0x[0-9a-f]+)")
 
 
@@ -66,6 +68,12 @@ class WrittenRam:
             entries = os.pread(self._pagemap, (end - start) // PAGE * _ENTRY, host // PAGE * _ENTRY)
             for first, last in runs_written(entries):
                 yield start + first * PAGE, self._read(host + first * PAGE, (last - first) * PAGE)
+
+    def whole(self) -> Iterator[tuple[int, bytes]]:
+        """Yields (physical address, bytes) of all RAM, in parts."""
+        for start, end, host in self._blocks:
+            for at in range(0, end - start, _PART):
+                yield start + at, self._read(host + at, min(_PART, end - start - at))
 
     def _read(self, host: int, size: int) -> bytes:
         try:

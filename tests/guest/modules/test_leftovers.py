@@ -112,6 +112,17 @@ def test_what_is_left_is_found_once(guest: Guest, run_kernel: Kernel, forgetful_
     assert watch.take_findings() == []
 
 
+@pytest.mark.leaves_behind
+def test_what_a_checkpoints_module_leaves_is_found(
+    guest: Guest, run_kernel: Kernel, forgetful_ko: Path
+) -> None:
+    guest.load(forgetful_ko, kind="notifier")
+    with guest.checkpoint().guest() as later:
+        watch = look(later, run_kernel)
+        later.module("forgetful").unload()
+        assert [found.symbol for found in watch.take_findings()] == ["at_reboot"]
+
+
 def test_a_module_that_stays_has_left_nothing(guest: Guest, run_kernel: Kernel, forgetful_ko: Path) -> None:
     watch = look(guest, run_kernel)
     guest.load(forgetful_ko, kind="timer")

@@ -14,7 +14,6 @@
 #include <linux/slab.h>
 #include <linux/sysctl.h>
 #include <linux/timer.h>
-#include <linux/version.h>
 #include <linux/workqueue.h>
 
 static char *kind = "timer";
@@ -23,11 +22,13 @@ static bool tidy;
 module_param(tidy, bool, 0444);
 
 static void fire(struct timer_list *timer) { }
+
 static DEFINE_TIMER(waiting, fire);
 
 struct state {
 	struct delayed_work work;
 };
+
 static struct state *state;
 
 static void work(struct work_struct *item) { }
@@ -36,6 +37,7 @@ static int called(struct notifier_block *block, unsigned long event, void *data)
 {
 	return NOTIFY_DONE;
 }
+
 static struct notifier_block at_reboot = { .notifier_call = called };
 
 static const struct proc_ops proc_calls = { };
@@ -48,18 +50,27 @@ static irqreturn_t interrupted(int irq, void *data)
 }
 
 static int value;
-static struct ctl_table table[] = {
-	{ .procname = "forgetful", .data = &value, .maxlen = 4, .mode = 0644, .proc_handler = proc_dointvec },
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+/* TABLE: struct ctl_table, constant where the kernel takes that */
+static TABLE table[] = {
+	{
+		.procname = "forgetful",
+		.data = &value,
+		.maxlen = sizeof(value),
+		.mode = 0644,
+		.proc_handler = proc_dointvec,
+	},
+#ifdef TABLES_END_EMPTY
 	{ }
 #endif
 };
+
 static struct ctl_table_header *sysctl;
 
 static int no_context(struct fs_context *context)
 {
 	return -EINVAL;
 }
+
 static struct file_system_type file_system = {
 	.owner = THIS_MODULE, .name = "forgetful", .init_fs_context = no_context,
 };
@@ -69,6 +80,7 @@ static netdev_tx_t transmit(struct sk_buff *buffer, struct net_device *device)
 	kfree_skb(buffer);
 	return NETDEV_TX_OK;
 }
+
 static const struct net_device_ops net_calls = { .ndo_start_xmit = transmit };
 static struct net_device *net;
 
@@ -102,7 +114,7 @@ static int __init forgetful_init(void)
 	if (is("timer")) {
 		mod_timer(&waiting, jiffies + 1000 * HZ);
 	} else if (is("work")) {
-		state = kzalloc(sizeof(*state), GFP_KERNEL);
+		state = kmalloc(sizeof(*state), GFP_KERNEL | __GFP_ZERO);
 		if (!state)
 			return -ENOMEM;
 		INIT_DELAYED_WORK(&state->work, work);
@@ -150,7 +162,7 @@ static void take_back(void)
 	if (is("timer")) {
 		mod_timer(&waiting, jiffies);
 		while (timer_pending(&waiting))
-			msleep(1);
+			msleep(20);
 	} else if (is("work")) {
 		cancel_delayed_work_sync(&state->work);
 		kfree(state);
