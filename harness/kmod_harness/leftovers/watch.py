@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 #: What was listed before a load, and what the load added.
 Made = tuple[Inventory, Inventory]
-#: Which saved guest a machine was restored from, in its command line -> what its kernel lists.
+#: How the word of QEMU's command line begins that names the saved guest which a machine was restored from.
 _RAM = "memory-backend-file,"
-_PRISTINE: dict[str, Inventory] = {}
 #: Seconds that the kernel is given to free what waits for its readers (RCU), before each further look.
 _WAITS = (0.01, 0.05, 0.1, 0.2, 0.4)
 #: 4 keeps the next one out of the log; 2 frees what caches of names hold, and what waits for RCU in a batch
@@ -46,10 +45,12 @@ class LeftBehind(CheckFailed):
 class LeftoverWatch:
     """Looks at what the modules that were asked for leave behind in one guest; set as the guest's `_watch`.
 
+    listings: what a guest lists that nobody has used since its restore, by its saved guest; filled here
     limits: why something was not looked at, each once
     """
 
-    def __init__(self, guest: Guest, kernel: Kernel) -> None:
+    def __init__(self, guest: Guest, kernel: Kernel, listings: dict[str, Inventory] | None = None) -> None:
+        self._listings = {} if listings is None else listings
         self._guest = guest
         self._kernel = kernel
         #: what is known of the kernel; None where its pointers cannot be looked for
@@ -113,12 +114,12 @@ class LeftoverWatch:
         source = next((word for word in self._guest.machine.argv if word.startswith(_RAM)), "")
         if not self._guest.was_restored or self._guest._channel.requests != self._requests:
             return self._look(None)
-        if source not in _PRISTINE:
+        if source not in self._listings:
             found = self._look(None)
             if found is None:
                 return None
-            _PRISTINE[source] = found
-        return _PRISTINE[source]
+            self._listings[source] = found
+        return self._listings[source]
 
     # --- the judgement
 

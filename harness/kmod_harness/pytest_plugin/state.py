@@ -13,6 +13,7 @@ from kmod_harness.errors import GuestHang
 if TYPE_CHECKING:
     from kmod_harness.klog.expected.allowance import Allowance
     from kmod_harness.klog.expected.expectation import Expectation, Report
+    from kmod_harness.leftovers.listed.inventory import Inventory
     from kmod_harness.machine.deadline import Clock
     from kmod_harness.pytest_plugin.failure.evidence import Evidence
     from kmod_harness.pytest_plugin.failure.last_calls import Place
@@ -49,6 +50,8 @@ class State:
         self.boots: list[float] = []
         self.restores: list[float] = []
         self.was_used = False
+        #: what the kernels of restored guests list before anything was loaded, by their template
+        self.listings: dict[str, Inventory] = {}
         #: how many failures may still leave their guest's memory and state
         self.guests_to_keep = _KEPT_GUESTS
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from kmod_harness.errors import KmodHarnessError, MachineFailure, Misuse
 from kmod_harness.guest.guest import Guest
 from kmod_harness.host.exceptions import os_errors_as_misuse
+from kmod_harness.leftovers.watch import LeftoverWatch
 from kmod_harness.lifecycle.checkpoint import save_checkpoint
 from kmod_harness.lifecycle.prepare import Prepared, prepare, start_guest
 from kmod_harness.lifecycle.saved_guest import SavedGuest
@@ -119,11 +120,16 @@ class Testbed:
                 guest,
                 self.prepared.kernel,
                 settle=self.settings.settle,
-                looks_for_leftovers=self.settings.leftovers,
+                leftovers=self._leftover_watch(guest),
             )
             for incident in watched.judge(wait=not guest.was_restored):
                 raise _retold(incident.error, "while the guest booted")
             yield watched
+
+    def _leftover_watch(self, guest: Guest) -> LeftoverWatch | None:
+        if not self.settings.leftovers:
+            return None
+        return LeftoverWatch(guest, self.prepared.kernel, self.state.listings)
 
     @contextlib.contextmanager
     def _start(self, cold: bool, source: GuestSource) -> Iterator[Guest]:

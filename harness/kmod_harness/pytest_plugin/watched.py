@@ -73,11 +73,11 @@ class WatchedGuest:
     """
 
     def __init__(
-        self, guest: Guest, kernel: Kernel, *, settle: float = 0.0, looks_for_leftovers: bool = False
+        self, guest: Guest, kernel: Kernel, *, settle: float = 0.0, leftovers: LeftoverWatch | None = None
     ) -> None:
         self.guest = guest
         self.kernel = kernel
-        self._leftovers = LeftoverWatch(guest, kernel) if looks_for_leftovers else None
+        self._leftovers = leftovers
         #: what a guest that hangs said when it was asked why
         self.interrogation = ""
         #: its state where its kernel oopsed
