@@ -16,7 +16,13 @@ MINIMAL = minimal_config()
 FRAGMENTS = sorted(path for path in MINIMAL.parent.glob("*.config") if path != MINIMAL)
 
 
-@pytest.mark.parametrize("fragment", FRAGMENTS, ids=lambda path: path.stem)
+#: What a fragment needs beside the compiler that is always there.
+NEEDS = {"clang": [pytest.mark.needs("clang")]}
+
+
+@pytest.mark.parametrize(
+    "fragment", [pytest.param(path, id=path.stem, marks=NEEDS.get(path.stem, ())) for path in FRAGMENTS]
+)
 def test_every_line_of_a_fragment_is_in_the_resulting_configuration(fragment: Path, tmp_path: Path) -> None:
     requests = [
         request

@@ -41,6 +41,8 @@ _TOOLS = (
     Need("git", programs("git"), Debian("git", ("test",))),
     Need("patch", programs("patch"), Debian("patch", ("test",))),
     Need("python-magic", module("magic"), Debian("python3-magic")),
+    # 400 MB, for one fragment
+    Need("clang", programs("clang", "ld.lld", "llvm-ar"), Otherwise("apt-get install clang lld llvm")),
     Need("mke2fs", programs("mke2fs", "debugfs"), Debian("e2fsprogs", ("test",))),
 )
 
