@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kmod_harness.build.cache import digest_of
 from kmod_harness.build.cached_from_files import cached_from_files
 from kmod_harness.checks.system_map import has_system_map
 from kmod_harness.errors import Misuse
@@ -73,7 +74,9 @@ def kernel_data(guest: Guest, kernel: Kernel, slide: Callable[[], int]) -> Kerne
         return [(int(address), str(name)) for address, name in found]
 
     told: dict[str, Any] = cached_from_files(
-        "leftover-data-8", files, lambda: {**_types(guest, kernel), **_some(names())}
+        f"leftover-data-9-{digest_of(*KNOWN_VARIABLES)}",
+        files,
+        lambda: {**_types(guest, kernel), **_some(names())},
     )
     missing = [*(_NEEDED - set(told["layouts"])), *(set(_VARIABLES) - set(told["variables"]))]
     if missing:

@@ -16,6 +16,9 @@ KNOWN_VARIABLES = {
     "exception_stacks": "stacks, of each CPU",
     "entry_stack_storage": "a stack, of each CPU",
     "cpu_tss_rw": "a stack lies in it",
+    "stack_trace": "lockdep's stacks of where locks were taken (kernel/locking/lockdep.c)",
+    "mem_pool": "what kmemleak notes of memory (mm/kmemleak.c)",
+    "obj_static_pool": "what DEBUG_OBJECTS notes of objects (lib/debugobjects.c)",
 }
 
 
@@ -86,8 +89,11 @@ HISTORY_MEMBERS = (
 #: init too, which is gone: numbers that sysfs shows (kernel/module/sysfs.c: module_sect_attrs.grp.name).
 SECTIONS_TEXT = b"sections\0"
 #: Caches of structures with the bounds of areas of addresses; since 6.13 execmem has them in maple trees.
-#: kmemleak notes what memory there is, and who asked for it.
-AREA_CACHES = frozenset({"vmap_area", "maple_node", "kmemleak_object"})
+#: kmemleak notes what memory there is, who asked for it, and which parts it looks at (mm/kmemleak.c, 6.1);
+#: DEBUG_OBJECTS keeps what it noted of an object until the note is used again (lib/debugobjects.c).
+AREA_CACHES = frozenset(
+    {"vmap_area", "maple_node", "kmemleak_object", "kmemleak_scan_area", "debug_objects_cache"}
+)
 #: How sections are called whose addresses the kernel keeps for its unwinder, or with the module: about code.
 TABLE_SECTIONS = (
     ".orc_",

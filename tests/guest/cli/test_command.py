@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.cli_process import COMMAND, PATIENCE, kmod_harness, run_json, start, unwrapped
+from shared.cli_process import PATIENCE, command_line, kmod_harness, run_json, start, unwrapped
 
 
 def fed(data: bytes, *command: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [*COMMAND, "run", "--no-bundle", "--", *command], input=data, capture_output=True, timeout=PATIENCE
+        command_line("run", "--no-bundle", "--", *command), input=data, capture_output=True, timeout=PATIENCE
     )
 
 
@@ -33,7 +33,7 @@ def test_a_command_that_reads_nothing_waits_for_no_input() -> None:
     reading, writing = os.pipe()
     try:
         run = subprocess.run(
-            [*COMMAND, "run", "--", "true"], stdin=reading, capture_output=True, timeout=PATIENCE
+            command_line("run", "--", "true"), stdin=reading, capture_output=True, timeout=PATIENCE
         )
         assert run.returncode == 0, run.stderr
     finally:
