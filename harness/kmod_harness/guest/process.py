@@ -113,8 +113,10 @@ class Process:
             )
         payload = encode_calls(calls, stop_on_error=stop_on_error)
         deadline = self._deadline(calls, None)
-        tag = self._channel.send(Kind.CALLS, payload, worker=self.number, deadline=deadline)
+        tag = self._channel.reserve()
+        # before it is sent: what a deadline cuts off reaches the process later, which is busy then
         self._pending = Pending(self, tag, calls)
+        self._channel.send(Kind.CALLS, payload, worker=self.number, deadline=deadline, tag=tag)
         return self._pending
 
     def batch(self, calls: Sequence[Call], *, stop_on_error: bool = False) -> list[Result]:

@@ -151,9 +151,11 @@ def test_a_checkpoint_waits_for_what_a_deadline_cut_off_on_its_way_to_the_guest(
     with GuestSource(prepared, standby=False) as source, source.guest() as guest:
         guest.machine.qmp("stop")
         guest.machine.call_limit = 0.2
+        caller = guest.syscaller
         with pytest.raises(GuestHang):
-            guest.syscaller.call("getpid", bytes(1_000_000))  # more than what lies between us takes
+            caller.call("getpid", bytes(1_000_000))  # more than what lies between us takes
         assert not guest._channel.is_between_frames()
+        assert caller.is_busy, "the rest reaches it with the next request"
         guest.machine.call_limit = None
         guest.machine.qmp("cont")
         checkpoint = save_checkpoint(prepared, guest, tmp_path)

@@ -81,15 +81,31 @@ class AgentChannel:
         self.epoch = epoch
         return self.send(Kind.HELLO, deadline=deadline)
 
-    def send(self, kind: Kind, payload: bytes = b"", *, worker: int = 0, deadline: Deadline) -> int:
-        """Sends a request; returns its tag, whose mailbox is open from now on."""
+    def reserve(self) -> int:
+        """Returns the tag of a request to come, whose mailbox is open from now on."""
         with self._changed:
-            return self._send(kind, payload, worker, deadline)
+            tag = self._next_tag
+            self._next_tag = self._next_tag % 0xFFFFFFFF + 1
+            self._mailboxes[tag] = deque()
+            return tag
 
-    def _send(self, kind: Kind, payload: bytes, worker: int, deadline: Deadline) -> int:
-        tag = self._next_tag
-        self._next_tag = self._next_tag % 0xFFFFFFFF + 1
-        self._mailboxes[tag] = deque()
+    def send(
+        self,
+        kind: Kind,
+        payload: bytes = b"",
+        *,
+        worker: int = 0,
+        deadline: Deadline,
+        tag: int | None = None,
+    ) -> int:
+        """Sends a request; returns its tag, a new one unless it was reserved.
+
+        Of what a deadline cuts off the rest is sent before the next request: it is answered all the same.
+        """
+        with self._changed:
+            return self._send(self.reserve() if tag is None else tag, kind, payload, worker, deadline)
+
+    def _send(self, tag: int, kind: Kind, payload: bytes, worker: int, deadline: Deadline) -> int:
         self.transcript.sent(kind, tag, worker, payload)
         # behind what a deadline cut off: half a frame would put the agent out of step
         self._unsent += Frame(kind, tag, payload, worker, self.epoch).encode()
