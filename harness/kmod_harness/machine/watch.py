@@ -172,6 +172,9 @@ class Watch:
         if end.kind == "panic" or (end.kind == "reset" and "Kernel panic" in tail):
             return KernelPanic("the guest's kernel panicked", evidence=from_panic(tail))
         evidence = self._console_tail(_EVIDENCE_LINES)
+        # a halt closes the agent's port too
+        if end.kind == "agent" and _HALTED.search(evidence):
+            return GuestRebooted("the guest halted by itself", evidence=evidence)
         if end.kind == "agent":
             return AgentEnded(
                 "the harness's agent in the guest ended",

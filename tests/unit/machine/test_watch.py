@@ -174,6 +174,15 @@ def test_a_reset_that_the_kernel_did_not_announce_is_told_apart(
     assert reset.message == message
 
 
+def test_a_guest_that_halted_has_lost_its_agent_too(watch: Watch, console: Console) -> None:
+    console.lines = ("booted", "[    2.242640] reboot: System halted")
+    watch.set_end("agent")
+
+    _, halted = seconds_until(GuestRebooted, watch.raise_if_ended)
+
+    assert halted.message == "the guest halted by itself"
+
+
 @pytest.mark.parametrize("after", [(), ("[    3.0] my: still here",)])
 def test_a_guest_that_halted_does_not_hang(watch: Watch, console: Console, after: tuple[str, ...]) -> None:
     console.lines = ("booted", "[    2.242640] reboot: System halted", *after)
