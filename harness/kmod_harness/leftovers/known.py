@@ -16,6 +16,8 @@ KNOWN_VARIABLES = {
     "exception_stacks": "stacks, of each CPU",
     "entry_stack_storage": "a stack, of each CPU",
     "cpu_tss_rw": "a stack lies in it",
+    "kcore_modules": "where the range of modules begins, and without KASLR the first module (/proc/kcore)",
+    "kcore_vmalloc": "where vmalloc's range begins (/proc/kcore)",
     "stack_trace": "lockdep's stacks of where locks were taken (kernel/locking/lockdep.c)",
     "mem_pool": "what kmemleak notes of memory (mm/kmemleak.c)",
     "obj_static_pool": "what DEBUG_OBJECTS notes of objects (lib/debugobjects.c)",
